@@ -1,0 +1,38 @@
+# Two commands do all: `make repro` runs the pipeline, `make test` checks it.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install repro test test-fast lint lock clean
+
+help:  ## list these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed  ## make .venv from requirements.lock (once; again costs nothing)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: install  ## run every stale stage, then show the metrics
+	dvc repro
+	dvc metrics show
+
+test: install lint  ## lint and all tests, the slow ones too (what CI runs)
+	pytest
+
+test-fast: install  ## the tests that need no training
+	pytest -m "not slow"
+
+lint: install  ## style and common mistakes
+	ruff check .
+	ruff format --check .
+
+lock:  ## pin the newest versions again (needs uv)
+	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \
+		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
+
+clean:  ## remove the environment and everything that dvc can make again
+	rm -rf .venv data/raw data/split models predictions

@@ -1,0 +1,133 @@
+"""Downloads one file: resumed where the server allows it, retried with back-off, verified."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+BLOCK = 1 << 16  # bytes read at a time
+MOST_BYTES = 1 << 30  # an unpinned file may not be larger: four times K49 and more
+
+
+class DownloadError(Exception):
+    """One file could not be had from one place; the message says why."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a file must be: MD5 (32 hexadecimal digits), and size in bytes where known."""
+
+    md5: str
+    size: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.size} bytes, MD5 {self.md5}" if self.size else f"MD5 {self.md5}"
+
+
+def download(
+    url: str,
+    partial: Path,
+    pin: Pin | None,
+    timeout: float,
+    retries: int,
+    on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
+) -> None:
+    """Download `url` to `partial` and verify it; what is there of it already is not fetched again.
+
+    Args:
+        url: http or https.
+        partial: where to write; kept when the connection breaks, so that a later call goes on.
+        pin: expected content; None takes what comes (then verify it otherwise).
+        timeout: seconds without a byte after which an attempt ends.
+        retries: attempts after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
+        on_bytes: called with bytes on disk and bytes in all (None: not known).
+
+    Raises:
+        DownloadError: not to be had here, after all retries.
+    """
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(retries + 1):
+        try:
+            if not (pin and partial.exists() and matches(partial, pin)):
+                _transfer(url, partial, pin, timeout, on_bytes)
+            return
+        except (requests.RequestException, DownloadError) as error:
+            if attempt == retries or getattr(error, "final", False):
+                raise DownloadError(reason(error)) from error
+            time.sleep(min(2**attempt, 30))
+
+
+def matches(path: Path, pin: Pin) -> bool:
+    """Whether a file has the pinned size and MD5."""
+    if pin.size not in (None, path.stat().st_size):
+        return False
+    return md5(path) == pin.md5
+
+
+def md5(path: Path) -> str:
+    """MD5 of a file, 32 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """A download's failure in a few words."""
+    if isinstance(error, requests.HTTPError):
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return "timed out: no answer within data.timeout seconds"
+    if isinstance(error, requests.TooManyRedirects):
+        return "redirects without end"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection, or it broke off"
+    return str(error)
+
+
+def _transfer(url, partial, pin, timeout, on_bytes) -> None:
+    """One attempt: ask for what is missing, append it, verify the whole."""
+    have = partial.stat().st_size if partial.exists() else 0
+    if pin and pin.size and have >= pin.size:  # complete, and not what it should be
+        partial.unlink()
+        have = 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+        if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            partial.unlink()
+            raise DownloadError("the server has less of the file than is here already")
+        if not answer.ok:
+            _refuse(answer)
+        if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # no resume here: from the start
+            have = 0
+        left = answer.headers.get("Content-Length")
+        total = have + int(left) if left else pin.size if pin else None
+        if pin and pin.size and total != pin.size:
+            partial.unlink(missing_ok=True)
+            raise DownloadError(f"wrong length: {total} bytes offered, expected {pin}")
+        with partial.open("r+b" if have else "wb") as file:
+            file.seek(have)
+            for block in answer.iter_content(BLOCK):
+                file.write(block)
+                have += len(block)
+                on_bytes(have, total)
+                if have > (total or MOST_BYTES):
+                    raise DownloadError(f"more than {total or MOST_BYTES} bytes came")
+            file.flush()
+            os.fsync(file.fileno())
+    if total is not None and have < total:
+        raise DownloadError(f"cut off after {have} of {total} bytes")
+    if pin and not matches(partial, pin):
+        found = f"{have} bytes, MD5 {md5(partial)}"
+        partial.unlink()
+        raise DownloadError(f"wrong content: {found}, expected {pin}")
+
+
+def _refuse(answer: requests.Response) -> None:
+    """Raise for a status that is no success; 4xx answers are final, but for 408 and 429."""
+    error = requests.HTTPError(response=answer)
+    error.final = 400 <= answer.status_code < 500 and answer.status_code not in (408, 429)
+    raise error

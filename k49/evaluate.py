@@ -1,0 +1,121 @@
+"""Judges probabilities against labels: metrics with intervals, confusion, figures of each class."""
+
+import numpy as np
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    recall_score,
+    top_k_accuracy_score,
+)
+
+from k49.classes import CHARACTERS, NUM_CLASSES, code_point
+
+ALL_CLASSES = np.arange(NUM_CLASSES)
+
+
+def metrics(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict:
+    """Loss, shares and 95 % intervals of a set of predictions.
+
+    `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
+    Classes without an image in `labels` are left out of the two means, not counted as zero.
+    Intervals: Wilson's for accuracy and top_3_accuracy, bootstrap percentiles over the images for
+    balanced_accuracy and macro_f1.
+
+    Args:
+        probabilities: (N, 49), rows sum to 1.
+        labels: (N,) integers, 0 to 48.
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+    """
+    predicted = probabilities.argmax(1)
+    present = np.unique(labels)
+    counts = confusion_matrix(labels, predicted, labels=ALL_CLASSES)
+    # the rows of float32 sum to 1 only within its precision, which log_loss would warn of
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(1, keepdims=True)
+    shares = {
+        "accuracy": np.mean(predicted == labels),
+        "balanced_accuracy": recall_score(labels, predicted, **mean_of(present)),
+        "macro_f1": f1_score(labels, predicted, **mean_of(present)),
+        "top_3_accuracy": top_k_accuracy_score(labels, exact, k=3, labels=ALL_CLASSES),
+    }
+    intervals = {
+        "accuracy": wilson(shares["accuracy"], len(labels)),
+        "top_3_accuracy": wilson(shares["top_3_accuracy"], len(labels)),
+        **bootstrap(counts, resamples, seed),
+    }
+    result = {"loss": round(float(log_loss(labels, exact, labels=ALL_CLASSES)), 6)}
+    for name, share in shares.items():
+        result[name] = round(float(share), 6)
+        result[f"{name}_95"] = [round(float(bound), 6) for bound in intervals[name]]
+    return result
+
+
+def mean_of(present: np.ndarray) -> dict:
+    """scikit-learn's arguments for the plain mean over the classes in `present`."""
+    return {"labels": present, "average": "macro", "zero_division": 0}
+
+
+def wilson(share: float, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (E. B. Wilson, 1927, doi:10.2307/2276774)."""
+    return binomtest(round(share * images), images).proportion_ci(method="wilson")
+
+
+def bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """95 % percentile intervals of the two means over classes, images drawn with replacement.
+
+    Drawing images is drawing cells of the confusion matrix (49, 49), which is much cheaper.
+    """
+    rng = np.random.default_rng(seed)
+    cells = counts.ravel() / counts.sum()
+    recall, f1 = [], []
+    for _ in range(resamples):  # one at a time: all at once would take resamples x 2401 numbers
+        drawn = rng.multinomial(counts.sum(), cells).reshape(counts.shape)
+        hits, true, predicted = drawn.diagonal(), drawn.sum(1), drawn.sum(0)
+        present = true > 0
+        recall.append(np.mean(hits[present] / true[present]))
+        f1.append(np.mean(2 * hits[present] / (true + predicted)[present]))
+    bounds = {"balanced_accuracy": recall, "macro_f1": f1}
+    return {name: np.percentile(values, [2.5, 97.5]) for name, values in bounds.items()}
+
+
+def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """A row for each pair of classes that occur: how many images of `true` were read as `predicted`.
+
+    In the order of the classes; `share` is of the images of `true`.
+    """
+    predicted = probabilities.argmax(1)
+    counts = confusion_matrix(labels, predicted, labels=ALL_CLASSES)
+    true_classes = np.flatnonzero(counts.sum(1))
+    return [
+        {
+            "true": CHARACTERS[i],
+            "predicted": CHARACTERS[j],
+            "images": int(counts[i, j]),
+            "share": round(float(counts[i, j] / counts[i].sum()), 4),
+        }
+        for i in true_classes
+        for j in np.union1d(true_classes, predicted)
+    ]
+
+
+def per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+    """A row for each class that occurs in `labels`: images, precision, recall and F1."""
+    present = np.unique(labels)
+    columns = precision_recall_fscore_support(
+        labels, probabilities.argmax(1), labels=present, zero_division=0
+    )
+    return [
+        {
+            "character": CHARACTERS[label],
+            "code_point": code_point(label),
+            "images": int(images),
+            "precision": round(float(precision), 4),
+            "recall": round(float(recall), 4),
+            "f1": round(float(f1), 4),
+        }
+        for label, precision, recall, f1, images in zip(present, *columns, strict=True)
+    ]

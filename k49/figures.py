@@ -1,0 +1,161 @@
+"""The pictures: each function takes data and returns a matplotlib Figure."""
+
+from pathlib import Path
+
+import matplotlib
+import matplotlib_fontja
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+
+from k49.classes import CHARACTERS, NUM_CLASSES
+from k49.files import whole
+
+font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
+STYLE = {
+    "font.family": ["DejaVu Sans", "IPAexGothic"],  # the second for what the first lacks: Japanese
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "figure.constrained_layout.use": True,
+}
+BLUE, ORANGE, GREY = "#1f77b4", "#d9541e", "#888888"
+MISTAKES = (6, 8)  # rows and columns of the gallery
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG that is the same bytes every time."""
+    with whole(path) as beside:
+        figure.savefig(beside, dpi=110, metadata={"Software": None})
+
+
+def curves(history: dict[str, list[float]], dataset: str) -> Figure:
+    """Loss and accuracy of train and validation against epochs."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((10, 4))
+        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            epochs = np.arange(1, len(history[name]) + 1)
+            axes.plot(epochs, history[name], color=BLUE, label="train (as logged while training)")
+            axes.plot(epochs, history[f"val_{name}"], color=ORANGE, label="validation")
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.legend(frameon=False)
+        best = int(np.argmin(history["val_loss"]))
+        figure.axes[0].axvline(best + 1, color=GREY, linestyle=":")
+        figure.axes[0].annotate(
+            f"weights kept: epoch {best + 1}",
+            (best + 1, 0.5),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6, 0),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="center",
+            color=GREY,
+        )
+        figure.suptitle(f"Training curves: {dataset}")
+        return figure
+
+
+def confusion(rows: list[dict], dataset: str) -> Figure:
+    """All 49 x 49 pairs of true and predicted character, as shares of the true one's images."""
+    share = np.full((NUM_CLASSES, NUM_CLASSES), np.nan)
+    for row in rows:
+        share[CHARACTERS.index(row["true"]), CHARACTERS.index(row["predicted"])] = row["share"]
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure((11, 10))
+        axes = figure.subplots()
+        norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
+        colours = matplotlib.colormaps["magma_r"].with_extremes(bad="#e8e8e8")
+        image = axes.imshow(share, cmap=colours, norm=norm)
+        axes.set_xticks(range(NUM_CLASSES), CHARACTERS)
+        axes.set_yticks(range(NUM_CLASSES), CHARACTERS)
+        axes.set(xlabel="predicted", ylabel="true")
+        bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class's images")
+        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
+        absent = "; grey: no such test images" if np.isnan(share).any() else ""
+        axes.set_title(f"Confusion on test: {dataset}{absent}")
+        return figure
+
+
+def per_class(rows: list[dict], dataset: str) -> Figure:
+    """Accuracy of each class (its recall), sorted."""
+    rows = sorted(rows, key=lambda row: row["recall"])
+    recall = np.array([row["recall"] for row in rows])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((11, 4.5))
+        axes = figure.subplots()
+        axes.bar(range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall])
+        axes.axhline(recall.mean(), color=GREY, linestyle=":")
+        axes.text(
+            len(rows) - 0.4, recall.mean(), f" mean\n {recall.mean():.1%}", va="center", color=GREY
+        )
+        labels = [f"{row['character']}\n{row['images']}" for row in rows]
+        axes.set_xticks(range(len(rows)), labels, fontsize=8)
+        axes.set_xlim(-0.7, len(rows) - 0.3)
+        axes.set(xlabel="true character, and how many test images it has", ylabel="read rightly")
+        axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+        axes.grid(axis="x", visible=False)
+        axes.set_title(f"Accuracy of each class on test: {dataset}")
+        return figure
+
+
+def mistakes(
+    images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, dataset: str
+) -> Figure:
+    """The wrong predictions that the network was surest of.
+
+    Args:
+        images: (N, 28, 28, 1) uint8.
+        probabilities: (N, 49).
+        labels: (N,).
+    """
+    predicted = probabilities.argmax(1)
+    sureness = np.where(predicted == labels, -1, probabilities.max(1))
+    wrong = np.count_nonzero(predicted != labels)
+    worst = np.argsort(-sureness, kind="stable")[: min(wrong, MISTAKES[0] * MISTAKES[1])]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((11, 10.2))
+        for axes in figure.subplots(*MISTAKES).ravel():
+            axes.axis("off")
+        for axes, i in zip(figure.axes, worst, strict=False):
+            axes.imshow(images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
+            title = f"{CHARACTERS[labels[i]]} → {CHARACTERS[predicted[i]]}  {sureness[i]:.0%}"
+            axes.set_title(title, fontsize=12)
+        figure.suptitle(
+            f"Worst mistakes on test (true → predicted, how sure): {dataset}, "
+            f"{len(worst)} of {wrong} wrong in {len(labels)} images"
+        )
+        return figure
+
+
+def data(images: np.ndarray, one_hot: np.ndarray, dataset: str) -> Figure:
+    """Train images of twelve classes, each beside its one-hot label.
+
+    Args:
+        images: (N, 28, 28, 1) uint8.
+        one_hot: (N, 49).
+    """
+    labels = one_hot.argmax(1)
+    present = np.unique(labels)
+    chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
+    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure((12, 8))
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.2))
+        grid = left.subplots(len(chosen), 6)
+        for axes in grid.ravel():
+            axes.axis("off")
+        for axes_row, label in zip(grid, chosen, strict=True):
+            for axes, i in zip(axes_row, np.flatnonzero(labels == label), strict=False):
+                axes.imshow(images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
+        left.suptitle("images, 28 x 28, 0 to 255")
+        axes = right.subplots()
+        first = [np.flatnonzero(labels == label)[0] for label in chosen]
+        axes.imshow(one_hot[first], cmap="Blues", aspect="auto", vmax=1.3)
+        axes.set_xticks(range(NUM_CLASSES), CHARACTERS, fontsize=7)
+        axes.set_yticks(range(len(chosen)), [CHARACTERS[label] for label in chosen], fontsize=12)
+        axes.hlines(np.arange(len(chosen) - 1) + 0.5, -0.5, NUM_CLASSES - 0.5, color="#dddddd")
+        right.suptitle("one-hot labels, 49 numbers: 1 at the class, 0 elsewhere")
+        figure.suptitle(f"Train data: {dataset}")
+        return figure

@@ -1,0 +1,92 @@
+"""The multilayer perceptron: raw uint8 images in, 49 probabilities out."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from k49.classes import NUM_CLASSES
+from k49.errors import K49Error
+from k49.files import whole
+from k49.settings import Hyperparameters
+
+IMAGE_SHAPE = (28, 28, 1)
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
+
+
+def build(hyperparameters: Hyperparameters, dropout: float) -> keras.Model:
+    """An untrained, uncompiled network.
+
+    Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
+    is a layer of the network, so that nobody can serve it wrongly.
+    """
+    network = keras.Sequential(name="mlp")
+    network.add(keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"))
+    network.add(layers.Rescaling(1 / 255, name="scale"))
+    network.add(layers.Flatten(name="flatten"))
+    for i, units in enumerate(hyperparameters.units):
+        initializer = hyperparameters.initializer
+        network.add(layers.Dense(units, kernel_initializer=initializer, name=f"hidden_{i}"))
+        network.add(layers.Activation(hyperparameters.activation, name=f"activation_{i}"))
+        if dropout:
+            network.add(layers.Dropout(dropout, name=f"dropout_{i}"))
+    network.add(layers.Dense(NUM_CLASSES, activation="softmax", name="probabilities"))
+    return network
+
+
+def save(network: keras.Model, path: Path) -> None:
+    """Save a network, without its optimizer, as a `.keras` archive of the same bytes every time.
+
+    Keras writes the time and memory addresses into the archive; both are taken out here.
+    """
+    inference = keras.models.clone_model(network)  # not compiled: no optimizer in the file
+    inference.set_weights(network.get_weights())
+    buffer = io.BytesIO()
+    keras.saving.save_model(inference, buffer)
+    with whole(path) as beside, zipfile.ZipFile(buffer) as source:
+        with zipfile.ZipFile(beside, "w") as target:
+            for name in sorted(source.namelist()):
+                content = source.read(name)
+                if name.endswith(".json"):
+                    content = _canonical(content)
+                target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
+
+
+def _canonical(content: bytes) -> bytes:
+    def clean(value):
+        if isinstance(value, dict):
+            dropped = {"date_saved", "shared_object_id"}
+            return {key: clean(item) for key, item in value.items() if key not in dropped}
+        return [clean(item) for item in value] if isinstance(value, list) else value
+
+    return json.dumps(clean(json.loads(content)), sort_keys=True).encode()
+
+
+def load(path: Path) -> keras.Model:
+    """Load a saved network; code in the file is not run.
+
+    Raises:
+        K49Error: there is no such file, or it is no network of this kind.
+    """
+    if not path.is_file():
+        raise K49Error(f"{path}: no such model; `dvc repro` trains it, `dvc pull` fetches it")
+    try:
+        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its parts raise
+        why = (str(error).strip().splitlines() or ["no reason given"])[0]
+        raise K49Error(f"{path}: not a Keras model that is safe to load: {why}") from error
+    if network.input_shape[1:] != IMAGE_SHAPE or network.output_shape[1:] != (NUM_CLASSES,):
+        raise K49Error(
+            f"{path}: takes {network.input_shape} and returns {network.output_shape}, expected "
+            f"(N, 28, 28, 1) and (N, {NUM_CLASSES})"
+        )
+    return network
+
+
+def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8."""
+    return network.predict(images, batch_size=2048, verbose=0)

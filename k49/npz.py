@@ -1,0 +1,77 @@
+"""The dataset's own file format: `.npz` with one array `arr_0`, uint8. Checked before it is read."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from k49.classes import NUM_CLASSES
+from k49.errors import K49Error
+from k49.files import whole
+
+MEMBER = "arr_0.npy"
+IMAGE_SHAPE = (28, 28)
+MOST_IMAGES = 10_000_000  # 37 times K49: a header that claims more is refused before memory is taken
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Images (N, 28, 28) uint8; K49Error if the file holds anything else."""
+    return _read(path, IMAGE_SHAPE)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Labels (N,) uint8, 0 to 48; K49Error if the file holds anything else."""
+    labels = _read(path, ())
+    if labels.max() >= NUM_CLASSES:
+        raise K49Error(f"{path}: label {labels.max()} found, labels go from 0 to {NUM_CLASSES - 1}")
+    return labels
+
+
+def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Images and their labels; K49Error if they are not equally many."""
+    x, y = read_images(images), read_labels(labels)
+    if len(x) != len(y):
+        raise K49Error(f"{images} holds {len(x)} images, but {labels} {len(y)} labels")
+    return x, y
+
+
+def write(path: Path, array: np.ndarray) -> None:
+    """Write an array in the dataset's format, uncompressed: the same bytes on every machine."""
+    with whole(path) as beside:
+        np.savez(beside, array, allow_pickle=False)
+
+
+def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
+    expected = f"expected uint8 of shape {('N', *item)}".replace("'", "").replace(",)", ")")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            info = archive.getinfo(MEMBER)
+            with archive.open(info) as file:
+                shape, dtype = _header(file)
+                if dtype != np.uint8 or shape[1:] != item or not 1 <= shape[0] <= MOST_IMAGES:
+                    raise K49Error(f"{path}: holds {dtype} of shape {shape}, {expected}")
+                content = file.read(int(np.prod(shape)) + 1)  # never more than the header claims
+    except FileNotFoundError as error:
+        raise K49Error(f"{path}: not found") from error
+    except KeyError as error:
+        raise K49Error(f"{path}: holds no array arr_0, {expected}") from error
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
+        raise K49Error(f"{path}: not a readable npz file: {error}") from error
+    if len(content) != np.prod(shape):
+        raise K49Error(f"{path}: holds {len(content)} bytes of data, its header says {shape}")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _header(file) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype of a `.npy` stream in C order, nothing unpickled."""
+    version = np.lib.format.read_magic(file)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise ValueError(f"npy format version {version} is not known")
+    shape, fortran_order, dtype = read(file)
+    if fortran_order and len(shape) > 1:
+        raise ValueError("the array is in Fortran order, expected C order")
+    return shape or (0,), dtype

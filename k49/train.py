@@ -1,0 +1,137 @@
+"""Trains one network: Adam, categorical cross-entropy, early stopping on val_loss."""
+
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from k49 import model
+from k49.settings import Hyperparameters, Train
+
+STEPS_PER_CALL = 50  # training steps for each call from Python: the network is small, calls are not
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28, 1) uint8, one-hot labels (N, 49) uint8
+Log = Callable[[dict[str, float]], None]
+
+
+def train(
+    hyperparameters: Hyperparameters,
+    settings: Train,
+    train: Arrays,
+    val: Arrays,
+    seed: int,
+    on_epoch: Log,
+) -> tuple[keras.Model, dict]:
+    """Train the network that the search found.
+
+    Args:
+        hyperparameters: layers, activation, initializer, and the learning rate unless
+            `settings.learning_rate` replaces it.
+        settings: epochs, batch size, patience, dropout.
+        train, val: images and one-hot labels.
+        seed: the same seed gives the same network on the same machine.
+        on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy.
+
+    Returns:
+        The network with the weights of the epoch of lowest val_loss, and its metrics.
+    """
+    make_repeatable(seed)
+    network = model.build(hyperparameters, settings.dropout)
+    history = fit(
+        network,
+        train,
+        val,
+        learning_rate=settings.learning_rate or hyperparameters.learning_rate,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        callbacks=[
+            keras.callbacks.EarlyStopping(
+                "val_loss",
+                mode="min",
+                patience=settings.patience,
+                restore_best_weights=True,
+            ),
+            Progress("epoch", settings.epochs),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
+        ],
+    )
+    return network, summarize(network, history, train, val)
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed Python, NumPy and Keras, and choose operations that give the same bits every time."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def fit(
+    network: keras.Model,
+    train: Arrays,
+    val: Arrays,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch_size: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> dict[str, list[float]]:
+    """Compile and train `network`; returns its figures, a list with a value for each epoch."""
+    network.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss="categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_CALL,
+    )
+    history = network.fit(
+        *train,
+        batch_size=batch_size,
+        epochs=epochs,
+        validation_data=val,
+        validation_batch_size=2048,
+        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        verbose=0,
+    )
+    return history.history
+
+
+def summarize(network: keras.Model, history: dict, train: Arrays, val: Arrays) -> dict:
+    """Metrics of a trained network, train and val on the same footing.
+
+    `overfitting_gap` is train accuracy minus val accuracy of the final weights, without dropout.
+    `history_gap` is the report's: the same difference in the last epoch's figures as logged
+    during training, where train accuracy is a running mean under dropout.
+    """
+    metrics = {}
+    for part, (images, labels) in {"train": train, "val": val}.items():
+        loss, accuracy = network.evaluate(images, labels, batch_size=2048, verbose=0)
+        metrics[part] = {"loss": round(loss, 6), "accuracy": round(accuracy, 6)}
+    gap = metrics["train"]["accuracy"] - metrics["val"]["accuracy"]
+    return {
+        **metrics,
+        "overfitting_gap": round(gap, 6),
+        "history_gap": round(history["accuracy"][-1] - history["val_accuracy"][-1], 6),
+        "epochs": len(history["val_loss"]),
+        "best_epoch": int(np.argmin(history["val_loss"])) + 1,
+    }
+
+
+class Progress(keras.callbacks.Callback):
+    """One line for each epoch: how far, how good, how long still."""
+
+    def __init__(self, label: str, epochs: int):
+        super().__init__()
+        self.label = label
+        self.epochs = epochs
+
+    def on_train_begin(self, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = (time.perf_counter() - self.start) / (epoch + 1)
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        left = seconds * (self.epochs - epoch - 1)
+        at = f"{self.label} {epoch + 1}/{self.epochs}"
+        print(f"{at}  {figures}  {seconds:.2f} s an epoch, {left:.0f} s left at most", flush=True)
