@@ -7,8 +7,14 @@ iteration mark ゝ has none, so its kanji counterpart 々 stands in for it.
 
 import numpy as np
 
-CHARACTERS = "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
-PARENT_KANJI = "安以宇衣於加幾久計己左之寸世曽太知川天止奈仁奴祢乃波比不部保末美武女毛也由与良利留礼呂和為恵遠无々"
+CHARACTERS = (
+    "あいうえおかきくけこさしすせそたちつてとなにぬねの"
+    "はひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
+)
+PARENT_KANJI = (
+    "安以宇衣於加幾久計己左之寸世曽太知川天止奈仁奴祢乃"
+    "波比不部保末美武女毛也由与良利留礼呂和為恵遠无々"
+)
 NUM_CLASSES = len(CHARACTERS)
 
 _TRAIN_BELOW_6000 = {

@@ -88,7 +88,13 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
-def _transfer(url, partial, pin, timeout, on_bytes) -> None:
+def _transfer(
+    url: str,
+    partial: Path,
+    pin: Pin | None,
+    timeout: float,
+    on_bytes: Callable[[int, int | None], None],
+) -> None:
     """One attempt: ask for what is missing, append it, verify the whole."""
     have = partial.stat().st_size if partial.exists() else 0
     if pin and pin.size and have >= pin.size:  # complete, and not what it should be

@@ -83,13 +83,11 @@ def bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, np.nda
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """A row for each pair of classes that occur: how many images of `true` were read as `predicted`.
+    """A row for each pair of classes that occurs: images of `true` read as `predicted`.
 
     In the order of the classes; `share` is of the images of `true`.
     """
-    predicted = probabilities.argmax(1)
-    counts = confusion_matrix(labels, predicted, labels=ALL_CLASSES)
-    true_classes = np.flatnonzero(counts.sum(1))
+    counts = confusion_matrix(labels, probabilities.argmax(1), labels=ALL_CLASSES)
     return [
         {
             "true": CHARACTERS[i],
@@ -97,8 +95,7 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
             "images": int(counts[i, j]),
             "share": round(float(counts[i, j] / counts[i].sum()), 4),
         }
-        for i in true_classes
-        for j in np.union1d(true_classes, predicted)
+        for i, j in zip(*counts.nonzero(), strict=True)
     ]
 
 

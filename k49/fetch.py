@@ -2,13 +2,21 @@
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from k49 import classes, npz
 from k49.download import DownloadError, Pin, download, matches, md5
@@ -19,7 +27,7 @@ from k49.settings import Data, Standin
 CLASSMAP = "k49_classmap.csv"
 MD5SUMS = "md5sums"
 
-# Published at http://codh.rois.ac.jp/kmnist/ after 5 February 2019; older copies have faulty images.
+# As published after 5 February 2019; older copies have faulty images.
 K49_FILES = {
     "k49-train-imgs.npz": Pin("7ac088b20481cf51dcd01ceaab89d821", 66117696),
     "k49-train-labels.npz": Pin("44a8e1b893f81e63ff38d73cad420f7a", 164485),
@@ -33,7 +41,7 @@ WAYS_OUT = (
 )
 
 
-def fetch(data: Data, drawn: Standin, seed: int, raw: Path, partial: Path) -> None:
+def fetch(data: Data, drawn: Standin, seed: int, raw: Path, downloads: Path) -> None:
     """Put the five files of the dataset into `raw`, each only once it is verified.
 
     Args:
@@ -41,7 +49,7 @@ def fetch(data: Data, drawn: Standin, seed: int, raw: Path, partial: Path) -> No
         drawn: what the stand-in looks like, if it is the source.
         seed: of the stand-in.
         raw: folder to fill.
-        partial: folder that keeps unfinished downloads for the next call.
+        downloads: folder that keeps downloads for the next call, whole ones and unfinished ones.
 
     Raises:
         K49Error: a file can't be had, or is not what it should be. Says every place tried and why.
@@ -49,9 +57,9 @@ def fetch(data: Data, drawn: Standin, seed: int, raw: Path, partial: Path) -> No
     if data.source == "standin":
         draw_standin(drawn, seed, raw)
     elif data.source == "k49":
-        fetch_urls(data.mirrors, dict(K49_FILES), data, raw, partial)
+        fetch_urls(data.mirrors, dict(K49_FILES), data, raw, downloads)
     elif data.source.startswith(("http://", "https://")):
-        fetch_urls([data.source], None, data, raw, partial)
+        fetch_urls([data.source], None, data, raw, downloads)
     else:
         copy_folder(Path(data.source).expanduser(), raw)
 
@@ -64,7 +72,7 @@ def draw_standin(drawn: Standin, seed: int, raw: Path) -> None:
         standin.counts(full, drawn.scale).sum()
         for full in (classes.TRAIN_COUNTS, classes.TEST_COUNTS)
     )
-    with progress("images drawn", TextColumn("{task.completed:,} of {task.total:,}")) as bar:
+    with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=number)
         for split in ("train", "test"):
             images, labels = standin.draw(split, drawn, seed, lambda n: bar.advance(task, n))
@@ -100,7 +108,7 @@ def copy_folder(folder: Path, raw: Path) -> None:
 
 
 def fetch_urls(
-    bases: list[str], pins: dict[str, Pin] | None, data: Data, raw: Path, partial: Path
+    bases: list[str], pins: dict[str, Pin] | None, data: Data, raw: Path, downloads: Path
 ) -> None:
     """Download the five files from the first base address that has them, verify, then move.
 
@@ -108,24 +116,25 @@ def fetch_urls(
     """
     if not bases:
         raise K49Error("data.mirrors: empty, name at least one address to download from")
-    partial.mkdir(parents=True, exist_ok=True)
+    downloads.mkdir(parents=True, exist_ok=True)
     got = {}
-    with progress("downloads", DownloadColumn()) as bar:
+    with progress(DownloadColumn()) as bar:
         if pins is None:
-            pins = fetch_md5sums(bases[0], data, partial, bar)
+            pins = fetch_md5sums(bases[0], data, downloads, bar)
         for name in K49_FILES:
-            got[name] = fetch_file(name, bases, pins.get(name), data, partial, bar)
+            got[name] = fetch_file(name, bases, pins.get(name), data, downloads, bar)
     if not pins:
         check_content(got)
     for name, path in got.items():
         with whole(raw / name) as beside:
             shutil.copyfile(path, beside)
-    shutil.rmtree(partial)
+        if not pins:  # without a hash nobody could tell later whether it is still the same
+            path.unlink()
     print(f"5 files downloaded, verified by {'their MD5 sums' if pins else 'their shapes'}")
 
 
 def fetch_file(
-    name: str, bases: list[str], pin: Pin | None, data: Data, partial: Path, bar: Progress
+    name: str, bases: list[str], pin: Pin | None, data: Data, downloads: Path, bar: Progress
 ) -> Path:
     """Download one file from the first address that has it; returns where it lies.
 
@@ -138,7 +147,7 @@ def fetch_file(
         url = f"{base.rstrip('/')}/{name}"
         # a pinned file may be resumed from another mirror, others only from the same address
         key = pin.md5 if pin else sha256(url.encode()).hexdigest()[:32]
-        path = partial / f"{key}-{name}"
+        path = downloads / f"{key}-{name}"
         try:
             download(url, path, pin, data.timeout, data.retries, follow(bar, task))
             return path
@@ -148,9 +157,9 @@ def fetch_file(
     raise K49Error("\n  ".join([f"{name}{expected} is not to be had:", *tried, WAYS_OUT]))
 
 
-def fetch_md5sums(base: str, data: Data, partial: Path, bar: Progress) -> dict[str, Pin]:
+def fetch_md5sums(base: str, data: Data, downloads: Path, bar: Progress) -> dict[str, Pin]:
     """The pins in an address's `md5sums` file; empty if it has none."""
-    path = partial / MD5SUMS
+    path = downloads / MD5SUMS
     path.unlink(missing_ok=True)
     url = f"{base.rstrip('/')}/{MD5SUMS}"
     try:
@@ -184,13 +193,13 @@ def check_content(paths: dict[str, Path]) -> None:
 
 
 @contextmanager
-def progress(what: str, amount):
+def progress(amount: ProgressColumn) -> Iterator[Progress]:
     """A progress bar in a terminal, nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         yield bar
 
 
-def follow(bar: Progress, task) -> Callable[[int, int | None], None]:
+def follow(bar: Progress, task: TaskID) -> Callable[[int, int | None], None]:
     """A function that moves `task` on, for `download`."""
     return lambda done, total: bar.update(task, completed=done, total=total)

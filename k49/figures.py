@@ -60,14 +60,15 @@ def curves(history: dict[str, list[float]], dataset: str) -> Figure:
 
 def confusion(rows: list[dict], dataset: str) -> Figure:
     """All 49 x 49 pairs of true and predicted character, as shares of the true one's images."""
-    share = np.full((NUM_CLASSES, NUM_CLASSES), np.nan)
+    share = np.zeros((NUM_CLASSES, NUM_CLASSES))
     for row in rows:
         share[CHARACTERS.index(row["true"]), CHARACTERS.index(row["predicted"])] = row["share"]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((11, 10))
         axes = figure.subplots()
         norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
-        colours = matplotlib.colormaps["magma_r"].with_extremes(bad="#e8e8e8")
+        share[share.sum(1) == 0] = np.nan
+        colours = matplotlib.colormaps["Blues"].with_extremes(bad="#e8e8e8")
         image = axes.imshow(share, cmap=colours, norm=norm)
         axes.set_xticks(range(NUM_CLASSES), CHARACTERS)
         axes.set_yticks(range(NUM_CLASSES), CHARACTERS)
@@ -86,15 +87,22 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 4.5))
         axes = figure.subplots()
-        axes.bar(range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall])
+        axes.bar(
+            range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall]
+        )
         axes.axhline(recall.mean(), color=GREY, linestyle=":")
         axes.text(
             len(rows) - 0.4, recall.mean(), f" mean\n {recall.mean():.1%}", va="center", color=GREY
         )
-        labels = [f"{row['character']}\n{row['images']}" for row in rows]
-        axes.set_xticks(range(len(rows)), labels, fontsize=8)
+        for x, row in enumerate(rows):
+            axes.text(
+                x, 0.02, row["images"], rotation=90, ha="center", va="bottom", fontsize=8, color="w"
+            )
+        axes.set_xticks(range(len(rows)), [row["character"] for row in rows])
         axes.set_xlim(-0.7, len(rows) - 0.3)
-        axes.set(xlabel="true character, and how many test images it has", ylabel="read rightly")
+        axes.set(
+            xlabel="true character (in its bar: how many test images it has)", ylabel="read rightly"
+        )
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
         axes.set_title(f"Accuracy of each class on test: {dataset}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def _one_line(match: re.Match) -> str:
     return " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]")
 
 
-def read_json(path: Path):
+def read_json(path: Path) -> Any:
     """Read what `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
 

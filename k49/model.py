@@ -1,9 +1,10 @@
 """The multilayer perceptron: raw uint8 images in, 49 probabilities out."""
 
-import io
 import json
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,10 +46,10 @@ def save(network: keras.Model, path: Path) -> None:
     """
     inference = keras.models.clone_model(network)  # not compiled: no optimizer in the file
     inference.set_weights(network.get_weights())
-    buffer = io.BytesIO()
-    keras.saving.save_model(inference, buffer)
-    with whole(path) as beside, zipfile.ZipFile(buffer) as source:
-        with zipfile.ZipFile(beside, "w") as target:
+    with TemporaryDirectory() as folder, whole(path) as beside:
+        original = Path(folder, "original.keras")
+        inference.save(original)
+        with zipfile.ZipFile(original) as source, zipfile.ZipFile(beside, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name.endswith(".json"):
@@ -57,7 +58,7 @@ def save(network: keras.Model, path: Path) -> None:
 
 
 def _canonical(content: bytes) -> bytes:
-    def clean(value):
+    def clean(value: Any) -> Any:
         if isinstance(value, dict):
             dropped = {"date_saved", "shared_object_id"}
             return {key: clean(item) for key, item in value.items() if key not in dropped}

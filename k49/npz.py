@@ -1,7 +1,8 @@
-"""The dataset's own file format: `.npz` with one array `arr_0`, uint8. Checked before it is read."""
+"""The dataset's file format, `.npz` with one array `arr_0`, uint8: checked, then read."""
 
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -11,7 +12,9 @@ from k49.files import whole
 
 MEMBER = "arr_0.npy"
 IMAGE_SHAPE = (28, 28)
-MOST_IMAGES = 10_000_000  # 37 times K49: a header that claims more is refused before memory is taken
+MOST_IMAGES = (
+    10_000_000  # 37 times K49: a header that claims more is refused before memory is taken
+)
 
 
 def read_images(path: Path) -> np.ndarray:
@@ -62,7 +65,7 @@ def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _header(file) -> tuple[tuple[int, ...], np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and dtype of a `.npy` stream in C order, nothing unpickled."""
     version = np.lib.format.read_magic(file)
     read = {

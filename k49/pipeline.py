@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
+from k49.files import read_json, read_npy
 from k49.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,9 +26,9 @@ Model = TypeVar("Model", bound=BaseModel)
 PARAMS = Path("params.yaml")
 
 RAW = Path("data/raw")
-PARTIAL = Path("data/partial")  # unfinished downloads; no DVC output, so that they can be resumed
+DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and nothing could resume
 SPLIT = Path("data/split")
-SEARCH = Path("data/search")  # unfinished searches; no DVC output, for the same reason
+SEARCH = Path("data/search")  # unfinished searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/mlp.keras")
 PREDICTIONS = Path("predictions/test.npz")
@@ -44,7 +46,7 @@ def load_settings(path: Path = PARAMS) -> Settings:
     return validate(Settings, read_yaml(path), str(path))
 
 
-def read_yaml(path: Path):
+def read_yaml(path: Path) -> Any:
     """The content of a YAML 1.2 file, where `1e-5` is a number and a key stands only once."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
@@ -63,7 +65,7 @@ def write_yaml(path: Path, content: dict) -> None:
         yaml.dump(content, file)
 
 
-def validate(model: type[Model], content, where: str) -> Model:
+def validate(model: type[Model], content: Any, where: str) -> Model:
     """`content` as `model`; K49Error with every fault in one line if it doesn't fit."""
     try:
         return model.model_validate(content)
@@ -135,3 +137,13 @@ def read_history() -> dict[str, list[float]]:
             rows = list(csv.DictReader(file, delimiter="\t"))
         history[path.stem] = [float(row[path.stem]) for row in rows]
     return history
+
+
+def load_part(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 28, 28, 1) and one-hot labels (N, 49) of a part, memory-mapped, both uint8."""
+    return read_npy(SPLIT / f"{part}_images.npy"), read_npy(SPLIT / f"{part}_labels.npy")
+
+
+def dataset_name() -> str:
+    """What figures on the data in `data/split` are called."""
+    return read_json(METRICS / "data.json")["dataset"]

@@ -9,7 +9,7 @@ from shutil import rmtree
 import keras
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from k49 import model
 from k49.errors import K49Error
@@ -53,7 +53,7 @@ def search(
 
 
 def fingerprint(settings: Tune, train: Arrays, val: Arrays, seed: int) -> str:
-    """A name for one search: another space, setting, data set, seed, version or code, another name."""
+    """A name for one search: it changes with the settings, data, seed, versions and code."""
     digest = sha256(f"{seed} {settings.model_dump_json()}".encode())
     for array in (*train, *val):
         digest.update(array)
@@ -93,7 +93,7 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
 class Tuner(keras_tuner.RandomSearch):
     """Keras Tuner's random search with trials of our own: see `run_trial`."""
 
-    def __init__(self, settings: Tune, train: Arrays, val: Arrays, seed: int, folder: Path):
+    def __init__(self, settings: Tune, train: Arrays, val: Arrays, seed: int, folder: Path) -> None:
         self.settings, self.arrays, self.base_seed = settings, (train, val), seed
         self.seconds: list[float] = []  # how long each trial of this process took
         super().__init__(
@@ -107,7 +107,7 @@ class Tuner(keras_tuner.RandomSearch):
         )
         self.oracle.verbose = 0
 
-    def run_trial(self, trial):
+    def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train one combination; its seed depends on its number alone, not on what ran before."""
         keras.utils.clear_session()
         make_repeatable(trial_seed(self.base_seed, trial))
@@ -126,12 +126,12 @@ class Tuner(keras_tuner.RandomSearch):
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN")
         return {"val_accuracy": max(history["val_accuracy"])}
 
-    def on_trial_begin(self, trial):
+    def on_trial_begin(self, trial: Trial) -> None:
         """Start the clock of a trial."""
         self.start = time.perf_counter()
         super().on_trial_begin(trial)
 
-    def on_trial_end(self, trial):
+    def on_trial_end(self, trial: Trial) -> None:
         """Record the trial, then say how good, what is best so far and how long still."""
         super().on_trial_end(trial)
         trial = self.oracle.trials[trial.trial_id]
@@ -143,12 +143,12 @@ class Tuner(keras_tuner.RandomSearch):
         print(f"  {score}, best so far {best:.4f}  {seconds:.1f} s, about {left:.0f} s left")
 
 
-def trial_seed(base_seed: int, trial) -> int:
+def trial_seed(base_seed: int, trial: Trial) -> int:
     """The seed that a trial trains under."""
     return base_seed + 1 + int(trial.trial_id)
 
 
-def row(trial, space: Space, base_seed: int) -> dict:
+def row(trial: Trial, space: Space, base_seed: int) -> dict:
     """One trial as a row of `plots/trials.json`; without a score where it failed."""
     completed = trial.status == TrialStatus.COMPLETED
     hyperparameters = choose(trial.hyperparameters, space)

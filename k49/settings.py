@@ -1,4 +1,4 @@
-"""Every setting of the pipeline as typed, validated data: one class for each section of params.yaml.
+"""Every setting of the pipeline as typed, validated data: a class for each section of params.yaml.
 
 Unknown keys, wrong types and values out of range are refused here, once, before any work starts.
 What the settings mean, and why they have the values they have, stands in params.yaml.
@@ -15,7 +15,7 @@ LearningRate = Annotated[float, Field(gt=0, le=1)]
 
 
 class Section(BaseModel):
-    """Locked against unknown keys, changes and silent conversions (`"3"` is not 3, 2.0 is not 2)."""
+    """Locked against unknown keys, changes and conversions (`"3"` is not 3, 2.0 is not 2)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

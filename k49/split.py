@@ -7,9 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from k49 import classes, npz
 from k49.errors import K49Error
-from k49.files import read_npy, write_npy
-
-PARTS = ("train", "val", "test")
+from k49.files import write_npy
 
 
 def split_dataset(raw: Path, out: Path, validation_share: float, seed: int) -> dict:
@@ -53,7 +51,9 @@ def split_dataset(raw: Path, out: Path, validation_share: float, seed: int) -> d
     }
 
 
-def split_indices(labels: np.ndarray, validation_share: float, seed: int):
+def split_indices(
+    labels: np.ndarray, validation_share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Indices of train and of validation, both shuffled: every class keeps its share.
 
     K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report.
@@ -81,8 +81,3 @@ def split_indices(labels: np.ndarray, validation_share: float, seed: int):
 def one_hot(labels: np.ndarray) -> np.ndarray:
     """Labels (N,) as one-hot rows (N, 49) uint8."""
     return np.eye(classes.NUM_CLASSES, dtype=np.uint8)[labels]
-
-
-def load_part(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28, 1) and one-hot labels (N, 49) of "train", "val" or "test", memory-mapped."""
-    return read_npy(folder / f"{part}_images.npy"), read_npy(folder / f"{part}_labels.npy")

@@ -12,6 +12,7 @@ test accuracy falls below validation accuracy, as it does on K49.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,7 +60,12 @@ def counts(full: np.ndarray, scale: float) -> np.ndarray:
     return np.maximum(np.rint(full * scale).astype(np.int64), 2)
 
 
-def draw(split: str, settings: Standin, seed: int, on_chunk=lambda images: None):
+def draw(
+    split: str,
+    settings: Standin,
+    seed: int,
+    on_chunk: Callable[[int], None] = lambda images: None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw one split of the stand-in.
 
     Args:
@@ -94,7 +100,7 @@ def draw(split: str, settings: Standin, seed: int, on_chunk=lambda images: None)
 
 
 def distance_fields() -> np.ndarray:
-    """Signed distance to the edge of each form, inside positive; (98, FIELD, FIELD) float32, pixels.
+    """Distance to the edge of each form in pixels, inside positive; (98, FIELD, FIELD) float32.
 
     Forms 0 to 48 are the hiragana, 49 to 97 their parent kanji.
     """
@@ -123,7 +129,9 @@ def open_books(number: int, forms: int, rng: np.random.Generator) -> Books:
     )
 
 
-def draw_images(labels: np.ndarray, books: Books, fields: np.ndarray, rng: np.random.Generator):
+def draw_images(
+    labels: np.ndarray, books: Books, fields: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Draw one image of each label, each from a random book; (n, 28, 28) uint8."""
     n = len(labels)
     book = rng.integers(len(books.width), size=n)
@@ -181,6 +189,6 @@ def elastic_basis() -> np.ndarray:
     return np.kron(line, line).astype(np.float32)
 
 
-def normal(rng: np.random.Generator, shape, spread: float) -> np.ndarray:
+def normal(rng: np.random.Generator, shape: int | tuple[int, ...], spread: float) -> np.ndarray:
     """Normal numbers of standard deviation `spread`, float32."""
     return rng.standard_normal(shape, np.float32) * np.float32(spread)

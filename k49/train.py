@@ -52,7 +52,7 @@ def train(
                 patience=settings.patience,
                 restore_best_weights=True,
             ),
-            Progress("epoch", settings.epochs),
+            Progress(settings.epochs),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
         ],
     )
@@ -121,17 +121,18 @@ def summarize(network: keras.Model, history: dict, train: Arrays, val: Arrays) -
 class Progress(keras.callbacks.Callback):
     """One line for each epoch: how far, how good, how long still."""
 
-    def __init__(self, label: str, epochs: int):
+    def __init__(self, epochs: int) -> None:
         super().__init__()
-        self.label = label
         self.epochs = epochs
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the clock."""
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Print the line."""
         seconds = (time.perf_counter() - self.start) / (epoch + 1)
         figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         left = seconds * (self.epochs - epoch - 1)
-        at = f"{self.label} {epoch + 1}/{self.epochs}"
+        at = f"epoch {epoch + 1}/{self.epochs}"
         print(f"{at}  {figures}  {seconds:.2f} s an epoch, {left:.0f} s left at most", flush=True)

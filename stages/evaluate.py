@@ -1,17 +1,16 @@
-"""evaluate: judge the network on test; metrics and plot data into git, predictions into the cache."""
+"""evaluate: judge the network on test; metrics and plot data into git, predictions cached."""
 
 import numpy as np
 
 from k49 import evaluate, model
 from k49.files import read_json, whole, write_json
-from k49.pipeline import METRICS, MODEL, PLOTS, PREDICTIONS, SPLIT, run_stage
+from k49.pipeline import METRICS, MODEL, PLOTS, PREDICTIONS, load_part, run_stage
 from k49.settings import Settings
-from k49.split import load_part
 
 
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
-    images, one_hot = load_part(SPLIT, "test")
+    images, one_hot = load_part("test")
     labels = one_hot.argmax(1).astype(np.uint8)
     probabilities = model.probabilities(model.load(MODEL), images)
     with whole(PREDICTIONS) as beside:
@@ -20,9 +19,7 @@ def main(settings: Settings) -> None:
     train = read_json(METRICS / "train.json")
     test = evaluate.metrics(probabilities, labels, settings.evaluate.resamples, settings.seed)
     gap = round(train["val"]["accuracy"] - test["accuracy"], 6)
-    write_json(
-        METRICS / "test.json", {"dataset": train["dataset"], **test, "val_minus_test": gap}
-    )
+    write_json(METRICS / "test.json", {"dataset": train["dataset"], **test, "val_minus_test": gap})
     write_json(PLOTS / "confusion.json", evaluate.confusion(probabilities, labels))
     write_json(PLOTS / "per_class.json", evaluate.per_class(probabilities, labels))
     print(f"{train['dataset']}: test {test}, val minus test {gap}")

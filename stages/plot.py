@@ -4,23 +4,22 @@ import numpy as np
 
 from k49 import figures
 from k49.files import read_json
-from k49.pipeline import METRICS, PLOTS, PREDICTIONS, SPLIT, read_history, run_stage
+from k49.pipeline import PLOTS, PREDICTIONS, dataset_name, load_part, read_history, run_stage
 from k49.settings import Settings
-from k49.split import load_part
 
 
 def main(settings: Settings) -> None:
     """Draw every picture from what the other stages left."""
-    dataset = read_json(METRICS / "data.json")["dataset"]
+    dataset = dataset_name()
     with np.load(PREDICTIONS, allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
-    test_images, _ = load_part(SPLIT, "test")
+    test_images, _ = load_part("test")
     pictures = {
         "curves": figures.curves(read_history(), dataset),
         "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
         "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),
-        "data": figures.data(*load_part(SPLIT, "train"), dataset),
+        "data": figures.data(*load_part("train"), dataset),
     }
     for name, figure in pictures.items():
         figures.save(figure, PLOTS / f"{name}.png")

@@ -1,19 +1,19 @@
 """train: train the search's winner; the network into models/, its metrics and curves into git."""
 
 from k49 import model
-from k49.files import read_json, write_json
+from k49.files import write_json
 from k49.pipeline import (
     HYPERPARAMETERS,
     METRICS,
     MODEL,
-    SPLIT,
+    dataset_name,
     live_log,
+    load_part,
     read_yaml,
     run_stage,
     validate,
 )
 from k49.settings import Hyperparameters, Settings
-from k49.split import load_part
 from k49.train import train
 
 
@@ -23,13 +23,13 @@ def main(settings: Settings) -> None:
     network, metrics = train(
         winner,
         settings.train,
-        load_part(SPLIT, "train"),
-        load_part(SPLIT, "val"),
+        load_part("train"),
+        load_part("val"),
         settings.seed,
         live_log(),
     )
     model.save(network, MODEL)
-    metrics = {"dataset": read_json(METRICS / "data.json")["dataset"], **metrics}
+    metrics = {"dataset": dataset_name(), **metrics}
     write_json(METRICS / "train.json", metrics)
     print(metrics)
 

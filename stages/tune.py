@@ -1,19 +1,27 @@
 """tune: search the hyperparameters; the winner into models/hyperparameters.yaml."""
 
-from k49.files import read_json, write_json
-from k49.pipeline import HYPERPARAMETERS, METRICS, PLOTS, SEARCH, SPLIT, run_stage, write_yaml
+from k49.files import write_json
+from k49.pipeline import (
+    HYPERPARAMETERS,
+    METRICS,
+    PLOTS,
+    SEARCH,
+    dataset_name,
+    load_part,
+    run_stage,
+    write_yaml,
+)
 from k49.search import search
 from k49.settings import Settings
-from k49.split import load_part
 
 
 def main(settings: Settings) -> None:
     """Search, then write the winner and a row for each trial."""
-    train, val = load_part(SPLIT, "train"), load_part(SPLIT, "val")
+    train, val = load_part("train"), load_part("val")
     winner, rows = search(settings.tune, train, val, settings.seed, SEARCH)
     scores = [row["val_accuracy"] for row in rows if row["status"] == "completed"]
     metrics = {
-        "dataset": read_json(METRICS / "data.json")["dataset"],
+        "dataset": dataset_name(),
         "trials": len(rows),
         "completed": len(scores),
         "best_val_accuracy": max(scores),

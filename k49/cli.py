@@ -1,0 +1,83 @@
+"""The command `k49`."""
+
+import csv
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from k49 import predict as reading
+from k49.classes import NUM_CLASSES
+from k49.errors import K49Error
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Format(StrEnum):
+    """How `predict` prints."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+@app.callback()
+def k49() -> None:
+    """Reads single Kuzushiji, the cursive characters of old Japanese books."""
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[Path], typer.Argument(help="Pictures of one character each, or .npz/.npy of many.")
+    ],
+    model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.keras"),
+    top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to name.")] = 5,
+    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+) -> None:
+    """Name the likeliest characters of each picture, with code point and probability."""
+    names, pictures = zip(*reading.read_pictures(images), strict=True)
+    from k49 import model as network  # Keras takes seconds: first see that the pictures are good
+
+    probabilities = network.probabilities(network.load(model), reading.stack(pictures))
+    rows = [
+        {"image": name, "rank": rank, **candidate}
+        for name, row in zip(names, probabilities, strict=True)
+        for rank, candidate in enumerate(reading.best(row, top), start=1)
+    ]
+    {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
+
+
+def print_table(rows: list[dict]) -> None:
+    """Print rows for people; a picture's name stands once."""
+    table = Table("image", "character", "code point", "probability", box=None)
+    for row in rows:
+        name = row["image"] if row["rank"] == 1 else ""
+        probability = f"{row['probability']:.4f}"
+        table.add_row(name, row["character"], row["code_point"], probability)
+    Console().print(table)
+
+
+def print_json(rows: list[dict]) -> None:
+    """Print rows as a JSON list."""
+    print(json.dumps(rows, ensure_ascii=False, indent=1))
+
+
+def print_csv(rows: list[dict]) -> None:
+    """Print rows as CSV with a header line."""
+    writer = csv.DictWriter(sys.stdout, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
+def main() -> None:
+    """Run the command; a K49Error ends in one line and exit status 1."""
+    try:
+        app()
+    except K49Error as error:
+        sys.exit(f"error: {error}")
