@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from k49 import predict as reading
@@ -53,14 +54,28 @@ def predict(
     {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
 
 
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(help="A file in recipes/, without .yaml.")],
+) -> None:
+    """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`."""
+    from k49.pipeline import read_yaml
+
+    known = sorted(path.stem for path in Path("recipes").glob("*.yaml"))
+    if name not in known:
+        raise K49Error(f"no recipe {name}; recipes/ holds: {', '.join(known) or 'nothing'}")
+    for key, value in read_yaml(Path("recipes", f"{name}.yaml")).items():
+        print(f"--set-param={key}={json.dumps(value)}")
+
+
 def print_table(rows: list[dict]) -> None:
     """Print rows for people; a picture's name stands once."""
     table = Table("image", "character", "code point", "probability", box=None)
     for row in rows:
         name = row["image"] if row["rank"] == 1 else ""
         probability = f"{row['probability']:.4f}"
-        table.add_row(name, row["character"], row["code_point"], probability)
-    Console().print(table)
+        table.add_row(escape(name), row["character"], row["code_point"], probability)
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def print_json(rows: list[dict]) -> None:

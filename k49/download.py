@@ -9,6 +9,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import requests
+from urllib3.exceptions import ReadTimeoutError
 
 BLOCK = 1 << 16  # bytes read at a time
 MOST_BYTES = 1 << 30  # an unpinned file may not be larger: four times K49 and more
@@ -16,6 +17,10 @@ MOST_BYTES = 1 << 30  # an unpinned file may not be larger: four times K49 and m
 
 class DownloadError(Exception):
     """One file could not be had from one place; the message says why."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status  # HTTP status, where the server refused
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def download(
             return
         except (requests.RequestException, DownloadError) as error:
             if attempt == retries or getattr(error, "final", False):
-                raise DownloadError(reason(error)) from error
+                status = getattr(getattr(error, "response", None), "status_code", None)
+                raise DownloadError(reason(error), status) from error
             time.sleep(min(2**attempt, 30))
 
 
@@ -79,11 +85,14 @@ def reason(error: Exception) -> str:
     """A download's failure in a few words."""
     if isinstance(error, requests.HTTPError):
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, requests.Timeout):
+    silent = isinstance(error, requests.Timeout) or (
+        error.args and isinstance(error.args[0], ReadTimeoutError)  # in the middle of the content
+    )
+    if silent:
         return "timed out: no answer within data.timeout seconds"
     if isinstance(error, requests.TooManyRedirects):
         return "redirects without end"
-    if isinstance(error, requests.ConnectionError):
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         return "no connection, or it broke off"
     return str(error)
 
@@ -102,9 +111,10 @@ def _transfer(
         have = 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            partial.unlink()
-            raise DownloadError("the server has less of the file than is here already")
+        if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            partial.unlink()  # complete or longer already, and nobody knows whether it is right
+            _transfer(url, partial, pin, timeout, on_bytes)
+            return
         if not answer.ok:
             _refuse(answer)
         if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # no resume here: from the start

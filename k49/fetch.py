@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
 
 from rich.console import Console
@@ -93,7 +94,9 @@ def copy_folder(folder: Path, raw: Path) -> None:
     if missing := [name for name in K49_FILES if not (folder / name).is_file()]:
         raise K49Error(f"data.source: {folder} lacks {', '.join(missing)}")
     sums = folder / MD5SUMS
-    pins = read_md5sums(sums.read_text("utf-8"), str(sums)) if sums.is_file() else None
+    pins = None
+    if sums.is_file():
+        pins = read_md5sums(sums.read_text("utf-8", errors="replace"), str(sums))
     for name in K49_FILES:
         if pins and not matches(folder / name, pins[name]):
             raise K49Error(
@@ -165,7 +168,7 @@ def fetch_md5sums(base: str, data: Data, downloads: Path, bar: Progress) -> dict
     try:
         download(url, path, None, data.timeout, data.retries, follow(bar, bar.add_task(MD5SUMS)))
     except DownloadError as error:
-        if "404" in str(error):
+        if error.status == HTTPStatus.NOT_FOUND:
             return {}
         raise K49Error(f"{url}: {error}\n  {WAYS_OUT}") from error
     return read_md5sums(path.read_text("utf-8", errors="replace"), url)

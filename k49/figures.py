@@ -138,6 +138,25 @@ def mistakes(
         return figure
 
 
+def augmentation(images: np.ndarray, variations: list[np.ndarray], dataset: str) -> Figure:
+    """Train images (N, 28, 28, 1), each with its sixteen variations (16, 28, 28, 1)."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((12, 4.6 * len(images) / 2))
+        for part, image, varied in zip(
+            figure.subfigures(1, len(images)), images, variations, strict=True
+        ):
+            grid = part.subplots(4, 5, width_ratios=(1.6, 1, 1, 1, 1))
+            for axes in grid.ravel():
+                axes.axis("off")
+            for axes, picture in zip(
+                [grid[1, 0], *grid[:, 1:].ravel()], [image, *varied], strict=True
+            ):
+                axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
+            grid[1, 0].set_title("as it is", fontsize=10)
+        figure.suptitle(f"Sixteen variations of a character, as training sees them: {dataset}")
+        return figure
+
+
 def data(images: np.ndarray, one_hot: np.ndarray, dataset: str) -> Figure:
     """Train images of twelve classes, each beside its one-hot label.
 

@@ -19,7 +19,9 @@ IMAGE_SHAPE = (28, 28, 1)
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
-def build(hyperparameters: Hyperparameters, dropout: float) -> keras.Model:
+def build(
+    hyperparameters: Hyperparameters, batch_normalization: bool, dropout: float
+) -> keras.Model:
     """An untrained, uncompiled network.
 
     Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
@@ -30,8 +32,16 @@ def build(hyperparameters: Hyperparameters, dropout: float) -> keras.Model:
     network.add(layers.Rescaling(1 / 255, name="scale"))
     network.add(layers.Flatten(name="flatten"))
     for i, units in enumerate(hyperparameters.units):
-        initializer = hyperparameters.initializer
-        network.add(layers.Dense(units, kernel_initializer=initializer, name=f"hidden_{i}"))
+        network.add(
+            layers.Dense(
+                units,
+                kernel_initializer=hyperparameters.initializer,
+                use_bias=not batch_normalization,  # which has a bias of its own
+                name=f"hidden_{i}",
+            )
+        )
+        if batch_normalization:
+            network.add(layers.BatchNormalization(name=f"normalization_{i}"))
         network.add(layers.Activation(hyperparameters.activation, name=f"activation_{i}"))
         if dropout:
             network.add(layers.Dropout(dropout, name=f"dropout_{i}"))

@@ -1,7 +1,9 @@
 """The dataset's file format, `.npz` with one array `arr_0`, uint8: checked, then read."""
 
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO
 
 import numpy as np
@@ -12,8 +14,18 @@ from k49.files import whole
 
 MEMBER = "arr_0.npy"
 IMAGE_SHAPE = (28, 28)
-MOST_IMAGES = (
-    10_000_000  # 37 times K49: a header that claims more is refused before memory is taken
+# 37 times K49: a header that claims more is refused before memory is taken
+MOST_IMAGES = 10_000_000
+
+# what zipfile and NumPy raise for damaged files; RuntimeError: encrypted, or a method not known
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    TokenError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
 )
 
 
@@ -58,8 +70,9 @@ def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
         raise K49Error(f"{path}: not found") from error
     except KeyError as error:
         raise K49Error(f"{path}: holds no array arr_0, {expected}") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError) as error:
-        raise K49Error(f"{path}: not a readable npz file: {error}") from error
+    except UNREADABLE as error:
+        why = " ".join(str(error).split())  # NumPy's messages have line breaks
+        raise K49Error(f"{path}: not a readable npz file: {why}") from error
     if len(content) != np.prod(shape):
         raise K49Error(f"{path}: holds {len(content)} bytes of data, its header says {shape}")
     return np.frombuffer(content, np.uint8).reshape(shape)

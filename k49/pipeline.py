@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise K49Error(f"{path}: cannot be read: {error.strerror}") from error
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise K49Error(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -88,7 +88,8 @@ def describe(model: type[BaseModel], fault: dict) -> str:
 def siblings(model: type[BaseModel], loc: tuple) -> list[str]:
     """The keys allowed where `loc` points."""
     for key in loc[:-1]:
-        model = model.model_fields[key].annotation
+        kind = model.model_fields[key].annotation
+        model = next(part for part in (*get_args(kind), kind) if hasattr(part, "model_fields"))
     return list(model.model_fields)
 
 

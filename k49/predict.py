@@ -1,5 +1,6 @@
 """Reads characters: picture files of any size and polarity, or arrays of many images."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +40,16 @@ def read_array(path: Path) -> np.ndarray:
         return npz.read_images(path)
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise K49Error(f"{path}: not a readable npy file: {error}") from error
-    if images.dtype != np.uint8 or images.shape[1:] not in ((SIDE, SIDE), (SIDE, SIDE, 1)):
+    except npz.UNREADABLE as error:
+        why = " ".join(str(error).split())
+        raise K49Error(f"{path}: not a readable npy file: {why}") from error
+    if not isinstance(images, np.ndarray):
+        raise K49Error(f"{path}: not a readable npy file: an npz archive; name it .npz")
+    if (
+        not images.size
+        or images.dtype != np.uint8
+        or images.shape[1:] not in ((SIDE, SIDE), (SIDE, SIDE, 1))
+    ):
         raise K49Error(
             f"{path}: holds {images.dtype} of shape {images.shape}, expected uint8 of shape "
             "(N, 28, 28) or (N, 28, 28, 1)"
@@ -56,7 +64,10 @@ def read_picture(path: Path) -> np.ndarray:
     inverted. The longer side fills 28 pixels; the shorter is filled up with paper.
     """
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            opened = Image.open(path)
+        with opened as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise K49Error(
                     f"{path}: {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}"
@@ -80,8 +91,12 @@ def to_image(picture: Image.Image) -> np.ndarray:
         span = max(float(np.ptp(values)), 1.0)
         picture = Image.fromarray(((values - values.min()) / span * 255).astype(np.uint8))
     if picture.has_transparency_data:
-        paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+        ink = picture.convert("RGBA")
+        for colour in ("white", "black"):  # black if the ink would vanish on white
+            paper = Image.new("RGBA", picture.size, colour)
+            picture = Image.alpha_composite(paper, ink)
+            if np.ptp(np.asarray(picture.convert("L"))):
+                break
     grey = np.asarray(picture.convert("L"))
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     if np.median(border) > 127:

@@ -13,19 +13,28 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from k49 import model
 from k49.errors import K49Error
-from k49.settings import Hyperparameters, Space, Tune
+from k49.settings import Augment, Fit, Hyperparameters, LogRange, Section, Space, Tune
 from k49.train import Arrays, fit, make_repeatable
 
 
 def search(
-    settings: Tune, train: Arrays, val: Arrays, seed: int, scratch: Path
+    settings: Tune,
+    space: Space,
+    fitting: Fit,
+    augment: Augment,
+    train: Arrays,
+    val: Arrays,
+    seed: int,
+    scratch: Path,
 ) -> tuple[Hyperparameters, list[dict]]:
     """Try `settings.trials` combinations; the one with the highest val_accuracy wins.
 
     An interrupted search goes on with the trial that it was at, and ends as an uninterrupted one.
 
     Args:
-        settings: the space, the number of trials, epochs and batch size of each.
+        settings: the number of trials, and the epochs of each.
+        space: what to choose from.
+        fitting, augment: how each trial is fitted, as in training.
         train, val: images and one-hot labels.
         seed: of the choice and of every trial.
         scratch: folder for unfinished searches; this one's part is removed when it is done.
@@ -36,11 +45,11 @@ def search(
     Raises:
         K49Error: no trial could be completed.
     """
-    folder = scratch / fingerprint(settings, train, val, seed)
-    tuner = Tuner(settings, train, val, seed, folder)
+    folder = scratch / fingerprint((settings, space, fitting, augment), train, val, seed)
+    tuner = Tuner(settings, space, fitting, augment, (train, val), seed, folder)
     tuner.search()
     trials = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
-    rows = [row(trial, settings.space, seed) for trial in trials]
+    rows = [row(trial, space, seed) for trial in trials]
     completed = [each for each in rows if each["status"] == "completed"]
     rmtree(folder)
     if not completed:
@@ -52,15 +61,15 @@ def search(
     return Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields}), rows
 
 
-def fingerprint(settings: Tune, train: Arrays, val: Arrays, seed: int) -> str:
+def fingerprint(settings: tuple[Section, ...], train: Arrays, val: Arrays, seed: int) -> str:
     """A name for one search: it changes with the settings, data, seed, versions and code."""
-    digest = sha256(f"{seed} {settings.model_dump_json()}".encode())
+    digest = sha256(repr((seed, settings)).encode())
     for array in (*train, *val):
         digest.update(array)
     versions = {each.name: each.version for each in distributions()}
     for package in ("keras", "keras-tuner", "tensorflow", "tensorflow_cpu", "numpy"):
         digest.update(str(versions.get(package)).encode())
-    for source in ("model.py", "search.py", "train.py"):
+    for source in ("augment.py", "model.py", "search.py", "train.py"):
         digest.update(Path(__file__).with_name(source).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -79,25 +88,40 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
             bounds = space.units.model_dump()
             value = hp.Int(f"units_{i}", bounds["min"], bounds["max"], step=bounds["step"])
             units.append(value)
-    rate = hp.Float(
-        "learning_rate", space.learning_rate.min, space.learning_rate.max, sampling="log"
-    )
+    rate = choose_log(hp, "learning_rate", space.learning_rate)
+    decay = choose_log(hp, "weight_decay", space.weight_decay) if space.weight_decay else None
     return Hyperparameters(
         units=units[:depth],
         activation=hp.Choice("activation", space.activation),
         initializer=hp.Choice("initializer", space.initializer),
-        learning_rate=float(f"{rate:.6g}"),  # as it is published, so that train uses the very same
+        learning_rate=rate,
+        weight_decay=decay,
     )
+
+
+def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> float:
+    """A number from a logarithmic range, rounded to the six digits that are published."""
+    return float(f"{hp.Float(name, bounds.min, bounds.max, sampling='log'):.6g}")
 
 
 class Tuner(keras_tuner.RandomSearch):
     """Keras Tuner's random search with trials of our own: see `run_trial`."""
 
-    def __init__(self, settings: Tune, train: Arrays, val: Arrays, seed: int, folder: Path) -> None:
-        self.settings, self.arrays, self.base_seed = settings, (train, val), seed
+    def __init__(
+        self,
+        settings: Tune,
+        space: Space,
+        fitting: Fit,
+        augment: Augment,
+        arrays: tuple[Arrays, Arrays],
+        seed: int,
+        folder: Path,
+    ) -> None:
+        self.settings, self.space, self.fitting, self.augment = settings, space, fitting, augment
+        self.arrays, self.base_seed = arrays, seed
         self.seconds: list[float] = []  # how long each trial of this process took
         super().__init__(
-            hypermodel=lambda hp: choose(hp, settings.space),
+            hypermodel=lambda hp: choose(hp, space),
             objective="val_accuracy",
             max_trials=settings.trials,
             seed=seed + 1,  # Keras Tuner takes 0 for "no seed"
@@ -110,16 +134,19 @@ class Tuner(keras_tuner.RandomSearch):
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train one combination; its seed depends on its number alone, not on what ran before."""
         keras.utils.clear_session()
-        make_repeatable(trial_seed(self.base_seed, trial))
-        hyperparameters = choose(trial.hyperparameters, self.settings.space)
+        seed = trial_seed(self.base_seed, trial)
+        make_repeatable(seed)
+        hyperparameters = choose(trial.hyperparameters, self.space)
         at = f"trial {int(trial.trial_id) + 1}/{self.settings.trials}"
         print(f"{at}  {hyperparameters}", flush=True)
         history = fit(
-            model.build(hyperparameters, dropout=0),
+            model.build(hyperparameters, self.fitting.batch_normalization, dropout=0),
             *self.arrays,
-            learning_rate=hyperparameters.learning_rate,
+            hyperparameters=hyperparameters,
+            settings=self.fitting,
+            augment=self.augment,
             epochs=self.settings.epochs,
-            batch_size=self.settings.batch_size,
+            seed=seed,
             callbacks=[],
         )
         if len(history["val_accuracy"]) < self.settings.epochs:

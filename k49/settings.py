@@ -54,7 +54,7 @@ class Range(Section):
 
     min: Count
     max: Count
-    step: Count = 1
+    step: Count
 
     @model_validator(mode="after")
     def _ordered(self):
@@ -84,6 +84,14 @@ class Space(Section):
     activation: Annotated[list[Activation], Field(min_length=1)]
     initializer: Annotated[list[Initializer], Field(min_length=1)]
     learning_rate: LogRange
+    weight_decay: LogRange | None
+
+
+class Spaces(Section):
+    """The spaces that `tune.space` names."""
+
+    default: Space
+    report: Space
 
 
 class Tune(Section):
@@ -91,8 +99,7 @@ class Tune(Section):
 
     trials: Count
     epochs: Count
-    batch_size: Count
-    space: Space
+    space: Literal["default", "report"]
 
 
 class Hyperparameters(Section):
@@ -102,13 +109,36 @@ class Hyperparameters(Section):
     activation: Activation
     initializer: Initializer
     learning_rate: LearningRate
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None
+
+
+class Augment(Section):
+    """How far train images are moved, turned, stretched and bent, each epoch anew."""
+
+    enabled: bool
+    rotation: Annotated[float, Field(ge=0, le=3.2)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    shear: Annotated[float, Field(ge=0, lt=1)]
+    shift: Annotated[float, Field(ge=0, le=14)]
+    elastic: Annotated[float, Field(ge=0, le=14)]
+    elastic_grid: Annotated[int, Field(ge=4, le=12)]
+
+
+class Fit(Section):
+    """How every network is fitted: the trials of the search and the one that is kept."""
+
+    batch_size: Count
+    batch_normalization: bool
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    schedule: Literal["constant", "cosine"]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Train(Section):
     """How to train the winner."""
 
     epochs: Count
-    batch_size: Count
     patience: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: LearningRate | None
@@ -127,6 +157,9 @@ class Settings(Section):
     data: Data
     standin: Standin
     split: Split
+    augment: Augment
+    fit: Fit
+    spaces: Spaces
     tune: Tune
     train: Train
     evaluate: Evaluate

@@ -1,5 +1,6 @@
-"""Trains one network: Adam, categorical cross-entropy, early stopping on val_loss."""
+"""Trains one network: what a batch goes through stands in `fit`, top to bottom."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -7,7 +8,8 @@ import keras
 import numpy as np
 
 from k49 import model
-from k49.settings import Hyperparameters, Train
+from k49.augment import Distort
+from k49.settings import Augment, Fit, Hyperparameters, Train
 
 STEPS_PER_CALL = 50  # training steps for each call from Python: the network is small, calls are not
 
@@ -15,9 +17,71 @@ Arrays = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28, 1) uint8, one-hot l
 Log = Callable[[dict[str, float]], None]
 
 
+def fit(
+    network: keras.Model,
+    train: Arrays,
+    val: Arrays,
+    *,
+    hyperparameters: Hyperparameters,
+    settings: Fit,
+    augment: Augment,
+    epochs: int,
+    seed: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> dict[str, list[float]]:
+    """Train `network`; returns its figures, a list with a value for each epoch.
+
+    The network sees distorted images; validation, and whoever uses the network, never do.
+    """
+    trained = keras.Sequential([keras.Input(model.IMAGE_SHAPE, dtype="uint8")])
+    if augment.enabled:
+        trained.add(Distort(augment, seed))
+    trained.add(network)
+
+    steps = math.ceil(len(train[0]) / settings.batch_size) * epochs
+    decay = hyperparameters.weight_decay
+    optimizer = keras.optimizers.AdamW(
+        schedule(hyperparameters.learning_rate, steps, settings),
+        weight_decay=settings.weight_decay if decay is None else decay,  # 0 makes it plain Adam
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    trained.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_CALL,
+    )
+    return trained.fit(
+        *train,
+        batch_size=settings.batch_size,
+        epochs=epochs,
+        validation_data=val,
+        validation_batch_size=2048,
+        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
+        verbose=0,
+    ).history
+
+
+def schedule(
+    learning_rate: float, steps: int, settings: Fit
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate over all steps: constant, or risen in a line and then lowered to 0."""
+    if settings.schedule == "constant":
+        return learning_rate
+    warmup = int(settings.warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else learning_rate,
+        decay_steps=max(steps - warmup, 1),
+        warmup_target=learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
 def train(
     hyperparameters: Hyperparameters,
     settings: Train,
+    fitting: Fit,
+    augment: Augment,
     train: Arrays,
     val: Arrays,
     seed: int,
@@ -26,9 +90,9 @@ def train(
     """Train the network that the search found.
 
     Args:
-        hyperparameters: layers, activation, initializer, and the learning rate unless
-            `settings.learning_rate` replaces it.
-        settings: epochs, batch size, patience, dropout.
+        hyperparameters: layers, activation, initializer, learning rate and weight decay.
+        settings: epochs, patience, dropout; a learning rate of its own replaces the search's.
+        fitting, augment: as in the search.
         train, val: images and one-hot labels.
         seed: the same seed gives the same network on the same machine.
         on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy.
@@ -36,21 +100,24 @@ def train(
     Returns:
         The network with the weights of the epoch of lowest val_loss, and its metrics.
     """
+    if settings.learning_rate is not None:
+        hyperparameters = hyperparameters.model_copy(
+            update={"learning_rate": settings.learning_rate}
+        )
     make_repeatable(seed)
-    network = model.build(hyperparameters, settings.dropout)
+    network = model.build(hyperparameters, fitting.batch_normalization, settings.dropout)
     history = fit(
         network,
         train,
         val,
-        learning_rate=settings.learning_rate or hyperparameters.learning_rate,
+        hyperparameters=hyperparameters,
+        settings=fitting,
+        augment=augment,
         epochs=settings.epochs,
-        batch_size=settings.batch_size,
+        seed=seed,
         callbacks=[
             keras.callbacks.EarlyStopping(
-                "val_loss",
-                mode="min",
-                patience=settings.patience,
-                restore_best_weights=True,
+                "val_loss", mode="min", patience=settings.patience, restore_best_weights=True
             ),
             Progress(settings.epochs),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
@@ -68,35 +135,6 @@ def make_repeatable(seed: int) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def fit(
-    network: keras.Model,
-    train: Arrays,
-    val: Arrays,
-    *,
-    learning_rate: float,
-    epochs: int,
-    batch_size: int,
-    callbacks: list[keras.callbacks.Callback],
-) -> dict[str, list[float]]:
-    """Compile and train `network`; returns its figures, a list with a value for each epoch."""
-    network.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss="categorical_crossentropy",
-        metrics=["accuracy"],
-        steps_per_execution=STEPS_PER_CALL,
-    )
-    history = network.fit(
-        *train,
-        batch_size=batch_size,
-        epochs=epochs,
-        validation_data=val,
-        validation_batch_size=2048,
-        callbacks=[*callbacks, keras.callbacks.TerminateOnNaN()],
-        verbose=0,
-    )
-    return history.history
-
-
 def summarize(network: keras.Model, history: dict, train: Arrays, val: Arrays) -> dict:
     """Metrics of a trained network, train and val on the same footing.
 
@@ -105,6 +143,7 @@ def summarize(network: keras.Model, history: dict, train: Arrays, val: Arrays) -
     during training, where train accuracy is a running mean under dropout.
     """
     metrics = {}
+    network.compile(loss="categorical_crossentropy", metrics=["accuracy"])
     for part, (images, labels) in {"train": train, "val": val}.items():
         loss, accuracy = network.evaluate(images, labels, batch_size=2048, verbose=0)
         metrics[part] = {"loss": round(loss, 6), "accuracy": round(accuracy, 6)}

@@ -18,7 +18,16 @@ from k49.settings import Settings
 def main(settings: Settings) -> None:
     """Search, then write the winner and a row for each trial."""
     train, val = load_part("train"), load_part("val")
-    winner, rows = search(settings.tune, train, val, settings.seed, SEARCH)
+    winner, rows = search(
+        settings.tune,
+        getattr(settings.spaces, settings.tune.space),
+        settings.fit,
+        settings.augment,
+        train,
+        val,
+        settings.seed,
+        SEARCH,
+    )
     scores = [row["val_accuracy"] for row in rows if row["status"] == "completed"]
     metrics = {
         "dataset": dataset_name(),

@@ -1,0 +1,448 @@
+"""Reading pictures: all kinds give the same image, and what is no picture is refused."""
+
+import csv
+import io
+import json
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from k49 import cli, npz
+from k49.classes import CHARACTERS, code_point
+from k49.errors import K49Error
+from k49.predict import best, read_picture, read_pictures, stack, to_image
+
+ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+
+
+def ink(width: int = 120, height: int = 120) -> np.ndarray:
+    """Soft light strokes on black, heavier top left; (height, width) uint8, 0 to 255."""
+    picture = Image.new("L", (width * 4, height * 4))
+    draw = ImageDraw.Draw(picture)
+    w, h = picture.size
+    draw.line((w * 0.2, h * 0.2, w * 0.8, h * 0.25), fill=255, width=max(w, h) // 12)
+    draw.line((w * 0.25, h * 0.2, w * 0.3, h * 0.8), fill=255, width=max(w, h) // 12)
+    draw.line((w * 0.5, h * 0.5, w * 0.7, h * 0.7), fill=128, width=max(w, h) // 20)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+
+
+def coloured(values: np.ndarray, mode: str) -> Image.Image:
+    """A picture of grey `values` (0 to 255) in some mode of Pillow."""
+    if mode == "I;16":
+        return Image.fromarray(values.astype(np.uint16) * 257)
+    if mode == "I":
+        return Image.fromarray(values.astype(np.int32) * 100)
+    if mode == "1":
+        return Image.fromarray(values).convert("1", dither=Image.Dither.NONE)
+    return Image.fromarray(values).convert(mode)
+
+
+def saved(path: Path, picture: Image.Image, **options) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The text of a refusal: one line that names the file, and no warning beside it."""
+    with warnings.catch_warnings(), pytest.raises(K49Error) as caught:
+        warnings.simplefilter("error")
+        list(read_pictures([path]))
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    assert str(path) in text
+    return text
+
+
+def png(width: int, height: int) -> bytes:
+    """A grey PNG that claims a size and holds no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def light_on_dark(image: np.ndarray) -> bool:
+    """Whether an image has K49's format: light ink, full contrast, black all around."""
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    return bool(border.max() < 40 and image.max() > 200)
+
+
+def close(a: np.ndarray, b: np.ndarray, levels: int) -> bool:
+    """Whether no pixel of two images differs by more than some grey levels."""
+    return bool(np.abs(a.astype(int) - b).max() <= levels)
+
+
+# pictures
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "CMYK", "HSV", "1", "I;16", "I"])
+def test_modes_and_polarities(mode):
+    """The same drawing in every mode, dark on light and light on dark: the same image."""
+    drawing = ink()
+    light, dark = (to_image(coloured(values, mode)) for values in (drawing, 255 - drawing))
+    assert light.shape == (28, 28)
+    assert light.dtype == np.uint8
+    assert light_on_dark(light)
+    assert close(light, dark, 2)
+    # one bit a pixel leaves the edges hard
+    assert close(light, to_image(Image.fromarray(drawing)), 130 if mode == "1" else 3)
+
+
+@pytest.mark.parametrize("largest", [1.0, 1000.0])
+def test_floats(largest):
+    drawing = ink()
+    picture = Image.fromarray((drawing / 255 * largest).astype(np.float32))
+    assert close(to_image(picture), to_image(Image.fromarray(drawing)), 3)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (1000, 1000), (17, 17), (64, 48), (48, 64), (300, 20)])
+def test_sizes(tmp_path, size):
+    light = saved(tmp_path / "light.png", Image.fromarray(ink(*size)))
+    dark = saved(tmp_path / "dark.png", Image.fromarray(255 - ink(*size)))
+    image = read_picture(light)
+    assert image.shape == (28, 28)
+    assert image.dtype == np.uint8
+    assert image.max() > 100
+    assert np.array_equal(image, read_picture(dark))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 100), (100, 1), (2, 1)])
+def test_tiny_pictures(tmp_path, size):
+    assert read_picture(saved(tmp_path / "tiny.png", Image.new("L", size))).shape == (28, 28)
+
+
+def test_k49_image_stays_as_it_is(tmp_path):
+    """28 x 28 with full contrast on black, as the dataset has them: not a pixel changes."""
+    image = ink(28, 28).copy()
+    image[10, 10], image[0] = 255, 0
+    path = saved(tmp_path / "image.png", Image.fromarray(image))
+    assert np.array_equal(read_picture(path), image)
+
+
+def test_top_stays_top(tmp_path):
+    """The drawing is heavier top left, and so is the image."""
+    image = read_picture(saved(tmp_path / "ink.png", Image.fromarray(255 - ink()))).astype(int)
+    assert image[:14].sum() > 1.2 * image[14:].sum()
+    assert image[:, :14].sum() > 1.2 * image[:, 14:].sum()
+
+
+def test_shorter_side_is_filled_with_black(tmp_path):
+    """Ink up to the edges of a wide picture: above and below there is paper, not ink."""
+    values = np.full((40, 120), 255, np.uint8)
+    values[15:25, 40:80] = 0
+    image = read_picture(saved(tmp_path / "wide.png", Image.fromarray(values)))
+    assert image[:9].max() == image[-9:].max() == 0
+    assert image[14, 10:18].min() > 200
+
+
+def test_faint_ink_gets_full_contrast(tmp_path):
+    path = saved(tmp_path / "faint.png", Image.fromarray(200 - ink() // 4))
+    assert light_on_dark(read_picture(path))
+
+
+def test_camera_orientation(tmp_path):
+    upright = Image.fromarray(255 - ink())
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter clockwise to be seen
+    turned = saved(tmp_path / "turned.png", upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    assert np.array_equal(read_picture(turned), to_image(upright))
+
+
+@pytest.mark.parametrize("colour", [0, 60])
+def test_dark_ink_on_nothing(tmp_path, colour):
+    """A cut-out: the ink is opaque, the paper transparent, whatever colour lies below it."""
+    grey = np.full((120, 120), colour, np.uint8)
+    path = tmp_path / "cut-out.png"
+    Image.merge("LA", [Image.fromarray(grey), Image.fromarray(ink())]).convert("RGBA").save(path)
+    assert close(read_picture(path), to_image(Image.fromarray(ink())), 3)
+
+
+def test_light_ink_on_nothing(tmp_path):
+    """White ink on transparent paper must not vanish."""
+    grey = np.full((120, 120), 255, np.uint8)
+    path = tmp_path / "white.png"
+    Image.merge("LA", [Image.fromarray(grey), Image.fromarray(ink())]).convert("RGBA").save(path)
+    assert close(read_picture(path), to_image(Image.fromarray(ink())), 3)
+
+
+def test_palette_with_transparency(tmp_path):
+    flat = Image.fromarray((ink() > 127).astype(np.uint8)).convert("P")
+    flat.putpalette([255, 0, 0, 0, 0, 0])  # the paper is red, but transparent
+    path = saved(tmp_path / "palette.png", flat, transparency=0)
+    hard = Image.fromarray((ink() > 127).astype(np.uint8) * 255)
+    assert np.array_equal(read_picture(path), to_image(hard))
+
+
+@pytest.mark.parametrize("name", ["ink.jpg", "ink.tif", "ink.bmp", "ink.gif", "ink.webp"])
+def test_formats(tmp_path, name):
+    path = saved(tmp_path / name, Image.fromarray(255 - ink()))
+    expected = to_image(Image.fromarray(ink()))
+    assert np.abs(read_picture(path).astype(int) - expected).mean() < 3
+
+
+# arrays
+
+
+@pytest.mark.parametrize("shape", [(4, 28, 28), (4, 28, 28, 1)])
+def test_npy_of_many(tmp_path, shape):
+    path = tmp_path / "many.npy"
+    np.save(path, ARRAY.reshape(shape))
+    names, images = zip(*read_pictures([path]), strict=True)
+    assert names == tuple(f"{path}[{i}]" for i in range(4))
+    assert np.array_equal(images, ARRAY)  # as they are: nothing inverted, nothing stretched
+
+
+def test_npz_of_many_beside_a_picture(tmp_path):
+    npz.write(tmp_path / "many.npz", ARRAY)
+    picture = saved(tmp_path / "one.png", Image.fromarray(ink()))
+    names, images = zip(*read_pictures([tmp_path / "many.npz", picture]), strict=True)
+    assert names == (*(f"{tmp_path / 'many.npz'}[{i}]" for i in range(4)), str(picture))
+    assert np.array_equal(images[:4], ARRAY)
+    batch = stack(images)
+    assert batch.shape == (5, 28, 28, 1)
+    assert batch.dtype == np.uint8
+
+
+# refusals
+
+
+@pytest.mark.parametrize("name", ["text.png", "text.npy", "text.npz", "text", "text.txt"])
+@pytest.mark.parametrize("content", [b"", b"this is no picture\n" * 20])
+def test_text_and_empty_files(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    refusal(path)
+
+
+@pytest.mark.parametrize("name", ["none.png", "none.npy", "none.npz"])
+def test_missing_file(tmp_path, name):
+    assert "no such file" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.png", "folder.npy"])
+def test_folder(tmp_path, name):
+    (tmp_path / name).mkdir()
+    assert "not a file" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["ink.png", "ink.jpg", "ink.tif", "ink.bmp"])
+def test_cut_off_picture(tmp_path, name):
+    path = saved(tmp_path / name, Image.fromarray(ink()))
+    content = path.read_bytes()
+    for share in (0.01, 0.1, 0.5, 0.8):
+        path.write_bytes(content[: int(len(content) * share)])
+        refusal(path)
+
+
+@pytest.mark.parametrize("side", [7_072, 10_000, 30_000, 2**31 - 1])
+def test_too_many_pixels(tmp_path, side):
+    """Refused from the header; the second is in between, where Pillow only warns."""
+    path = tmp_path / "huge.png"
+    path.write_bytes(png(side, side))
+    assert "pixels" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        ARRAY.astype(np.float32),
+        ARRAY.astype(np.int64),
+        ARRAY.reshape(4, 784),
+        ARRAY[0],
+        ARRAY[..., None, None],
+        ARRAY[:, :27],
+        np.uint8(3),
+        ARRAY[:0],
+    ],
+    ids=["float", "int64", "flat", "one image", "5 axes", "27 rows", "scalar", "no image"],
+)
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_array_of_something_else(tmp_path, kind, array):
+    path = tmp_path / f"array.{kind}"
+    (np.save if kind == "npy" else np.savez)(path, array)
+    refusal(path)
+
+
+def test_npz_with_another_member(tmp_path):
+    path = tmp_path / "named.npz"
+    np.savez(path, images=ARRAY)
+    assert "arr_0" in refusal(path)
+
+
+def test_npz_named_npy(tmp_path):
+    npz.write(tmp_path / "many.npz", ARRAY)
+    refusal((tmp_path / "many.npz").rename(tmp_path / "many.npy"))
+
+
+def test_cut_off_npy(tmp_path):
+    path = tmp_path / "cut.npy"
+    np.save(path, ARRAY)
+    content = path.read_bytes()
+    for length in (4, 50, 100, 1000):
+        path.write_bytes(content[:length])
+        refusal(path)
+
+
+def test_npy_with_a_faulty_header(tmp_path):
+    path = tmp_path / "header.npy"
+    np.save(path, ARRAY)
+    path.write_bytes(path.read_bytes().replace(b"}", b" ", 1))
+    refusal(path)
+
+
+def test_npy_with_pickled_objects(tmp_path):
+    path = tmp_path / "objects.npy"
+    np.save(path, np.array([{}], dtype=object))
+    refusal(path)
+
+
+# what is printed
+
+
+def test_best():
+    probabilities = np.full(49, 0.01, np.float32)
+    probabilities[[40, 3, 7]] = 0.3, 0.2, 0.04
+    rows = best(probabilities, 3)
+    assert [row["character"] for row in rows] == [CHARACTERS[i] for i in (40, 3, 7)]
+    assert [row["code_point"] for row in rows] == [code_point(i) for i in (40, 3, 7)]
+    assert [row["probability"] for row in rows] == pytest.approx([0.3, 0.2, 0.04], abs=1e-6)
+    assert len(best(probabilities, 49)) == 49
+
+
+def rows_of(name: str) -> list[dict]:
+    candidate = {"character": "あ", "code_point": "U+3042", "probability": 0.5}
+    return [{"image": name, "rank": rank, **candidate} for rank in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["a.png", "page[red].png", "page[/b].png", "x" * 120 + ".png"])
+def test_names_are_printed_as_they_are(capsys, name):
+    cli.print_table(rows_of(name))
+    table = capsys.readouterr().out
+    assert table.count(name) == 1  # at rank 1 only
+    assert table.count("U+3042") == 2
+    cli.print_csv(rows_of(name))
+    assert [row["image"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
+        name,
+        name,
+    ]
+    cli.print_json(rows_of(name))
+    assert json.loads(capsys.readouterr().out) == rows_of(name)
+
+
+def k49(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
+    """Run the installed command."""
+    command = [Path(sys.executable).with_name("k49"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
+def test_command_refuses_in_one_line(tmp_path, name):
+    (tmp_path / "text.png").write_text("no picture")
+    np.save(tmp_path / "array.npy", np.zeros((0, 28, 28), np.uint8))
+    done = k49("predict", name, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with an untrained network, a picture and an array of four images."""
+    from k49 import model
+    from k49.settings import Hyperparameters
+
+    found = {
+        "units": [8],
+        "activation": "relu",
+        "initializer": "he_uniform",
+        "learning_rate": 0.1,
+    }
+    hyperparameters = Hyperparameters(**dict.fromkeys(Hyperparameters.model_fields) | found)
+    network = model.build(hyperparameters, batch_normalization=True, dropout=0.1)
+    folder = tmp_path_factory.mktemp("command")
+    model.save(network, folder / "models" / "mlp.keras")
+    saved(folder / "ink.png", Image.fromarray(255 - ink()))
+    npz.write(folder / "many.npz", ARRAY)
+    return folder
+
+
+def run_here(monkeypatch, capsys, folder: Path, *arguments: str) -> str:
+    """Run the command in this process, where Keras is loaded already; returns what it prints."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["k49", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_command_prints_json(folder, monkeypatch, capsys):
+    """What it prints is what the network says of each picture."""
+    from k49 import model
+
+    rows = json.loads(
+        run_here(monkeypatch, capsys, folder, "predict", "ink.png", "many.npz", "--format", "json")
+    )
+    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
+    assert [row["image"] for row in rows] == [name for name in names for _ in range(5)]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
+    batch = stack((read_picture(folder / "ink.png"), *ARRAY))
+    probabilities = model.probabilities(model.load(folder / "models" / "mlp.keras"), batch)
+    for row, expected in zip(
+        rows, (item for each in probabilities for item in best(each, 5)), strict=True
+    ):
+        assert row["character"] == expected["character"]
+        assert row["code_point"] == expected["code_point"]
+        assert row["probability"] == pytest.approx(expected["probability"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_command_prints_csv(folder, monkeypatch, capsys):
+    printed = [
+        run_here(monkeypatch, capsys, folder, "predict", "many.npz", "--format", form)
+        for form in ("json", "csv")
+    ]
+    rows = [{key: str(value) for key, value in row.items()} for row in json.loads(printed[0])]
+    assert list(csv.DictReader(io.StringIO(printed[1]))) == rows
+
+
+@pytest.mark.slow
+def test_command_prints_a_table(folder):
+    """The installed command, in a process of its own."""
+    done = k49("predict", "ink.png", "many.npz", "--top", "3", folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["image", "character", "code", "point", "probability"]
+    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
+    assert [line.split()[0] for line in lines[::3]] == names
+    for line in lines:
+        character, code, probability = line.split()[-3:]
+        assert code == code_point(CHARACTERS.index(character))
+        assert 0 <= float(probability) <= 1
+    assert len(lines) == 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["none.keras", "ink.png", "many.npz"])
+def test_command_refuses_what_is_no_model(folder, monkeypatch, model):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["k49", "predict", "ink.png", "--model", model])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code.startswith(f"error: {model}: ")
+    assert len(ended.value.code.splitlines()) == 1

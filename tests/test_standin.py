@@ -1,0 +1,142 @@
+"""The drawn stand-in: its format, its counts, its bytes, and that images carry their class."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestCentroid
+
+from k49 import classes, standin
+from k49.settings import Standin
+
+# 2,323 train images: more than one chunk, so that threads have something to share
+SETTINGS = Standin(scale=0.01, train_books=40, test_books=12)
+
+
+@dataclass
+class Part:
+    """What was drawn, by whose hands, and how many images the callback was told of."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    hands: list[standin.Books]
+    told: int
+
+
+def drawn(split: str, seed: int, cores: int) -> Part:
+    """Draw a part as on a machine of so many cores; notes the books on the way."""
+    hands, told = [], []
+    original = standin.open_books
+
+    def noting(*args) -> standin.Books:
+        hands.append(original(*args))
+        return hands[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: cores)
+        patch.setattr(standin, "open_books", noting)
+        images, labels = standin.draw(split, SETTINGS, seed, told.append)
+    return Part(images, labels, hands, sum(told))
+
+
+def sha256(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def train():
+    return drawn("train", 49, cores=5)
+
+
+@pytest.fixture(scope="module")
+def test():
+    return drawn("test", 49, cores=5)
+
+
+def test_counts_at_full_scale_are_those_of_k49():
+    train, test = (
+        standin.counts(full, 1.0) for full in (classes.TRAIN_COUNTS, classes.TEST_COUNTS)
+    )
+    assert np.array_equal(train, classes.TRAIN_COUNTS)
+    assert np.array_equal(test, classes.TEST_COUNTS)
+    assert (train.sum(), test.sum()) == (232_365, 38_547)
+
+
+def test_classes_are_those_of_k49():
+    classmap = classes.classmap_csv().encode()
+    assert hashlib.md5(classmap).hexdigest() == "f7d0d0391f68bdf0fe4cf160ceb85753"
+    assert len(classes.CHARACTERS) == len(classes.PARENT_KANJI) == classes.NUM_CLASSES == 49
+    assert len(set(classes.CHARACTERS + classes.PARENT_KANJI)) == 98
+
+
+@pytest.mark.parametrize("scale", [1e-9, 0.001, 0.1, 0.5, 3])
+def test_counts_follow_the_scale(scale):
+    found = standin.counts(classes.TRAIN_COUNTS, scale)
+    assert found.min() >= 2
+    assert np.abs(found - np.maximum(classes.TRAIN_COUNTS * scale, 2)).max() <= 0.5
+
+
+@pytest.mark.parametrize(("split", "full"), [("train", "TRAIN_COUNTS"), ("test", "TEST_COUNTS")])
+def test_format(request, split, full):
+    part = request.getfixturevalue(split)
+    expected = standin.counts(getattr(classes, full), SETTINGS.scale)
+    assert part.images.shape == (expected.sum(), 28, 28)
+    assert part.labels.shape == (expected.sum(),)
+    assert part.images.dtype == part.labels.dtype == np.uint8
+    assert np.array_equal(np.bincount(part.labels, minlength=49), expected)
+    assert part.told == len(part.images)
+
+
+def test_light_ink_on_black(train):
+    x = train.images
+    border = np.concatenate([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], 1)
+    assert np.median(border) < 30
+    assert np.median(x.max((1, 2))) > 180
+    assert (x.max((1, 2)) > 60).mean() > 0.999  # next to none is empty
+
+
+def test_shuffled(train):
+    assert len(np.unique(train.labels[:500])) > 40
+
+
+def test_no_two_images_are_the_same(train, test):
+    images = {image.tobytes() for part in (train, test) for image in part.images}
+    assert len(images) == len(train.images) + len(test.images)
+
+
+def test_no_hand_of_test_is_one_of_train(train, test):
+    (known,), (foreign,) = train.hands, test.hands
+    assert len(known.bend) == SETTINGS.train_books
+    assert len(foreign.bend) == SETTINGS.test_books
+    for name in ("affine", "bend", "kanji"):
+        a, b = (getattr(hands, name).reshape(len(hands.bend), -1) for hands in (known, foreign))
+        assert np.abs(a[:, None, :50] - b[None, :, :50]).max(-1).min() > 0.01
+
+
+def test_same_seed_same_bytes_for_any_number_of_cores(train):
+    again = drawn("train", 49, cores=1)
+    assert sha256(again.images) == sha256(train.images)
+    assert sha256(again.labels) == sha256(train.labels)
+
+
+def test_other_seed_differs(test):
+    other = drawn("test", 50, cores=5)
+    assert not np.array_equal(other.labels, test.labels)
+    assert not (other.images == test.images).all((1, 2)).any()
+
+
+def test_images_carry_their_class(train, test):
+    """Even the mean image of each class finds the class of foreign books far above chance."""
+    model = NearestCentroid().fit(train.images.reshape(-1, 784) / 255, train.labels)
+    accuracy = model.score(test.images.reshape(-1, 784) / 255, test.labels)
+    assert 10 / 49 < accuracy < 0.95
+
+
+def test_every_form_is_a_character_of_its_own():
+    fields = standin.distance_fields()
+    assert fields.shape == (98, standin.FIELD, standin.FIELD)
+    share_of_ink = (fields > 0).mean((1, 2))
+    assert share_of_ink.min() > 0.02  # the font has every character
+    assert len(np.unique((fields > 0).reshape(98, -1), axis=0)) == 98
