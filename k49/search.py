@@ -149,7 +149,7 @@ class Tuner(keras_tuner.RandomSearch):
             seed=seed,
             callbacks=[],
         )
-        if len(history["val_accuracy"]) < self.settings.epochs:
+        if not np.isfinite([*history["loss"], *history["val_loss"]]).all():
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN")
         return {"val_accuracy": max(history["val_accuracy"])}
 
@@ -165,8 +165,8 @@ class Tuner(keras_tuner.RandomSearch):
         seconds = time.perf_counter() - self.start
         self.seconds.append(seconds)
         left = np.mean(self.seconds) * (self.settings.trials - int(trial.trial_id) - 1)
-        score = f"val_accuracy {trial.score:.4f}" if trial.score else "failed"
-        best = max((t.score for t in self.oracle.trials.values() if t.score), default=0)
+        score = f"val_accuracy {trial.score:.4f}" if trial.score is not None else "failed"
+        best = max((t.score for t in self.oracle.trials.values() if t.score is not None), default=0)
         print(f"  {score}, best so far {best:.4f}  {seconds:.1f} s, about {left:.0f} s left")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from k49 import model
 from k49.augment import Distort
+from k49.errors import K49Error
 from k49.settings import Augment, Fit, Hyperparameters, Train
 
 STEPS_PER_CALL = 50  # training steps for each call from Python: the network is small, calls are not
@@ -123,6 +124,11 @@ def train(
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
         ],
     )
+    if not np.isfinite([*history["loss"], *history["val_loss"]]).all():
+        raise K49Error(
+            f"training diverged in epoch {len(history['loss'])}: the loss became NaN; lower "
+            f"train.learning_rate (it was {hyperparameters.learning_rate})"
+        )
     return network, summarize(network, history, train, val)
 
 

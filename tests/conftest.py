@@ -14,8 +14,6 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
 
-sys.path.insert(0, str(ROOT))  # for `import stages.tune`: stages/ is not installed
-
 # Enough for every stage to do its work, and no more.
 SMALL = {
     "standin.scale": 0.002,
