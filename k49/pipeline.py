@@ -140,9 +140,9 @@ def read_history() -> dict[str, list[float]]:
     return history
 
 
-def load_part(part: str) -> tuple[np.ndarray, np.ndarray]:
+def load_part(part: str, folder: Path = SPLIT) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28, 1) and one-hot labels (N, 49) of a part, memory-mapped, both uint8."""
-    return read_npy(SPLIT / f"{part}_images.npy"), read_npy(SPLIT / f"{part}_labels.npy")
+    return read_npy(folder / f"{part}_images.npy"), read_npy(folder / f"{part}_labels.npy")
 
 
 def dataset_name() -> str:
