@@ -21,7 +21,7 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 BLUE, ORANGE, GREY = "#1f77b4", "#d9541e", "#888888"
-MISTAKES = (6, 8)  # rows and columns of the gallery
+MISTAKES = (6, 8)  # rows at most, and columns, of the gallery
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -123,9 +123,10 @@ def mistakes(
     sureness = np.where(predicted == labels, -1, probabilities.max(1))
     wrong = np.count_nonzero(predicted != labels)
     worst = np.argsort(-sureness, kind="stable")[: min(wrong, MISTAKES[0] * MISTAKES[1])]
+    rows = max(1, -(-len(worst) // MISTAKES[1]))
     with matplotlib.rc_context(STYLE):
-        figure = Figure((11, 10.2))
-        for axes in figure.subplots(*MISTAKES).ravel():
+        figure = Figure((11, 0.6 + 1.6 * rows))
+        for axes in figure.subplots(rows, MISTAKES[1]).ravel():
             axes.axis("off")
         for axes, i in zip(figure.axes, worst, strict=False):
             axes.imshow(images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
@@ -141,18 +142,16 @@ def mistakes(
 def augmentation(images: np.ndarray, variations: list[np.ndarray], dataset: str) -> Figure:
     """Train images (N, 28, 28, 1), each with its sixteen variations (16, 28, 28, 1)."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure((12, 4.6 * len(images) / 2))
-        for part, image, varied in zip(
-            figure.subfigures(1, len(images)), images, variations, strict=True
-        ):
-            grid = part.subplots(4, 5, width_ratios=(1.6, 1, 1, 1, 1))
-            for axes in grid.ravel():
-                axes.axis("off")
-            for axes, picture in zip(
-                [grid[1, 0], *grid[:, 1:].ravel()], [image, *varied], strict=True
-            ):
+        figure = Figure((12, 4.3))
+        parts = figure.subfigures(1, len(images), wspace=0.06)
+        for part, image, varied in zip(parts, images, variations, strict=True):
+            grid = part.add_gridspec(4, 6)
+            places = [grid[1:3, :2], *(grid[i, j] for i in range(4) for j in range(2, 6))]
+            for place, picture in zip(places, [image, *varied], strict=True):
+                axes = part.add_subplot(place)
                 axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
-            grid[1, 0].set_title("as it is", fontsize=10)
+                axes.axis("off")
+            part.axes[0].set_title("as it is", fontsize=10)
         figure.suptitle(f"Sixteen variations of a character, as training sees them: {dataset}")
         return figure
 

@@ -1,0 +1,96 @@
+"""Distortion: what training sees, and what validation and users never see."""
+
+import numpy as np
+import pytest
+
+from k49.pipeline import load_settings
+from k49.settings import Augment
+
+pytestmark = pytest.mark.slow  # imports Keras
+
+NOTHING = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "elastic": 0.0}
+
+
+def settings(**changes) -> Augment:
+    return load_settings().augment.model_copy(update={**NOTHING, **changes})
+
+
+def blob(row: int, column: int, size: int = 5) -> np.ndarray:
+    image = np.zeros((28, 28, 1), np.uint8)
+    image[row - size // 2 : row + size // 2 + 1, column - size // 2 : column + size // 2 + 1] = 200
+    return image
+
+
+def centre(image: np.ndarray) -> np.ndarray:
+    weight = image[..., 0].astype(float)
+    at = np.indices(weight.shape).reshape(2, -1)
+    return (at * weight.ravel()).sum(1) / weight.sum()
+
+
+def varied(image: np.ndarray, number: int = 400, seed: int = 1, **changes) -> np.ndarray:
+    from k49.augment import variations
+
+    return variations(image, settings(**changes), number, seed)
+
+
+def test_nothing_switched_on_changes_nothing():
+    image = np.random.default_rng(0).integers(0, 256, (28, 28, 1), dtype=np.uint8)
+    assert (varied(image, 8) == image).all()
+
+
+def test_switched_off_as_a_whole():
+    from k49.augment import variations
+
+    image = blob(10, 10)
+    off = load_settings().augment.model_copy(update={"enabled": False})
+    assert (variations(image, off, 4, 1) == image).all()
+
+
+def test_only_training_distorts():
+    from k49.augment import Distort
+
+    batch = np.stack([blob(9, 12)] * 4)
+    layer = Distort(load_settings().augment, seed=1)
+    assert (np.asarray(layer(batch, training=False)) == batch).all()
+    distorted = np.asarray(layer(batch, training=True))
+    assert distorted.dtype == np.uint8
+    assert distorted.shape == batch.shape
+    assert len({image.tobytes() for image in distorted}) == 4  # each in a way of its own
+
+
+def test_shift_stays_within_its_range_and_uses_it():
+    moved = np.array([centre(image) for image in varied(blob(14, 14), shift=3.0)]) - 14
+    assert abs(moved).max() < 3.05
+    assert abs(moved).max() > 2.5
+    assert abs(moved.mean(0)).max() < 0.4
+
+
+def test_rotation_turns_around_the_middle():
+    moved = np.array([centre(image) for image in varied(blob(14, 22), rotation=0.3)])
+    distance = np.linalg.norm(moved - 13.5, axis=1)
+    assert abs(distance - np.linalg.norm([0.5, 8.5])).max() < 0.3
+    angle = np.arctan2(*(moved - 13.5).T) - np.arctan2(0.5, 8.5)
+    assert 0.2 < abs(angle).max() < 0.33
+
+
+def test_scale_keeps_the_middle():
+    moved = np.array([centre(image) for image in varied(blob(14, 22), scale=0.2)])
+    assert abs(moved[:, 0] - 14).max() < 0.3
+    assert (moved[:, 1].min(), moved[:, 1].max()) == pytest.approx(
+        (13.5 + 8.5 / 1.2, 13.5 + 8.5 / 0.8), abs=0.8
+    )
+
+
+def test_elastic_bends_smoothly():
+    image = np.zeros((28, 28, 1), np.uint8)
+    image[:, 13:15] = 255  # a line stays one piece: every row keeps about its ink
+    bent = varied(image, 100, elastic=1.0)
+    assert bent[:, 4:-4].sum(2).min() > 150
+    assert any(abs(b.astype(int) - image.astype(int)).max() > 100 for b in bent)
+
+
+def test_seed():
+    image = blob(10, 10)
+    one, again, other = (varied(image, 4, seed, shift=2.0) for seed in (1, 1, 2))
+    assert (one == again).all()
+    assert (one != other).any()
