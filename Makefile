@@ -16,9 +16,9 @@ install: .venv/installed  ## make .venv from requirements.lock (once; again cost
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-repro: install  ## run every stale stage, then show the metrics
+repro: install  ## run every stale stage, then show the accuracy and the overfitting gap
 	dvc repro
-	dvc metrics show
+	dvc metrics show metrics/train.json metrics/test.json
 
 test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 	pytest
@@ -35,4 +35,4 @@ lock:  ## pin the newest versions again (needs uv)
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again
-	rm -rf .venv data/raw data/split models predictions
+	rm -rf .venv data models/mlp.keras predictions

@@ -8,11 +8,10 @@ interpolated. Everything is `keras.ops`, and so runs inside the training step on
 import keras
 import numpy as np
 from keras import ops
-from scipy.interpolate import BSpline
 
 from k49.settings import Augment
+from k49.warp import SIZE, elastic_basis
 
-SIZE = 28  # pixels, both ways
 PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
 
 
@@ -80,20 +79,14 @@ class Distort(keras.layers.Layer):
         return input_shape
 
 
-def variations(image: np.ndarray, settings: Augment, number: int, seed: int) -> np.ndarray:
-    """What training makes of one image (28, 28, 1) uint8; (number, 28, 28, 1) uint8."""
-    batch = np.repeat(image[np.newaxis], number, axis=0)
-    if not settings.enabled:
-        return batch
-    return ops.convert_to_numpy(Distort(settings, seed)(batch, training=True))
+def variations(images: np.ndarray, settings: Augment, number: int, seed: int) -> np.ndarray:
+    """Images (N, 28, 28, 1) uint8, each with what training makes of it: (N, 1 + number, 28, 28, 1).
 
-
-def elastic_basis(knots: int) -> np.ndarray:
-    """What each control point of a knots x knots grid adds to each pixel; (784, knots * knots).
-
-    Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
+    With augmentation off, that is each image by itself: (N, 1, 28, 28, 1).
     """
-    positions = np.arange(-3.0, knots + 1)
-    at = np.linspace(0, knots - 3, SIZE, endpoint=False)
-    line = BSpline.design_matrix(at, positions, 3).toarray()  # (28, knots)
-    return np.kron(line, line)
+    originals = np.asarray(images)[:, np.newaxis]
+    if not settings.enabled:
+        return originals
+    batch = np.repeat(images, number, axis=0)
+    distorted = ops.convert_to_numpy(Distort(settings, seed)(batch, training=True))
+    return np.concatenate([originals, distorted.reshape(-1, number, *images.shape[1:])], axis=1)

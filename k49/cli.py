@@ -63,6 +63,7 @@ def recipe(
 
     known = sorted(path.stem for path in Path("recipes").glob("*.yaml"))
     if name not in known:
+        print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
         raise K49Error(f"no recipe {name}; recipes/ holds: {', '.join(known) or 'nothing'}")
     for key, value in read_yaml(Path("recipes", f"{name}.yaml")).items():
         print(f"--set-param={key}={json.dumps(value)}")

@@ -139,20 +139,23 @@ def mistakes(
         return figure
 
 
-def augmentation(images: np.ndarray, variations: list[np.ndarray], dataset: str) -> Figure:
-    """Train images (N, 28, 28, 1), each with its sixteen variations (16, 28, 28, 1)."""
+def augmentation(variations: np.ndarray, dataset: str) -> Figure:
+    """Train images, each with its sixteen variations: (N, 17, 28, 28, 1), or (N, 1, ...) if off."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((12, 4.3))
-        parts = figure.subfigures(1, len(images), wspace=0.06)
-        for part, image, varied in zip(parts, images, variations, strict=True):
+        for part, pictures in zip(
+            figure.subfigures(1, len(variations), wspace=0.06), variations, strict=True
+        ):
             grid = part.add_gridspec(4, 6)
             places = [grid[1:3, :2], *(grid[i, j] for i in range(4) for j in range(2, 6))]
-            for place, picture in zip(places, [image, *varied], strict=True):
+            for place, picture in zip(places, pictures, strict=False):
                 axes = part.add_subplot(place)
                 axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
                 axes.axis("off")
             part.axes[0].set_title("as it is", fontsize=10)
-        figure.suptitle(f"Sixteen variations of a character, as training sees them: {dataset}")
+        on = "Two characters, each with sixteen variations, as training sees them"
+        off = "Augmentation is off: training sees every image as it is"
+        figure.suptitle(f"{on if variations.shape[1] > 1 else off}: {dataset}")
         return figure
 
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +19,35 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         K49Error: the disk is full, or the folder can't be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        raise K49Error(f"{path}: cannot be written: {error.strerror or error}") from error
+        where = f" ({error.filename})" if error.filename not in (None, str(beside)) else ""
+        raise K49Error(f"{path}: not written: {error.strerror or error}{where}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict | list) -> None:
-    """Write JSON for people and for git: a key or a flat list a line; NaN is refused."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-    text = re.sub(r"\[[^\[\]{}]*\]|\{[^\[\]{}]*\}(?=,?\n \{|,?\n\])", _one_line, text)
+def write_json(path: Path, content: dict | list[dict]) -> None:
+    """Write JSON for people and for git: a key or a row a line, UTF-8; NaN is refused."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    if isinstance(content, dict):
+        lines = (f"{line(key)}: {line(value)}" for key, value in content.items())
+    else:
+        lines = map(line, content)
+    start, end = "{}" if isinstance(content, dict) else "[]"
+    text = f"{start}\n " + ",\n ".join(lines) + f"\n{end}\n"
     with whole(path) as beside:
-        beside.write_text(text + "\n", encoding="utf-8")
-
-
-def _one_line(match: re.Match) -> str:
-    return " ".join(match[0].split()).replace("[ ", "[").replace(" ]", "]")
+        beside.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -84,7 +84,7 @@ def load(path: Path) -> keras.Model:
         K49Error: there is no such file, or it is no network of this kind.
     """
     if not path.is_file():
-        raise K49Error(f"{path}: no such model; `dvc repro` trains it, `dvc pull` fetches it")
+        raise K49Error(f"{path}: no such model; `dvc repro` trains it")
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its parts raise

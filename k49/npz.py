@@ -24,6 +24,7 @@ UNREADABLE = (
     TokenError,
     ValueError,
     EOFError,
+    OverflowError,
     OSError,
     RuntimeError,
 )
@@ -53,7 +54,7 @@ def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 def write(path: Path, array: np.ndarray) -> None:
     """Write an array in the dataset's format, uncompressed: the same bytes on every machine."""
     with whole(path) as beside:
-        np.savez(beside, array, allow_pickle=False)
+        np.savez(beside, array)
 
 
 def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:

@@ -8,7 +8,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -18,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
-from k49.files import read_json, read_npy
+from k49.files import read_json, read_npy, whole
 from k49.settings import Settings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -32,6 +33,7 @@ SEARCH = Path("data/search")  # unfinished searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/mlp.keras")
 PREDICTIONS = Path("predictions/test.npz")
+VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 LIVE = Path("plots/live")
@@ -60,8 +62,7 @@ def write_yaml(path: Path, content: dict) -> None:
     """Write a mapping as block-style YAML, as DVC does."""
     yaml = YAML()
     yaml.default_flow_style = False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with whole(path) as beside, beside.open("w", encoding="utf-8") as file:
         yaml.dump(content, file)
 
 
@@ -105,29 +106,33 @@ def run_stage(main: Callable[[Settings], None]) -> None:
         main(load_settings())
     except K49Error as error:
         sys.exit(f"error in {name}: {error}")
+    except OSError as error:
+        sys.exit(f"error in {name}: {error.filename or 'system'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print(f"{name}: stopped; `dvc repro` goes on from here", file=sys.stderr)
+        print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
         sys.exit(130)
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
     print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB")
 
 
-def live_log() -> Callable[[dict], None]:
-    """A function that logs one epoch's figures through DVCLive, into `plots/live`.
+@contextmanager
+def live_log() -> Iterator[Callable[[dict], None]]:
+    """Give a function that logs one epoch's figures through DVCLive, into `plots/live`.
 
     The VS Code extension and `dvc exp show` follow them while training runs.
     """
     from dvclive import Live  # imports much of DVC: only where it is needed
 
-    live = Live(str(LIVE), dvcyaml=None, save_dvc_exp=False, report=None)
+    with Live(str(LIVE), dvcyaml=None, save_dvc_exp=False, report=None) as live:
 
-    def log(figures: dict) -> None:
-        for name, value in figures.items():
-            live.log_metric(name, value)
-        live.next_step()
+        def log(figures: dict) -> None:
+            for name, value in figures.items():
+                live.log_metric(name, value)
+            live.next_step()
 
-    return log
+        yield log
 
 
 def read_history() -> dict[str, list[float]]:

@@ -88,6 +88,8 @@ def to_image(picture: Image.Image) -> np.ndarray:
     """`read_picture` for a picture in memory; (28, 28) uint8."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("not every pixel is a finite number")
         span = max(float(np.ptp(values)), 1.0)
         picture = Image.fromarray(((values - values.min()) / span * 255).astype(np.uint8))
     if picture.has_transparency_data:

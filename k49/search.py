@@ -10,6 +10,7 @@ import keras
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.src import config
 
 from k49 import model
 from k49.errors import K49Error
@@ -46,6 +47,7 @@ def search(
         K49Error: no trial could be completed.
     """
     folder = scratch / fingerprint((settings, space, fitting, augment), train, val, seed)
+    config.DEBUG = False  # no traceback for a failed trial: row() keeps the reason
     tuner = Tuner(settings, space, fitting, augment, (train, val), seed, folder)
     tuner.search()
     trials = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
@@ -55,7 +57,8 @@ def search(
     if not completed:
         raise K49Error(
             f"none of {len(rows)} trials was completed, nothing is published; trial 1: "
-            f"{rows[0]['error']}. Lower tune.space.learning_rate.max, or change tune.space"
+            f"{rows[0]['error']}. If trials diverge, lower "
+            f"spaces.{settings.space}.learning_rate.max"
         )
     best = max(completed, key=lambda each: each["val_accuracy"])
     return Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields}), rows
@@ -69,7 +72,7 @@ def fingerprint(settings: tuple[Section, ...], train: Arrays, val: Arrays, seed:
     versions = {each.name: each.version for each in distributions()}
     for package in ("keras", "keras-tuner", "tensorflow", "tensorflow_cpu", "numpy"):
         digest.update(str(versions.get(package)).encode())
-    for source in ("augment.py", "model.py", "search.py", "train.py"):
+    for source in ("augment.py", "model.py", "search.py", "train.py", "warp.py"):
         digest.update(Path(__file__).with_name(source).read_bytes())
     return digest.hexdigest()[:16]
 

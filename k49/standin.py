@@ -19,13 +19,12 @@ from dataclasses import dataclass
 import matplotlib_fontja
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.interpolate import BSpline
 from scipy.ndimage import distance_transform_edt
 
 from k49 import classes
 from k49.settings import Standin
+from k49.warp import SIZE, elastic_basis
 
-SIZE = 28  # pixels, both ways
 FIELD = 112  # cells of a distance field, both ways: a quarter of a pixel each
 MARGIN = 16  # cells around the character
 PEN = 0.25  # pixels by which a stroke is wider, on each side, than the font has it
@@ -141,7 +140,7 @@ def draw_images(
     grid = np.stack(np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 2, indexing="ij"), -1)
     where = grid.reshape(-1, 2).astype(np.float32) @ (books.affine[book] @ affine(n, IMAGE, rng))
     bend = books.bend[book, form] + normal(rng, (n, KNOTS**2, 2), IMAGE["bend"])
-    where += elastic_basis() @ bend
+    where += elastic_basis(KNOTS) @ bend
     where += normal(rng, (n, 1, 2), IMAGE["shift"])
 
     # the distance there, nearest cell: a cell is a quarter of a pixel, and distances are smooth
@@ -176,17 +175,6 @@ def affine(n: int, spread: dict[str, float], rng: np.random.Generator) -> np.nda
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     shear = np.array([[rows, np.zeros(n)], [slant, columns]])
     return np.einsum("ijn,jkn->nik", rotation, shear).astype(np.float32)
-
-
-def elastic_basis() -> np.ndarray:
-    """What each control point adds to each pixel's displacement; (784, KNOTS * KNOTS) float32.
-
-    Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
-    """
-    knots = np.arange(-3, KNOTS + 1)
-    at = np.linspace(0, KNOTS - 3, SIZE, endpoint=False)
-    line = BSpline.design_matrix(at, knots.astype(float), 3).toarray()  # (28, KNOTS)
-    return np.kron(line, line).astype(np.float32)
 
 
 def normal(rng: np.random.Generator, shape: int | tuple[int, ...], spread: float) -> np.ndarray:

@@ -20,9 +20,15 @@ def main(settings: Settings) -> None:
     test = evaluate.metrics(probabilities, labels, settings.evaluate.resamples, settings.seed)
     gap = round(train["val"]["accuracy"] - test["accuracy"], 6)
     write_json(METRICS / "test.json", {"dataset": train["dataset"], **test, "val_minus_test": gap})
-    write_json(PLOTS / "confusion.json", evaluate.confusion(probabilities, labels))
-    write_json(PLOTS / "per_class.json", evaluate.per_class(probabilities, labels))
-    print(f"{train['dataset']}: test {test}, val minus test {gap}")
+    for name, judge in {"confusion": evaluate.confusion, "per_class": evaluate.per_class}.items():
+        rows = judge(probabilities, labels)
+        write_json(PLOTS / f"{name}.json", [{"dataset": train["dataset"], **row} for row in rows])
+    shares = ("accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy")
+    print(f"test, {train['dataset']}:")
+    for name in shares:
+        low, high = test[f"{name}_95"]
+        print(f"  {name:18} {test[name]:.4f}  (95 % interval {low:.4f} to {high:.4f})")
+    print(f"  {'val minus test':18} {gap:.4f}")
 
 
 if __name__ == "__main__":

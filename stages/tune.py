@@ -37,7 +37,7 @@ def main(settings: Settings) -> None:
     }
     write_yaml(HYPERPARAMETERS, winner.model_dump())
     write_json(METRICS / "tune.json", metrics)
-    write_json(PLOTS / "trials.json", rows)
+    write_json(PLOTS / "trials.json", [{"dataset": metrics["dataset"], **row} for row in rows])
     print(f"best of {len(rows)} trials: val_accuracy {max(scores):.4f} with {winner}")
 
 

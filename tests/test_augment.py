@@ -30,7 +30,10 @@ def centre(image: np.ndarray) -> np.ndarray:
 def varied(image: np.ndarray, number: int = 400, seed: int = 1, **changes) -> np.ndarray:
     from k49.augment import variations
 
-    return variations(image, settings(**changes), number, seed)
+    originals_first = variations(image[np.newaxis], settings(**changes), number, seed)
+    assert originals_first.shape == (1, 1 + number, 28, 28, 1)
+    assert (originals_first[0, 0] == image).all()
+    return originals_first[0, 1:]
 
 
 def test_nothing_switched_on_changes_nothing():
@@ -43,7 +46,7 @@ def test_switched_off_as_a_whole():
 
     image = blob(10, 10)
     off = load_settings().augment.model_copy(update={"enabled": False})
-    assert (variations(image, off, 4, 1) == image).all()
+    assert (variations(image[np.newaxis], off, 4, 1) == image).all()
 
 
 def test_only_training_distorts():
