@@ -152,7 +152,8 @@ class Tuner(keras_tuner.RandomSearch):
             seed=seed,
             callbacks=[],
         )
-        if not np.isfinite([*history["loss"], *history["val_loss"]]).all():
+        losses = [*history["loss"], *history["val_loss"]]
+        if len(losses) < 2 * self.settings.epochs or not np.isfinite(losses).all():
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN")
         return {"val_accuracy": max(history["val_accuracy"])}
 
