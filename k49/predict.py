@@ -11,7 +11,6 @@ from k49 import npz
 from k49.classes import CHARACTERS, code_point
 from k49.errors import K49Error
 
-SIDE = 28  # pixels
 MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
 
 
@@ -48,13 +47,13 @@ def read_array(path: Path) -> np.ndarray:
     if (
         not images.size
         or images.dtype != np.uint8
-        or images.shape[1:] not in ((SIDE, SIDE), (SIDE, SIDE, 1))
+        or images.shape[1:] not in (npz.IMAGE_SHAPE, (*npz.IMAGE_SHAPE, 1))
     ):
         raise K49Error(
             f"{path}: holds {images.dtype} of shape {images.shape}, expected uint8 of shape "
             "(N, 28, 28) or (N, 28, 28, 1)"
         )
-    return images.reshape(-1, SIDE, SIDE)
+    return images.reshape(-1, *npz.IMAGE_SHAPE)
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -104,7 +103,7 @@ def to_image(picture: Image.Image) -> np.ndarray:
     if np.median(border) > 127:
         grey = 255 - grey
     picture = ImageOps.autocontrast(Image.fromarray(grey))
-    picture = ImageOps.pad(picture, (SIDE, SIDE), Image.Resampling.LANCZOS, color=0)
+    picture = ImageOps.pad(picture, npz.IMAGE_SHAPE, Image.Resampling.LANCZOS, color=0)
     return np.asarray(picture, np.uint8)
 
 
