@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast lint lock clean
+.PHONY: help install repro test test-fast check-run lint lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 
 test-fast: install  ## the tests that need no training
 	pytest -m "not slow"
+
+check-run: install  ## before a release: dvc.lock was made with this very code
+	pytest tests/check_committed_run.py
 
 lint: install  ## style and common mistakes
 	ruff check .
