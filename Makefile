@@ -29,9 +29,11 @@ test-fast: install  ## the tests that need no training
 check-run: install  ## before a release: dvc.lock was made with this very code
 	pytest tests/check_committed_run.py
 
-lint: install  ## style and common mistakes
+lint: install  ## style, types, and the walls between the rooms of k49/
 	ruff check .
 	ruff format --check .
+	mypy
+	lint-imports
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \

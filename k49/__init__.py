@@ -1,10 +1,4 @@
-"""Kuzushiji-49 with a multilayer perceptron: the library behind the DVC stages in `stages/`."""
+"""Kuzushiji-49 with a multilayer perceptron: the library behind the DVC stages in `stages/`.
 
-import os
-
-# All are read when Keras or TensorFlow is first imported. The backend must not depend on the user's
-# ~/.keras/keras.json. oneDNN announces itself on stderr, past TensorFlow's own log level, on some
-# processors only, and its kernels make results differ between processors more than they must.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still raises in Python
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+The rooms, in the order in which data flow: `data`, `training`, `evaluation`, `inference`.
+"""

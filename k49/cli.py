@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from k49 import predict as reading
-from k49.classes import NUM_CLASSES
+from k49.data import NUM_CLASSES
 from k49.errors import K49Error
+from k49.files import read_yaml
+from k49.inference import pictures
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -37,19 +38,21 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(help="Pictures of one character each, or .npz/.npy of many.")
     ],
-    model: Annotated[Path, typer.Option(help="The trained network.")] = Path("models/mlp.keras"),
+    model: Annotated[Path, typer.Option(help="The trained model.")] = Path("models/mlp.keras"),
     top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to name.")] = 5,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
     """Name the likeliest characters of each picture, with code point and probability."""
-    names, pictures = zip(*reading.read_pictures(images), strict=True)
-    from k49 import model as network  # Keras takes seconds: first see that the pictures are good
+    names, read = zip(*pictures.read_pictures(images), strict=True)
+    if not model.exists():
+        raise K49Error(f"{model}: no such model; `dvc repro` trains it")
+    from k49.inference import predict as inference  # Keras takes seconds: only now
 
-    probabilities = network.probabilities(network.load(model), reading.stack(pictures))
+    candidates = inference.predict(model, pictures.stack(read), top)
     rows = [
         {"image": name, "rank": rank, **candidate}
-        for name, row in zip(names, probabilities, strict=True)
-        for rank, candidate in enumerate(reading.best(row, top), start=1)
+        for name, row in zip(names, candidates, strict=True)
+        for rank, candidate in enumerate(row, start=1)
     ]
     {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
 
@@ -59,8 +62,6 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A file in recipes/, without .yaml.")],
 ) -> None:
     """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`."""
-    from k49.pipeline import read_yaml
-
     known = sorted(path.stem for path in Path("recipes").glob("*.yaml"))
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status

@@ -8,30 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that becomes `path` if the block ends well.
 
     Raises:
         K49Error: the disk is full, or the folder can't be written to.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        with beside.open("rb") as file:
+        yield tmp
+        with tmp.open("rb") as file:
             os.fsync(file.fileno())
-        beside.replace(path)
+        tmp.replace(path)
     except OSError as error:
-        where = f" ({error.filename})" if error.filename not in (None, str(beside)) else ""
+        where = f" ({error.filename})" if error.filename not in (None, str(tmp)) else ""
         raise K49Error(f"{path}: not written: {error.strerror or error}{where}") from error
     finally:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
+            tmp.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict | list[dict]) -> None:
@@ -41,13 +43,13 @@ def write_json(path: Path, content: dict | list[dict]) -> None:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
     if isinstance(content, dict):
-        lines = (f"{line(key)}: {line(value)}" for key, value in content.items())
+        lines = [f"{line(key)}: {line(value)}" for key, value in content.items()]
     else:
-        lines = map(line, content)
+        lines = [line(row) for row in content]
     start, end = "{}" if isinstance(content, dict) else "[]"
     text = f"{start}\n " + ",\n ".join(lines) + f"\n{end}\n"
-    with whole(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    with atomic_write(path) as tmp:
+        tmp.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
@@ -55,10 +57,32 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_yaml(path: Path, content: dict) -> None:
+    """Write a mapping as block-style YAML."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML 1.2 file, where `1e-5` is a number and a key stands only once.
+
+    Raises:
+        K49Error: the file is missing, or no YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise K49Error(f"{path}: cannot be read: {error.strerror}") from error
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:
+        raise K49Error(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
 def write_npy(path: Path, array: np.ndarray) -> None:
     """Write an array so that it can be memory-mapped."""
-    with whole(path) as beside:
-        np.save(beside, array, allow_pickle=False)
+    with atomic_write(path) as tmp:
+        np.save(tmp, array, allow_pickle=False)
 
 
 def read_npy(path: Path) -> np.ndarray:

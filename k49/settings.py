@@ -4,14 +4,19 @@ Unknown keys, wrong types and values out of range are refused here, once, before
 What the settings mean, and why they have the values they have, stands in params.yaml.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from k49.errors import K49Error
 
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Number = TypeVar("Number", int, float)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -49,31 +54,27 @@ class Split(Section):
     validation_share: Annotated[float, Field(gt=0, lt=1)]
 
 
-class Range(Section):
+class Bounds(Section, Generic[Number]):
+    """From min to max, both included."""
+
+    min: Number
+    max: Number
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class Range(Bounds[Count]):
     """Whole numbers from min to max by step."""
 
-    min: Count
-    max: Count
     step: Count
 
-    @model_validator(mode="after")
-    def _ordered(self):
-        if self.min > self.max:
-            raise ValueError(f"min ({self.min}) is above max ({self.max})")
-        return self
 
-
-class LogRange(Section):
+class LogRange(Bounds[LearningRate]):
     """Numbers from min to max, drawn evenly on a logarithmic scale."""
-
-    min: LearningRate
-    max: LearningRate
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if self.min > self.max:
-            raise ValueError(f"min ({self.min}) is above max ({self.max})")
-        return self
 
 
 class Space(Section):
@@ -145,15 +146,49 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How to judge the model."""
+    """How to evaluate the model."""
 
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
+
+
+class TrainingConfig(Section):
+    """All that determines how a model is trained, beside its data."""
+
+    hyperparameters: Hyperparameters
+    fit: Fit
+    augment: Augment
+    epochs: Count
+    patience: Count | None  # None: no early stopping
+    dropout: float
+    seed: int
+
+
+class SearchConfig(Section):
+    """All that determines a search, beside its data."""
+
+    tune: Tune
+    space: Space
+    fit: Fit
+    augment: Augment
+    seed: int
+
+    def trial(self, hyperparameters: Hyperparameters, seed: int) -> TrainingConfig:
+        """How one trial is trained: short, without dropout and early stopping."""
+        return TrainingConfig(
+            hyperparameters=hyperparameters,
+            fit=self.fit,
+            augment=self.augment,
+            epochs=self.tune.epochs,
+            patience=None,
+            dropout=0.0,
+            seed=seed,
+        )
 
 
 class Settings(Section):
     """All of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
     data: Data
     standin: Standin
     split: Split
@@ -163,3 +198,59 @@ class Settings(Section):
     tune: Tune
     train: Train
     evaluate: Evaluate
+
+    def search(self) -> SearchConfig:
+        """How to search."""
+        return SearchConfig(
+            tune=self.tune,
+            space=getattr(self.spaces, self.tune.space),
+            fit=self.fit,
+            augment=self.augment,
+            seed=self.seed,
+        )
+
+    def training(self, found: Hyperparameters) -> TrainingConfig:
+        """How to train what the search found; a learning rate in `train` replaces the search's."""
+        if self.train.learning_rate is not None:
+            found = found.model_copy(update={"learning_rate": self.train.learning_rate})
+        return TrainingConfig(
+            hyperparameters=found,
+            fit=self.fit,
+            augment=self.augment,
+            epochs=self.train.epochs,
+            patience=self.train.patience,
+            dropout=self.train.dropout,
+            seed=self.seed,
+        )
+
+
+def validate(model: type[Model], content: Any, where: str) -> Model:
+    """`content` as `model`.
+
+    Raises:
+        K49Error: it doesn't fit; names `where` and every fault in one line.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(describe(model, dict(fault)) for fault in error.errors())
+        raise K49Error(f"{where}: {faults}") from error
+
+
+def describe(model: type[BaseModel], fault: dict) -> str:
+    """One fault as `train.epochs: should be greater than or equal to 1, is 0`."""
+    key = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key, known here: {', '.join(siblings(model, fault['loc']))}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return f"{key or 'top level'}: {message}, is {fault['input']!r:.80}"
+
+
+def siblings(model: type[BaseModel], loc: tuple) -> list[str]:
+    """The keys allowed where `loc` points."""
+    for key in loc[:-1]:
+        kind = model.model_fields[key].annotation
+        model = next(each for each in (*get_args(kind), kind) if hasattr(each, "model_fields"))
+    return list(model.model_fields)

@@ -1,34 +1,39 @@
-"""evaluate: judge the network on test; metrics and plot data into git, predictions cached."""
+"""evaluate: the model on test; metrics and plot data into git, predictions cached."""
 
 import numpy as np
 
-from k49 import evaluate, model
-from k49.files import read_json, whole, write_json
-from k49.pipeline import METRICS, MODEL, PLOTS, PREDICTIONS, load_part, run_stage
+from k49.evaluation.metrics import evaluate
+from k49.files import atomic_write, read_json
 from k49.settings import Settings
+from k49.stage import (
+    METRICS,
+    MODEL,
+    PLOTS,
+    PREDICTIONS,
+    dataset_name,
+    load_dataset,
+    publish,
+    run_stage,
+)
 
 
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
-    images, one_hot = load_part("test")
-    labels = one_hot.argmax(1).astype(np.uint8)
-    probabilities = model.probabilities(model.load(MODEL), images)
-    with whole(PREDICTIONS) as beside:
-        np.savez(beside, probabilities=probabilities, labels=labels)
+    from k49.training.model import load_model, predict_proba  # Keras takes seconds
 
-    train = read_json(METRICS / "train.json")
-    test = evaluate.metrics(probabilities, labels, settings.evaluate.resamples, settings.seed)
-    gap = round(train["val"]["accuracy"] - test["accuracy"], 6)
-    write_json(METRICS / "test.json", {"dataset": train["dataset"], **test, "val_minus_test": gap})
-    for name, judge in {"confusion": evaluate.confusion, "per_class": evaluate.per_class}.items():
-        rows = judge(probabilities, labels)
-        write_json(PLOTS / f"{name}.json", [{"dataset": train["dataset"], **row} for row in rows])
-    shares = ("accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy")
-    print(f"test, {train['dataset']}:")
-    for name in shares:
-        low, high = test[f"{name}_95"]
-        print(f"  {name:18} {test[name]:.4f}  (95 % interval {low:.4f} to {high:.4f})")
-    print(f"  {'val minus test':18} {gap:.4f}")
+    test, model = load_dataset("test"), load_model(MODEL)
+    labels = test.labels.argmax(1).astype(np.uint8)
+    val_accuracy = read_json(METRICS / "train.json")["val"]["accuracy"]
+
+    probabilities = predict_proba(model, test.images)
+    result = evaluate(probabilities, labels, val_accuracy, settings.evaluate, settings.seed)
+
+    with atomic_write(PREDICTIONS) as tmp:
+        np.savez(tmp, probabilities=probabilities, labels=labels)
+    publish(METRICS / "test.json", result.metrics)
+    publish(PLOTS / "confusion.json", result.confusion)
+    publish(PLOTS / "per_class.json", result.per_class)
+    print(f"test, {dataset_name()}:\n{result}")
 
 
 if __name__ == "__main__":

@@ -2,34 +2,36 @@
 
 import numpy as np
 
-from k49 import figures
+from k49.evaluation import figures
 from k49.files import read_json, read_npy
-from k49.pipeline import (
+from k49.settings import Settings
+from k49.stage import (
     PLOTS,
     PREDICTIONS,
     VARIATIONS,
     dataset_name,
-    load_part,
+    load_dataset,
     read_history,
     run_stage,
 )
-from k49.settings import Settings
 
 
 def main(settings: Settings) -> None:
     """Draw every picture from what the other stages left."""
     dataset = dataset_name()
-    with np.load(PREDICTIONS, VARIATIONS, allow_pickle=False) as predictions:
+    with np.load(PREDICTIONS, allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
-    test_images, _ = load_part("test")
+    test_images = load_dataset("test").images
+
     pictures = {
         "curves": figures.curves(read_history(), dataset),
         "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
         "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),
         "augmentation": figures.augmentation(read_npy(VARIATIONS), dataset),
-        "data": figures.data(*load_part("train"), dataset),
+        "data": figures.data(load_dataset("train"), dataset),
     }
+
     for name, figure in pictures.items():
         figures.save(figure, PLOTS / f"{name}.png")
         print(f"wrote {PLOTS / name}.png")

@@ -1,15 +1,21 @@
 """split: validation off train; images and one-hot labels into data/split/ as mappable arrays."""
 
+from k49.data import npz
+from k49.data.split import describe, split_dataset
 from k49.files import write_json
-from k49.pipeline import METRICS, RAW, SPLIT, run_stage
 from k49.settings import Settings
-from k49.split import split_dataset
+from k49.stage import METRICS, RAW, run_stage, save_dataset
 
 
 def main(settings: Settings) -> None:
-    """Split the raw arrays and describe what came out."""
-    summary = split_dataset(RAW, SPLIT, settings.split.validation_share, settings.seed)
-    summary = {"dataset": settings.data.name, **summary}
+    """Split the raw arrays, and describe and name what came out."""
+    train, test = npz.read_split(RAW, "train"), npz.read_split(RAW, "test")
+
+    splits = split_dataset(train, test, settings.split.validation_share, settings.seed)
+
+    for name, dataset in splits.items():
+        save_dataset(name, dataset)
+    summary = {"dataset": settings.data.name, **describe(splits)}
     write_json(METRICS / "data.json", summary)
     print(f"{summary['dataset']}: {summary['images']}")
 

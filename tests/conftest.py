@@ -1,149 +1,23 @@
-"""A git repository with DVC for the tests: this one's files, much less work, run once a session."""
-
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+"""One small run of the whole pipeline, for all tests of a session and all its processes."""
 
 import pytest
-from ruamel.yaml import YAML
+from filelock import FileLock
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# Enough for every stage to do its work, and no more.
-SMALL = {
-    "standin.scale": 0.002,
-    "standin.train_books": 3,
-    "standin.test_books": 2,
-    "tune.trials": 2,
-    "tune.epochs": 1,
-    "train.epochs": 2,
-    "evaluate.resamples": 100,
-}
-SMALL_SPACE = {
-    "layers.min": 1,
-    "layers.max": 2,
-    "units.min": 16,
-    "units.max": 64,
-    "units.step": 16,
-}
-
-
-@dataclass(frozen=True)
-class Repo:
-    """A git repository with the pipeline, and what tests do with one."""
-
-    path: Path
-
-    def run(self, *command, check=True, **kwargs):
-        """Run a command here; returns it with stdout and stderr together in `stdout`."""
-        done = subprocess.run(
-            [str(word) for word in command],
-            cwd=self.path,
-            env=environment(self.path),
-            stdout=subprocess.PIPE,
-            stderr=kwargs.pop("stderr", subprocess.STDOUT),
-            text=True,
-            encoding="utf-8",
-            **kwargs,
-        )
-        assert not check or done.returncode == 0, f"{command}: {done.stdout}"
-        return done
-
-    def dvc(self, *arguments, **kwargs):
-        return self.run("dvc", *arguments, **kwargs)
-
-    def dvc_json(self, *arguments):
-        """The JSON that a dvc command prints, its stderr left out."""
-        return json.loads(self.dvc(*arguments, "--json", stderr=subprocess.DEVNULL).stdout)
-
-    def git(self, *arguments, **kwargs):
-        return self.run("git", *arguments, **kwargs)
-
-    def commit(self, message):
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--no-verify", "--message", message)
-
-    def read(self, name):
-        """The content of a JSON or YAML file, else its text."""
-        text = (self.path / name).read_text("utf-8")
-        if name.endswith(".json"):
-            return json.loads(text)
-        return YAML(typ="safe", pure=True).load(text) if name.endswith((".yaml", ".lock")) else text
-
-    def set_param(self, key, value):
-        """Change one value in params.yaml and not another character, as a person would."""
-        file = self.path / "params.yaml"
-        lines = file.read_text("utf-8").splitlines(keepends=True)
-        node = YAML().load("".join(lines))
-        *sections, last = key.split(".")
-        for section in sections:
-            node = node[section]
-        number, column = node.lc.value(last)
-        line = lines[number]
-        lines[number] = line[:column] + re.sub(r"\S+", str(value), line[column:], count=1)
-        file.write_text("".join(lines), "utf-8")
-
-    def copy_to(self, folder):
-        """A copy in `folder`, with DVC's cache."""
-        shutil.copytree(self.path, folder / "repo", symlinks=True)
-        return Repo(folder / "repo")
-
-    def contents(self):
-        """Path and bytes of every output of the pipeline, and of dvc.lock."""
-        folders = ("data/raw", "data/split", "metrics", "models", "plots", "predictions")
-        files = [file for folder in folders for file in (self.path / folder).rglob("*")]
-        files = [self.path / "dvc.lock", *files]
-        return {
-            str(file.relative_to(self.path)): file.read_bytes()
-            for file in files
-            if file.is_file() and file.name != ".gitignore"
-        }
-
-
-def environment(folder):
-    """This process's, without what git and DVC pass to their own hooks and stages."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC"))}
-    return {
-        **kept,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name}.dvc-site-cache")),
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def copy_files(target):
-    """Copy what git tracks, or would, with the changes that are not committed yet."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+import k49.training  # noqa: F401 (chooses Keras' backend and quiets TensorFlow, whoever comes first)
+from tests.helpers import Repo, reproduce
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory):
+def reproduced(tmp_path_factory, worker_id):
     """A `Repo` in which everything is reproduced and committed. Read it; `fresh` is to change."""
-    repo = Repo(tmp_path_factory.mktemp("pipeline") / "repo")
-    repo.path.mkdir()
-    copy_files(repo.path)
-    repo.git("init", "--quiet", "--initial-branch=main")
-    repo.git("config", "user.name", "Test")
-    repo.git("config", "user.email", "test@example.invalid")
-    repo.git("config", "commit.gpgsign", "false")
-    space = f"spaces.{repo.read('params.yaml')['tune']['space']}"
-    for key, value in {**SMALL, **{f"{space}.{k}": v for k, v in SMALL_SPACE.items()}}.items():
-        repo.set_param(key, value)
-    repo.commit("small")
-    output = repo.dvc("repro").stdout
-    repo.path.with_name("repro.log").write_text(output, "utf-8")
-    repo.commit("reproduced")
+    base = tmp_path_factory.getbasetemp()
+    if worker_id != "master":  # pytest-xdist gives each of its processes a folder in a common one
+        base = base.parent
+    repo = Repo(base / "pipeline" / "repo")
+    with FileLock(base / "pipeline.lock"):
+        if not (base / "pipeline" / "done").exists():
+            reproduce(repo.path)
+            (base / "pipeline" / "done").touch()
     return repo
 
 

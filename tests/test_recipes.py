@@ -1,16 +1,16 @@
 """Recipes: named sets of settings that `dvc exp run` takes from `k49 recipe`."""
 
-from pathlib import Path
-
 import pytest
 from typer.testing import CliRunner
 
 from k49.cli import app
 from k49.errors import K49Error
-from k49.pipeline import read_yaml, validate
-from k49.settings import Settings
+from k49.files import read_yaml
+from k49.settings import Settings, validate
+from tests.helpers import ROOT
 
-RECIPES = sorted(Path("recipes").glob("*.yaml"))
+PARAMS = ROOT / "params.yaml"
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
 def lookup(params: dict, key: str):
@@ -19,9 +19,19 @@ def lookup(params: dict, key: str):
     return params
 
 
+@pytest.fixture(autouse=True)
+def at_the_top(monkeypatch):
+    """`k49 recipe` reads recipes/ of the folder that it is run in."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_there_are_recipes():
+    assert [path.stem for path in RECIPES] == ["default", "report"]
+
+
 def test_params_hold_the_default_recipe():
-    params = read_yaml(Path("params.yaml"))
-    recipe = read_yaml(Path("recipes/default.yaml"))
+    params = read_yaml(PARAMS)
+    recipe = read_yaml(ROOT / "recipes/default.yaml")
     assert {key: lookup(params, key) for key in recipe} == recipe
 
 
@@ -31,7 +41,7 @@ def test_recipes_set_the_same_keys():  # so that each undoes the other
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_gives_valid_settings(path):
-    params = read_yaml(Path("params.yaml"))
+    params = read_yaml(PARAMS)
     for key, value in read_yaml(path).items():
         section, _, name = key.rpartition(".")
         lookup(params, key)  # the key is there already: a recipe adds none
@@ -40,8 +50,8 @@ def test_recipe_gives_valid_settings(path):
 
 
 def test_report_recipe_is_the_reports():
-    report = read_yaml(Path("recipes/report.yaml"))
-    space = lookup(read_yaml(Path("params.yaml")), "spaces.report")
+    report = read_yaml(ROOT / "recipes/report.yaml")
+    space = lookup(read_yaml(PARAMS), "spaces.report")
     assert not report["augment.enabled"]
     assert not report["fit.batch_normalization"]
     assert report["fit.batch_size"] == 64

@@ -10,8 +10,9 @@ from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
 from k49.errors import K49Error
-from k49.pipeline import load_settings, read_yaml, validate, write_yaml
-from k49.settings import Hyperparameters, Settings
+from k49.files import read_yaml, write_yaml
+from k49.settings import Hyperparameters, Settings, validate
+from k49.stage import load_settings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 COMMITTED = read_yaml(PARAMS)

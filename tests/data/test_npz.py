@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k49 import npz
+from k49.data import npz
 from k49.errors import K49Error
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
@@ -192,6 +192,17 @@ def test_unequal_lengths(tmp_path):
     assert "10 images" in text
     assert "9 labels" in text
     assert str(labels) in text
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_split_by_its_published_names(tmp_path, split):
+    saved(tmp_path / f"k49-{split}-imgs.npz", IMAGES)
+    with pytest.raises(K49Error, match=f"k49-{split}-labels.npz: not found"):
+        npz.read_split(tmp_path, split)
+    saved(tmp_path / f"k49-{split}-labels.npz", LABELS)
+    images, labels = npz.read_split(tmp_path, split)
+    assert np.array_equal(images, IMAGES)
+    assert np.array_equal(labels, LABELS)
 
 
 def test_empty(tmp_path):

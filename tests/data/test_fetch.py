@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k49 import classes, fetch
-from k49.download import Pin
+from k49.data import classes, fetch
+from k49.data.download import Checksum
 from k49.errors import K49Error
 from k49.settings import Data, Standin
 
@@ -120,7 +120,7 @@ def files():
 
 @pytest.fixture
 def pins(monkeypatch, files):
-    pinned = {name: Pin(md5(files[name]), len(files[name])) for name in fetch.K49_FILES}
+    pinned = {name: Checksum(md5(files[name]), len(files[name])) for name in fetch.K49_FILES}
     monkeypatch.setattr(fetch, "K49_FILES", pinned)
     return pinned
 
@@ -146,11 +146,11 @@ def serve(monkeypatch, files):
 
 @pytest.fixture
 def get(tmp_path):
-    """A function that fetches into `tmp_path / "raw"`."""
+    """A function that fetches into `tmp_path / "raw"` and returns what came, in a few words."""
 
-    def run(*mirrors: str, source: str = "k49", retries: int = 0, timeout: float = 5) -> None:
+    def run(*mirrors: str, source: str = "k49", retries: int = 0, timeout: float = 5) -> str:
         data = Data(source=source, mirrors=list(mirrors), timeout=timeout, retries=retries)
-        fetch.fetch(data, STANDIN, 49, tmp_path / "raw", tmp_path / "downloads")
+        return fetch.fetch(data, STANDIN, 49, tmp_path / "raw", tmp_path / "downloads")
 
     return run
 
@@ -190,14 +190,14 @@ def folder_of(files: dict[str, bytes], folder: Path) -> Path:
 # k49: pinned files from mirrors
 
 
-def test_good_download(get, serve, pins, files, tmp_path, capsys):
+def test_good_download(get, serve, pins, files, tmp_path):
     server = serve()
-    get(server.url + "/")  # a slash at the end does no harm
+    said = get(server.url + "/")  # a slash at the end does no harm
     assert in_raw(tmp_path) == files
     assert sorted(server.requests) == sorted(
         (name, None, len(content)) for name, content in files.items()
     )
-    assert "verified by their MD5 sums" in capsys.readouterr().out
+    assert "verified by their MD5 sums" in said
 
 
 def test_published_pins_are_complete():
@@ -375,12 +375,12 @@ def test_mirror_that_is_no_address(refused, pins, mirror):
 # an http address as source
 
 
-def test_http_source_with_md5sums(get, serve, files, tmp_path, capsys):
+def test_http_source_with_md5sums(get, serve, files, tmp_path):
     server = serve()
     server.files["md5sums"] = md5sums(files)
-    get(source=server.url)
+    said = get(source=server.url)
     assert in_raw(tmp_path) == files
-    assert "verified by their MD5 sums" in capsys.readouterr().out
+    assert "verified by their MD5 sums" in said
 
 
 def test_http_source_with_md5sums_is_not_downloaded_again(get, serve, files, tmp_path):
@@ -429,11 +429,11 @@ def test_http_source_whose_md5sums_break_off_at_404_bytes(refused, serve, files)
     assert f"{server.url}/md5sums" in refused(source=server.url)
 
 
-def test_http_source_without_md5sums(get, serve, files, tmp_path, capsys):
+def test_http_source_without_md5sums(get, serve, files, tmp_path):
     server = serve()
-    get(source=server.url)
+    said = get(source=server.url)
     assert in_raw(tmp_path) == files
-    assert "verified by their shapes" in capsys.readouterr().out
+    assert "verified by their shapes" in said
 
 
 def test_http_source_without_md5sums_is_downloaded_again(get, serve, files, tmp_path):
@@ -483,18 +483,18 @@ def test_http_source_without_md5sums_html_for_all(refused, serve, files):
 # a folder as source
 
 
-def test_folder_with_md5sums(get, files, tmp_path, capsys):
+def test_folder_with_md5sums(get, files, tmp_path):
     source = folder_of(files | {"md5sums": md5sums(files)}, tmp_path / "mirror")
-    get(source=str(source))
+    said = get(source=str(source))
     assert in_raw(tmp_path) == files
-    assert "md5sums" in capsys.readouterr().out
+    assert "md5sums" in said
 
 
-def test_folder_without_md5sums(get, files, tmp_path, capsys):
+def test_folder_without_md5sums(get, files, tmp_path):
     source = folder_of(files, tmp_path / "mirror")
-    get(source=str(source))
+    said = get(source=str(source))
     assert in_raw(tmp_path) == files
-    assert "shapes" in capsys.readouterr().out
+    assert "shapes" in said
 
 
 def test_folder_in_home(get, files, tmp_path, monkeypatch):

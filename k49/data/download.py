@@ -11,8 +11,12 @@ from pathlib import Path
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
+from k49.settings import Data
+
 BLOCK = 1 << 16  # bytes read at a time
-MOST_BYTES = 1 << 30  # an unpinned file may not be larger: four times K49 and more
+MOST_BYTES = 1 << 30  # a file without a checksum may not be larger: four times K49 and more
+
+OnBytes = Callable[[int, int | None], None]  # takes bytes on disk, and bytes in all if known
 
 
 class DownloadError(Exception):
@@ -23,8 +27,12 @@ class DownloadError(Exception):
         self.status = status  # HTTP status, where the server refused
 
 
+class FinalHTTPError(requests.HTTPError):
+    """A refusal that another attempt won't change."""
+
+
 @dataclass(frozen=True)
-class Pin:
+class Checksum:
     """What a file must be: MD5 (32 hexadecimal digits), and size in bytes where known."""
 
     md5: str
@@ -37,42 +45,41 @@ class Pin:
 def download(
     url: str,
     partial: Path,
-    pin: Pin | None,
-    timeout: float,
-    retries: int,
-    on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
+    checksum: Checksum | None,
+    data: Data,
+    on_bytes: OnBytes = lambda done, total: None,
 ) -> None:
     """Download `url` to `partial` and verify it; what is there of it already is not fetched again.
 
     Args:
         url: http or https.
         partial: where to write; kept when the connection breaks, so that a later call goes on.
-        pin: expected content; None takes what comes (then verify it otherwise).
-        timeout: seconds without a byte after which an attempt ends.
-        retries: attempts after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
+        checksum: expected content; None takes what comes (then verify it otherwise).
+        data: `timeout`, seconds without a byte after which an attempt ends; `retries`, attempts
+            after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
         on_bytes: called with bytes on disk and bytes in all (None: not known).
 
     Raises:
         DownloadError: not to be had here, after all retries.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(retries + 1):
+    for attempt in range(data.retries + 1):
         try:
-            if not (pin and partial.exists() and matches(partial, pin)):
-                _transfer(url, partial, pin, timeout, on_bytes)
+            if not (checksum and partial.exists() and matches(partial, checksum)):
+                _transfer(url, partial, checksum, data.timeout, on_bytes)
             return
         except (requests.RequestException, DownloadError) as error:
-            if attempt == retries or getattr(error, "final", False):
+            if attempt == data.retries or isinstance(error, FinalHTTPError):
                 status = getattr(getattr(error, "response", None), "status_code", None)
                 raise DownloadError(reason(error), status) from error
             time.sleep(min(2**attempt, 30))
 
 
-def matches(path: Path, pin: Pin) -> bool:
-    """Whether a file has the pinned size and MD5."""
-    if pin.size not in (None, path.stat().st_size):
+def matches(path: Path, checksum: Checksum) -> bool:
+    """Whether a file has the expected size and MD5."""
+    if checksum.size not in (None, path.stat().st_size):
         return False
-    return md5(path) == pin.md5
+    return md5(path) == checksum.md5
 
 
 def md5(path: Path) -> str:
@@ -100,30 +107,30 @@ def reason(error: Exception) -> str:
 def _transfer(
     url: str,
     partial: Path,
-    pin: Pin | None,
+    checksum: Checksum | None,
     timeout: float,
-    on_bytes: Callable[[int, int | None], None],
+    on_bytes: OnBytes,
 ) -> None:
     """One attempt: ask for what is missing, append it, verify the whole."""
     have = partial.stat().st_size if partial.exists() else 0
-    if pin and pin.size and have >= pin.size:  # complete, and not what it should be
+    if checksum and checksum.size and have >= checksum.size:  # complete, and not what it should be
         partial.unlink()
         have = 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             partial.unlink()  # complete or longer already, and nobody knows whether it is right
-            _transfer(url, partial, pin, timeout, on_bytes)
+            _transfer(url, partial, checksum, timeout, on_bytes)
             return
         if not answer.ok:
             _refuse(answer)
         if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # no resume here: from the start
             have = 0
         left = answer.headers.get("Content-Length")
-        total = have + int(left) if left else pin.size if pin else None
-        if pin and pin.size and total != pin.size:
+        total = have + int(left) if left else checksum.size if checksum else None
+        if checksum and checksum.size and total != checksum.size:
             partial.unlink(missing_ok=True)
-            raise DownloadError(f"wrong length: {total} bytes offered, expected {pin}")
+            raise DownloadError(f"wrong length: {total} bytes offered, expected {checksum}")
         with partial.open("r+b" if have else "wb") as file:
             file.seek(have)
             for block in answer.iter_content(BLOCK):
@@ -136,14 +143,13 @@ def _transfer(
             os.fsync(file.fileno())
     if total is not None and have < total:
         raise DownloadError(f"cut off after {have} of {total} bytes")
-    if pin and not matches(partial, pin):
+    if checksum and not matches(partial, checksum):
         found = f"{have} bytes, MD5 {md5(partial)}"
         partial.unlink()
-        raise DownloadError(f"wrong content: {found}, expected {pin}")
+        raise DownloadError(f"wrong content: {found}, expected {checksum}")
 
 
 def _refuse(answer: requests.Response) -> None:
     """Raise for a status that is no success; 4xx answers are final, but for 408 and 429."""
-    error = requests.HTTPError(response=answer)
-    error.final = 400 <= answer.status_code < 500 and answer.status_code not in (408, 429)
-    raise error
+    final = 400 <= answer.status_code < 500 and answer.status_code not in (408, 429)
+    raise (FinalHTTPError if final else requests.HTTPError)(response=answer)

@@ -1,16 +1,18 @@
-"""Moves, turns, stretches and bends images while a network trains, a whole batch at a time.
+"""Moves, turns, stretches and bends images while a model trains, a whole batch at a time.
 
 Every image of a batch gets an affine map and an elastic displacement of its own. Both are linear
 in a few random numbers, so one matrix product gives where each pixel comes from; there the image is
 interpolated. Everything is `keras.ops`, and so runs inside the training step on any backend.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from k49.data.warp import SIZE, elastic_basis
 from k49.settings import Augment
-from k49.warp import SIZE, elastic_basis
 
 PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
 
@@ -34,7 +36,7 @@ class Distort(keras.layers.Layer):
         features = np.vstack([elastic_basis(settings.elastic_grid).T, rows, columns, rows * 0 + 1])
         self.features = features.astype(np.float32)
 
-    def call(self, images, training: bool = False):  # noqa: ANN001, ANN201 (backend tensors)
+    def call(self, images: Any, training: bool = False) -> Any:  # the backend's tensors
         """Distort a batch of uint8 images; uint8 comes back."""
         if not training:
             return images
@@ -47,7 +49,7 @@ class Distort(keras.layers.Layer):
         pixels = ops.cast(ops.reshape(padded, (number, PADDED**2)), "float32")
         corner = ops.cast(top * PADDED + left, "int32")
 
-        def at(offset: int):
+        def at(offset: int) -> Any:
             return ops.take_along_axis(pixels, corner + offset, axis=1)
 
         upper = at(0) + right * (at(1) - at(0))
@@ -55,7 +57,7 @@ class Distort(keras.layers.Layer):
         moved = ops.round(upper + down * (lower - upper))
         return ops.reshape(ops.cast(moved, "uint8"), (number, SIZE, SIZE, 1))
 
-    def coordinates(self, number):  # noqa: ANN001, ANN201
+    def coordinates(self, number: Any) -> tuple[Any, Any]:
         """Where each pixel comes from: row and column in the padded image, each (N, 784)."""
         s = self.settings
         uniform = keras.random.uniform((6, number, 1), -1, 1, seed=self.seed_generator)
@@ -75,7 +77,7 @@ class Distort(keras.layers.Layer):
         )
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """The input's."""
+        """Distortion keeps the shape."""
         return input_shape
 
 

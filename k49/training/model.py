@@ -10,29 +10,28 @@ import keras
 import numpy as np
 from keras import layers
 
-from k49.classes import NUM_CLASSES
+from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import whole
+from k49.files import atomic_write
 from k49.settings import Hyperparameters
 
-IMAGE_SHAPE = (28, 28, 1)
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
-def build(
+def build_model(
     hyperparameters: Hyperparameters, batch_normalization: bool, dropout: float
 ) -> keras.Model:
-    """An untrained, uncompiled network.
+    """An untrained, uncompiled multilayer perceptron.
 
     Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
-    is a layer of the network, so that nobody can serve it wrongly.
+    is a layer of the model, so that nobody can serve it wrongly.
     """
-    network = keras.Sequential(name="mlp")
-    network.add(keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"))
-    network.add(layers.Rescaling(1 / 255, name="scale"))
-    network.add(layers.Flatten(name="flatten"))
+    model = keras.Sequential(name="mlp")
+    model.add(keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"))
+    model.add(layers.Rescaling(1 / 255, name="scale"))
+    model.add(layers.Flatten(name="flatten"))
     for i, units in enumerate(hyperparameters.units):
-        network.add(
+        model.add(
             layers.Dense(
                 units,
                 kernel_initializer=hyperparameters.initializer,
@@ -41,25 +40,25 @@ def build(
             )
         )
         if batch_normalization:
-            network.add(layers.BatchNormalization(name=f"normalization_{i}"))
-        network.add(layers.Activation(hyperparameters.activation, name=f"activation_{i}"))
+            model.add(layers.BatchNormalization(name=f"normalization_{i}"))
+        model.add(layers.Activation(hyperparameters.activation, name=f"activation_{i}"))
         if dropout:
-            network.add(layers.Dropout(dropout, name=f"dropout_{i}"))
-    network.add(layers.Dense(NUM_CLASSES, activation="softmax", name="probabilities"))
-    return network
+            model.add(layers.Dropout(dropout, name=f"dropout_{i}"))
+    model.add(layers.Dense(NUM_CLASSES, activation="softmax", name="probabilities"))
+    return model
 
 
-def save(network: keras.Model, path: Path) -> None:
-    """Save a network, without its optimizer, as a `.keras` archive of the same bytes every time.
+def save_model(model: keras.Model, path: Path) -> None:
+    """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
 
     Keras writes the time and memory addresses into the archive; both are taken out here.
     """
-    inference = keras.models.clone_model(network)  # not compiled: no optimizer in the file
-    inference.set_weights(network.get_weights())
-    with TemporaryDirectory() as folder, whole(path) as beside:
+    inference = model.from_config(model.get_config())  # not compiled: no optimizer in the file
+    inference.set_weights(model.get_weights())
+    with TemporaryDirectory() as folder, atomic_write(path) as tmp:
         original = Path(folder, "original.keras")
         inference.save(original)
-        with zipfile.ZipFile(original) as source, zipfile.ZipFile(beside, "w") as target:
+        with zipfile.ZipFile(original) as source, zipfile.ZipFile(tmp, "w") as target:
             for name in sorted(source.namelist()):
                 content = source.read(name)
                 if name.endswith(".json"):
@@ -77,27 +76,27 @@ def _canonical(content: bytes) -> bytes:
     return json.dumps(clean(json.loads(content)), sort_keys=True).encode()
 
 
-def load(path: Path) -> keras.Model:
-    """Load a saved network; code in the file is not run.
+def load_model(path: Path) -> keras.Model:
+    """Load a saved model; code in the file is not run.
 
     Raises:
-        K49Error: there is no such file, or it is no network of this kind.
+        K49Error: there is no such file, or it is no model of this kind.
     """
     if not path.is_file():
-        raise K49Error(f"{path}: no such model; `dvc repro` trains it")
+        raise K49Error(f"{path}: no such model")
     try:
-        network = keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its parts raise
         why = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise K49Error(f"{path}: not a Keras model that is safe to load: {why}") from error
-    if network.input_shape[1:] != IMAGE_SHAPE or network.output_shape[1:] != (NUM_CLASSES,):
+    if model.input_shape[1:] != IMAGE_SHAPE or model.output_shape[1:] != (NUM_CLASSES,):
         raise K49Error(
-            f"{path}: takes {network.input_shape} and returns {network.output_shape}, expected "
+            f"{path}: takes {model.input_shape} and returns {model.output_shape}, expected "
             f"(N, 28, 28, 1) and (N, {NUM_CLASSES})"
         )
-    return network
+    return model
 
 
-def probabilities(network: keras.Model, images: np.ndarray) -> np.ndarray:
+def predict_proba(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8."""
-    return network.predict(images, batch_size=2048, verbose=0)
+    return model.predict(images, batch_size=2048, verbose=0)

@@ -7,6 +7,8 @@ iteration mark ゝ has none, so its kanji counterpart 々 stands in for it.
 
 import numpy as np
 
+from k49.data import NUM_CLASSES
+
 CHARACTERS = (
     "あいうえおかきくけこさしすせそたちつてとなにぬねの"
     "はひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
@@ -15,7 +17,6 @@ PARENT_KANJI = (
     "安以宇衣於加幾久計己左之寸世曽太知川天止奈仁奴祢乃"
     "波比不部保末美武女毛也由与良利留礼呂和為恵遠无々"
 )
-NUM_CLASSES = len(CHARACTERS)
 
 _TRAIN_BELOW_6000 = {
     **{3: 777, 8: 4714, 13: 4165, 14: 3867, 16: 2565, 22: 2063, 23: 2451, 26: 5132, 29: 1993},

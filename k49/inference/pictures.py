@@ -1,4 +1,4 @@
-"""Reads characters: picture files of any size and polarity, or arrays of many images."""
+"""Picture files of any size and polarity, and arrays of many, as images of K49's kind."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from k49 import npz
-from k49.classes import CHARACTERS, code_point
+from k49.data import IMAGE_SHAPE, npz
 from k49.errors import K49Error
 
 MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
@@ -47,13 +46,13 @@ def read_array(path: Path) -> np.ndarray:
     if (
         not images.size
         or images.dtype != np.uint8
-        or images.shape[1:] not in (npz.IMAGE_SHAPE, (*npz.IMAGE_SHAPE, 1))
+        or images.shape[1:] not in (IMAGE_SHAPE, IMAGE_SHAPE[:2])
     ):
         raise K49Error(
             f"{path}: holds {images.dtype} of shape {images.shape}, expected uint8 of shape "
             "(N, 28, 28) or (N, 28, 28, 1)"
         )
-    return images.reshape(-1, *npz.IMAGE_SHAPE)
+    return images.reshape(-1, *IMAGE_SHAPE[:2])
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -103,21 +102,8 @@ def to_image(picture: Image.Image) -> np.ndarray:
     if np.median(border) > 127:
         grey = 255 - grey
     picture = ImageOps.autocontrast(Image.fromarray(grey))
-    picture = ImageOps.pad(picture, npz.IMAGE_SHAPE, Image.Resampling.LANCZOS, color=0)
+    picture = ImageOps.pad(picture, IMAGE_SHAPE[:2], Image.Resampling.LANCZOS, color=0)
     return np.asarray(picture, np.uint8)
-
-
-def best(probabilities: np.ndarray, top: int) -> list[dict]:
-    """The `top` likeliest characters of one row (49,), likeliest first."""
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [
-        {
-            "character": CHARACTERS[label],
-            "code_point": code_point(label),
-            "probability": round(float(probabilities[label]), 6),
-        }
-        for label in order
-    ]
 
 
 def stack(images: tuple[np.ndarray, ...]) -> np.ndarray:

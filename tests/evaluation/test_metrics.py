@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from k49 import evaluate
-from k49.classes import CHARACTERS
+from k49.data.classes import CHARACTERS
+from k49.evaluation import metrics as evaluation
+from k49.settings import Evaluate
 
 SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy")
 
@@ -23,7 +24,7 @@ def peaked(guesses: list[list[int]]) -> np.ndarray:
 
 
 def metrics(probabilities, labels, resamples: int = 200, seed: int = 49) -> dict:
-    return evaluate.metrics(probabilities, np.asarray(labels, np.uint8), resamples, seed)
+    return evaluation.metrics(probabilities, np.asarray(labels, np.uint8), resamples, seed)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_wilson_against_published_figures():
         (0, 20, 0.0000, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ]:
-        assert evaluate.wilson(hits / images, images) == pytest.approx((low, high), abs=5e-5)
+        assert evaluation.wilson(hits / images, images) == pytest.approx((low, high), abs=5e-5)
 
 
 def test_bootstrap_agrees_with_drawing_images(sample):
@@ -152,7 +153,7 @@ def test_certain_and_wrong_has_a_finite_loss():
 
 def test_confusion(sample):
     probabilities, labels = sample
-    rows = evaluate.confusion(probabilities, labels)
+    rows = evaluation.confusion(probabilities, labels)
     json.dumps(rows, allow_nan=False)
     assert sum(row["images"] for row in rows) == len(labels)
     assert all(row["images"] > 0 for row in rows)
@@ -167,7 +168,7 @@ def test_confusion(sample):
 
 
 def test_confusion_by_hand():
-    rows = evaluate.confusion(peaked([[0], [0], [1], [48]]), np.array([0, 0, 0, 48]))
+    rows = evaluation.confusion(peaked([[0], [0], [1], [48]]), np.array([0, 0, 0, 48]))
     assert rows == [
         {"true": "あ", "predicted": "あ", "images": 2, "share": 0.6667},
         {"true": "あ", "predicted": "い", "images": 1, "share": 0.3333},
@@ -177,7 +178,7 @@ def test_confusion_by_hand():
 
 def test_per_class_by_hand():
     # あ: 2 of 3 found, once guessed wrongly; い: the one missed; う: guessed, but never true
-    rows = evaluate.per_class(peaked([[0], [0], [2], [0]]), np.array([0, 0, 0, 1]))
+    rows = evaluation.per_class(peaked([[0], [0], [2], [0]]), np.array([0, 0, 0, 1]))
     a = {"precision": 0.6667, "recall": 0.6667, "f1": 0.6667}
     i = {"precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert rows == [
@@ -187,10 +188,33 @@ def test_per_class_by_hand():
 
 
 def test_per_class_agrees_with_the_metrics(sample):
-    rows, found = evaluate.per_class(*sample), metrics(*sample)
+    rows, found = evaluation.per_class(*sample), metrics(*sample)
     json.dumps(rows, allow_nan=False)
     assert [row["character"] for row in rows] == list(CHARACTERS)
     assert sum(row["images"] for row in rows) == len(sample[1])
     recall, f1 = (np.mean([row[name] for row in rows]) for name in ("recall", "f1"))
     assert recall == pytest.approx(found["balanced_accuracy"], abs=1e-4)
     assert f1 == pytest.approx(found["macro_f1"], abs=1e-4)
+
+
+def test_evaluation_is_its_parts(sample):
+    probabilities, labels = sample
+    found = evaluation.evaluate(probabilities, labels, 0.75, Evaluate(resamples=100), seed=3)
+    expected = metrics(probabilities, labels, 100, 3)
+    assert found.metrics == {
+        **expected,
+        "val_minus_test": pytest.approx(0.75 - expected["accuracy"], abs=1e-6),
+    }
+    assert found.confusion == evaluation.confusion(probabilities, labels)
+    assert found.per_class == evaluation.per_class(probabilities, labels)
+
+
+def test_evaluation_prints_every_share_with_its_interval(sample):
+    found = evaluation.evaluate(*sample, 0.75, Evaluate(resamples=100), seed=3)
+    *lines, last = str(found).splitlines()
+    assert [line.split()[0] for line in lines] == list(SHARES)
+    for line, name in zip(lines, SHARES, strict=True):
+        low, high = found.metrics[f"{name}_95"]
+        assert f"{found.metrics[name]:.4f}" in line
+        assert f"{low:.4f} to {high:.4f}" in line
+    assert last.split() == ["val", "minus", "test", f"{found.metrics['val_minus_test']:.4f}"]

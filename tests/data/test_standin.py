@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from k49 import classes, standin
+from k49.data import NUM_CLASSES, classes, standin
 from k49.settings import Standin
 
 # 2,323 train images: more than one chunk, so that threads have something to share
@@ -67,7 +67,7 @@ def test_counts_at_full_scale_are_those_of_k49():
 def test_classes_are_those_of_k49():
     classmap = classes.classmap_csv().encode()
     assert hashlib.md5(classmap).hexdigest() == "f7d0d0391f68bdf0fe4cf160ceb85753"
-    assert len(classes.CHARACTERS) == len(classes.PARENT_KANJI) == classes.NUM_CLASSES == 49
+    assert len(classes.CHARACTERS) == len(classes.PARENT_KANJI) == NUM_CLASSES == 49
     assert len(set(classes.CHARACTERS + classes.PARENT_KANJI)) == 98
 
 

@@ -1,6 +1,7 @@
 """The hyperparameter search: Keras Tuner chooses, every trial trains under a seed of its own."""
 
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
@@ -10,70 +11,79 @@ import keras
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
-from keras_tuner.src import config
+from keras_tuner.src import config as keras_tuner_config
 
-from k49 import model
+from k49.data import Dataset
 from k49.errors import K49Error
-from k49.settings import Augment, Fit, Hyperparameters, LogRange, Section, Space, Tune
-from k49.train import Arrays, fit, make_repeatable
+from k49.settings import Hyperparameters, LogRange, SearchConfig, Space
+from k49.training.fit import DivergedError, fit
 
 
-def search(
-    settings: Tune,
-    space: Space,
-    fitting: Fit,
-    augment: Augment,
-    train: Arrays,
-    val: Arrays,
-    seed: int,
-    scratch: Path,
-) -> tuple[Hyperparameters, list[dict]]:
-    """Try `settings.trials` combinations; the one with the highest val_accuracy wins.
+@dataclass(frozen=True)
+class SearchResult:
+    """The winner, and a row for each trial in the order of the trials."""
+
+    winner: Hyperparameters
+    rows: list[dict]
+
+    @property
+    def metrics(self) -> dict:
+        """How many trials, how many completed, and the best one's val_accuracy."""
+        scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
+        return {
+            "trials": len(self.rows),
+            "completed": len(scores),
+            "best_val_accuracy": max(scores),
+        }
+
+    def __str__(self) -> str:
+        best = self.metrics["best_val_accuracy"]
+        return f"best of {len(self.rows)} trials: val_accuracy {best:.4f} with {self.winner}"
+
+
+def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) -> SearchResult:
+    """Try `config.tune.trials` combinations; the one with the highest val_accuracy wins.
 
     An interrupted search goes on with the trial that it was at, and ends as an uninterrupted one.
 
     Args:
-        settings: the number of trials, and the epochs of each.
-        space: what to choose from.
-        fitting, augment: how each trial is fitted, as in training.
-        train, val: images and one-hot labels.
-        seed: of the choice and of every trial.
+        config: what to choose from, how many trials of how many epochs, and the recipe of each.
+        train, val: what each trial learns from, and what it is scored on.
         scratch: folder for unfinished searches; this one's part is removed when it is done.
-
-    Returns:
-        The winner, and a row for each trial in the order of the trials.
 
     Raises:
         K49Error: no trial could be completed.
     """
-    folder = scratch / fingerprint((settings, space, fitting, augment), train, val, seed)
-    config.DEBUG = False  # no traceback for a failed trial: row() keeps the reason
-    tuner = Tuner(settings, space, fitting, augment, (train, val), seed, folder)
+    folder = scratch / fingerprint(config, train, val)
+    keras_tuner_config.DEBUG = False  # no traceback for a failed trial: row() keeps the reason
+    tuner = Tuner(config, train, val, folder)
     tuner.search()
     trials = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
-    rows = [row(trial, space, seed) for trial in trials]
+    rows = [row(trial, config) for trial in trials]
     completed = [each for each in rows if each["status"] == "completed"]
     rmtree(folder)
     if not completed:
         raise K49Error(
             f"none of {len(rows)} trials was completed, nothing is published; trial 1: "
             f"{rows[0]['error']}. If trials diverge, lower "
-            f"spaces.{settings.space}.learning_rate.max"
+            f"spaces.{config.tune.space}.learning_rate.max"
         )
     best = max(completed, key=lambda each: each["val_accuracy"])
-    return Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields}), rows
+    winner = Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields})
+    return SearchResult(winner, rows)
 
 
-def fingerprint(settings: tuple[Section, ...], train: Arrays, val: Arrays, seed: int) -> str:
+def fingerprint(config: SearchConfig, train: Dataset, val: Dataset) -> str:
     """A name for one search: it changes with the settings, data, seed, versions and code."""
-    digest = sha256(repr((seed, settings)).encode())
-    for array in (*train, *val):
-        digest.update(array)
+    digest = sha256(repr(config).encode())
+    for dataset in (train, val):
+        digest.update(dataset.images.data)
+        digest.update(dataset.labels.data)
     versions = {each.name: each.version for each in distributions()}
     for package in ("keras", "keras-tuner", "tensorflow", "tensorflow_cpu", "numpy"):
         digest.update(str(versions.get(package)).encode())
-    for source in ("augment.py", "model.py", "search.py", "train.py", "warp.py"):
-        digest.update(Path(__file__).with_name(source).read_bytes())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -110,25 +120,15 @@ def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> 
 class Tuner(keras_tuner.RandomSearch):
     """Keras Tuner's random search with trials of our own: see `run_trial`."""
 
-    def __init__(
-        self,
-        settings: Tune,
-        space: Space,
-        fitting: Fit,
-        augment: Augment,
-        arrays: tuple[Arrays, Arrays],
-        seed: int,
-        folder: Path,
-    ) -> None:
-        self.settings, self.space, self.fitting, self.augment = settings, space, fitting, augment
-        self.arrays, self.base_seed = arrays, seed
+    def __init__(self, config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> None:
+        self.config, self.train, self.val = config, train, val
         self.seconds: list[float] = []  # how long each trial of this process took
         super().__init__(
-            hypermodel=lambda hp: choose(hp, space),
+            hypermodel=lambda hp: choose(hp, config.space),
             objective="val_accuracy",
-            max_trials=settings.trials,
-            seed=seed + 1,  # Keras Tuner takes 0 for "no seed"
-            max_consecutive_failed_trials=settings.trials + 1,  # a failed trial doesn't end it
+            max_trials=config.tune.trials,
+            seed=config.seed + 1,  # Keras Tuner takes 0 for "no seed"
+            max_consecutive_failed_trials=config.tune.trials + 1,  # a failed trial doesn't end it
             directory=folder.parent,
             project_name=folder.name,
         )
@@ -137,24 +137,14 @@ class Tuner(keras_tuner.RandomSearch):
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train one combination; its seed depends on its number alone, not on what ran before."""
         keras.utils.clear_session()
-        seed = trial_seed(self.base_seed, trial)
-        make_repeatable(seed)
-        hyperparameters = choose(trial.hyperparameters, self.space)
-        at = f"trial {int(trial.trial_id) + 1}/{self.settings.trials}"
+        hyperparameters = choose(trial.hyperparameters, self.config.space)
+        at = f"trial {int(trial.trial_id) + 1}/{self.config.tune.trials}"
         print(f"{at}  {hyperparameters}", flush=True)
-        history = fit(
-            model.build(hyperparameters, self.fitting.batch_normalization, dropout=0),
-            *self.arrays,
-            hyperparameters=hyperparameters,
-            settings=self.fitting,
-            augment=self.augment,
-            epochs=self.settings.epochs,
-            seed=seed,
-            callbacks=[],
-        )
-        losses = [*history["loss"], *history["val_loss"]]
-        if len(losses) < 2 * self.settings.epochs or not np.isfinite(losses).all():
-            raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN")
+        config = self.config.trial(hyperparameters, trial_seed(self.config, trial))
+        try:
+            _, history = fit(config, self.train, self.val)
+        except DivergedError as error:
+            raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN") from error
         return {"val_accuracy": max(history["val_accuracy"])}
 
     def on_trial_begin(self, trial: Trial) -> None:
@@ -168,27 +158,27 @@ class Tuner(keras_tuner.RandomSearch):
         trial = self.oracle.trials[trial.trial_id]
         seconds = time.perf_counter() - self.start
         self.seconds.append(seconds)
-        left = np.mean(self.seconds) * (self.settings.trials - int(trial.trial_id) - 1)
+        left = np.mean(self.seconds) * (self.config.tune.trials - int(trial.trial_id) - 1)
         score = f"val_accuracy {trial.score:.4f}" if trial.score is not None else "failed"
         best = max((t.score for t in self.oracle.trials.values() if t.score is not None), default=0)
         print(f"  {score}, best so far {best:.4f}  {seconds:.1f} s, about {left:.0f} s left")
 
 
-def trial_seed(base_seed: int, trial: Trial) -> int:
+def trial_seed(config: SearchConfig, trial: Trial) -> int:
     """The seed that a trial trains under."""
-    return base_seed + 1 + int(trial.trial_id)
+    return config.seed + 1 + int(trial.trial_id)
 
 
-def row(trial: Trial, space: Space, base_seed: int) -> dict:
+def row(trial: Trial, config: SearchConfig) -> dict:
     """One trial as a row of `plots/trials.json`; without a score where it failed."""
     completed = trial.status == TrialStatus.COMPLETED
-    hyperparameters = choose(trial.hyperparameters, space)
+    hyperparameters = choose(trial.hyperparameters, config.space)
     return {
         "trial": int(trial.trial_id) + 1,
         "status": trial.status.lower(),
         "val_accuracy": round(trial.score, 6) if completed else None,
         "layers": len(hyperparameters.units),
         **hyperparameters.model_dump(),
-        "seed": trial_seed(base_seed, trial),
+        "seed": trial_seed(config, trial),
         "error": None if completed else (trial.message or "").strip().rpartition("\n")[2],
     }

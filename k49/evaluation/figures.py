@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from k49.classes import CHARACTERS, NUM_CLASSES
-from k49.files import whole
+from k49.data import NUM_CLASSES, Dataset
+from k49.data.classes import CHARACTERS
+from k49.files import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
 STYLE = {
@@ -26,8 +27,8 @@ MISTAKES = (6, 8)  # rows at most, and columns, of the gallery
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG that is the same bytes every time."""
-    with whole(path) as beside:
-        figure.savefig(beside, dpi=110, metadata={"Software": None})
+    with atomic_write(path) as tmp:
+        figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
 def curves(history: dict[str, list[float]], dataset: str) -> Figure:
@@ -112,7 +113,7 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
 def mistakes(
     images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, dataset: str
 ) -> Figure:
-    """The wrong predictions that the network was surest of.
+    """The wrong predictions that the model was surest of.
 
     Args:
         images: (N, 28, 28, 1) uint8.
@@ -159,14 +160,9 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
         return figure
 
 
-def data(images: np.ndarray, one_hot: np.ndarray, dataset: str) -> Figure:
-    """Train images of twelve classes, each beside its one-hot label.
-
-    Args:
-        images: (N, 28, 28, 1) uint8.
-        one_hot: (N, 49).
-    """
-    labels = one_hot.argmax(1)
+def data(train: Dataset, dataset: str) -> Figure:
+    """Train images of twelve classes, each beside its one-hot label."""
+    labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
@@ -177,11 +173,11 @@ def data(images: np.ndarray, one_hot: np.ndarray, dataset: str) -> Figure:
             axes.axis("off")
         for axes_row, label in zip(grid, chosen, strict=True):
             for axes, i in zip(axes_row, np.flatnonzero(labels == label), strict=False):
-                axes.imshow(images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
+                axes.imshow(train.images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
         left.suptitle("images, 28 x 28, 0 to 255")
         axes = right.subplots()
         first = [np.flatnonzero(labels == label)[0] for label in chosen]
-        axes.imshow(one_hot[first], cmap="Blues", aspect="auto", vmax=1.3)
+        axes.imshow(train.labels[first], cmap="Blues", aspect="auto", vmax=1.3)
         axes.set_xticks(range(NUM_CLASSES), CHARACTERS, fontsize=7)
         axes.set_yticks(range(len(chosen)), [CHARACTERS[label] for label in chosen], fontsize=12)
         axes.hlines(np.arange(len(chosen) - 1) + 0.5, -0.5, NUM_CLASSES - 0.5, color="#dddddd")

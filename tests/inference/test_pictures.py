@@ -1,36 +1,20 @@
 """Reading pictures: all kinds give the same image, and what is no picture is refused."""
 
-import csv
-import io
-import json
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from k49 import cli, npz
-from k49.classes import CHARACTERS, code_point
+from k49.data import npz
 from k49.errors import K49Error
-from k49.predict import best, read_picture, read_pictures, stack, to_image
+from k49.inference.pictures import read_picture, read_pictures, stack, to_image
+from tests.helpers import ink, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
-
-
-def ink(width: int = 120, height: int = 120) -> np.ndarray:
-    """Soft light strokes on black, heavier top left; (height, width) uint8, 0 to 255."""
-    picture = Image.new("L", (width * 4, height * 4))
-    draw = ImageDraw.Draw(picture)
-    w, h = picture.size
-    draw.line((w * 0.2, h * 0.2, w * 0.8, h * 0.25), fill=255, width=max(w, h) // 12)
-    draw.line((w * 0.25, h * 0.2, w * 0.3, h * 0.8), fill=255, width=max(w, h) // 12)
-    draw.line((w * 0.5, h * 0.5, w * 0.7, h * 0.7), fill=128, width=max(w, h) // 20)
-    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
 
 
 def coloured(values: np.ndarray, mode: str) -> Image.Image:
@@ -42,11 +26,6 @@ def coloured(values: np.ndarray, mode: str) -> Image.Image:
     if mode == "1":
         return Image.fromarray(values).convert("1", dither=Image.Dither.NONE)
     return Image.fromarray(values).convert(mode)
-
-
-def saved(path: Path, picture: Image.Image, **options) -> Path:
-    picture.save(path, **options)
-    return path
 
 
 def refusal(path: Path) -> str:
@@ -306,143 +285,3 @@ def test_npy_with_pickled_objects(tmp_path):
     path = tmp_path / "objects.npy"
     np.save(path, np.array([{}], dtype=object))
     refusal(path)
-
-
-# what is printed
-
-
-def test_best():
-    probabilities = np.full(49, 0.01, np.float32)
-    probabilities[[40, 3, 7]] = 0.3, 0.2, 0.04
-    rows = best(probabilities, 3)
-    assert [row["character"] for row in rows] == [CHARACTERS[i] for i in (40, 3, 7)]
-    assert [row["code_point"] for row in rows] == [code_point(i) for i in (40, 3, 7)]
-    assert [row["probability"] for row in rows] == pytest.approx([0.3, 0.2, 0.04], abs=1e-6)
-    assert len(best(probabilities, 49)) == 49
-
-
-def rows_of(name: str) -> list[dict]:
-    candidate = {"character": "あ", "code_point": "U+3042", "probability": 0.5}
-    return [{"image": name, "rank": rank, **candidate} for rank in (1, 2)]
-
-
-@pytest.mark.parametrize("name", ["a.png", "page[red].png", "page[/b].png", "x" * 120 + ".png"])
-def test_names_are_printed_as_they_are(capsys, name):
-    cli.print_table(rows_of(name))
-    table = capsys.readouterr().out
-    assert table.count(name) == 1  # at rank 1 only
-    assert table.count("U+3042") == 2
-    cli.print_csv(rows_of(name))
-    assert [row["image"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
-        name,
-        name,
-    ]
-    cli.print_json(rows_of(name))
-    assert json.loads(capsys.readouterr().out) == rows_of(name)
-
-
-def k49(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
-    """Run the installed command."""
-    command = [Path(sys.executable).with_name("k49"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
-
-
-@pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
-def test_command_refuses_in_one_line(tmp_path, name):
-    (tmp_path / "text.png").write_text("no picture")
-    np.save(tmp_path / "array.npy", np.zeros((0, 28, 28), np.uint8))
-    done = k49("predict", name, folder=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert name in done.stderr
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with an untrained network, a picture and an array of four images."""
-    from k49 import model
-    from k49.settings import Hyperparameters
-
-    found = {
-        "units": [8],
-        "activation": "relu",
-        "initializer": "he_uniform",
-        "learning_rate": 0.1,
-    }
-    hyperparameters = Hyperparameters(**dict.fromkeys(Hyperparameters.model_fields) | found)
-    network = model.build(hyperparameters, batch_normalization=True, dropout=0.1)
-    folder = tmp_path_factory.mktemp("command")
-    model.save(network, folder / "models" / "mlp.keras")
-    saved(folder / "ink.png", Image.fromarray(255 - ink()))
-    npz.write(folder / "many.npz", ARRAY)
-    return folder
-
-
-def run_here(monkeypatch, capsys, folder: Path, *arguments: str) -> str:
-    """Run the command in this process, where Keras is loaded already; returns what it prints."""
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["k49", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 0
-    return capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_command_prints_json(folder, monkeypatch, capsys):
-    """What it prints is what the network says of each picture."""
-    from k49 import model
-
-    rows = json.loads(
-        run_here(monkeypatch, capsys, folder, "predict", "ink.png", "many.npz", "--format", "json")
-    )
-    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
-    assert [row["image"] for row in rows] == [name for name in names for _ in range(5)]
-    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
-    batch = stack((read_picture(folder / "ink.png"), *ARRAY))
-    probabilities = model.probabilities(model.load(folder / "models" / "mlp.keras"), batch)
-    for row, expected in zip(
-        rows, (item for each in probabilities for item in best(each, 5)), strict=True
-    ):
-        assert row["character"] == expected["character"]
-        assert row["code_point"] == expected["code_point"]
-        assert row["probability"] == pytest.approx(expected["probability"], abs=1e-5)
-
-
-@pytest.mark.slow
-def test_command_prints_csv(folder, monkeypatch, capsys):
-    printed = [
-        run_here(monkeypatch, capsys, folder, "predict", "many.npz", "--format", form)
-        for form in ("json", "csv")
-    ]
-    rows = [{key: str(value) for key, value in row.items()} for row in json.loads(printed[0])]
-    assert list(csv.DictReader(io.StringIO(printed[1]))) == rows
-
-
-@pytest.mark.slow
-def test_command_prints_a_table(folder):
-    """The installed command, in a process of its own."""
-    done = k49("predict", "ink.png", "many.npz", "--top", "3", folder=folder)
-    assert (done.returncode, done.stderr) == (0, "")
-    head, *lines = done.stdout.splitlines()
-    assert head.split() == ["image", "character", "code", "point", "probability"]
-    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
-    assert [line.split()[0] for line in lines[::3]] == names
-    for line in lines:
-        character, code, probability = line.split()[-3:]
-        assert code == code_point(CHARACTERS.index(character))
-        assert 0 <= float(probability) <= 1
-    assert len(lines) == 15
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ["none.keras", "ink.png", "many.npz"])
-def test_command_refuses_what_is_no_model(folder, monkeypatch, model):
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["k49", "predict", "ink.png", "--model", model])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code.startswith(f"error: {model}: ")
-    assert len(ended.value.code.splitlines()) == 1

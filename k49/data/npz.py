@@ -8,12 +8,11 @@ from typing import IO
 
 import numpy as np
 
-from k49.classes import NUM_CLASSES
+from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import whole
+from k49.files import atomic_write
 
 MEMBER = "arr_0.npy"
-IMAGE_SHAPE = (28, 28)
 # 37 times K49: a header that claims more is refused before memory is taken
 MOST_IMAGES = 10_000_000
 
@@ -32,7 +31,7 @@ UNREADABLE = (
 
 def read_images(path: Path) -> np.ndarray:
     """Images (N, 28, 28) uint8; K49Error if the file holds anything else."""
-    return _read(path, IMAGE_SHAPE)
+    return _read(path, IMAGE_SHAPE[:2])
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -51,10 +50,15 @@ def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 28, 28) and labels (N,) of "train" or "test", under their published names."""
+    return read_pair(folder / f"k49-{split}-imgs.npz", folder / f"k49-{split}-labels.npz")
+
+
 def write(path: Path, array: np.ndarray) -> None:
     """Write an array in the dataset's format, uncompressed: the same bytes on every machine."""
-    with whole(path) as beside:
-        np.savez(beside, array)
+    with atomic_write(path) as tmp:
+        np.savez(tmp, array)
 
 
 def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:

@@ -1,14 +1,11 @@
 """Validation split off train: counts, shares, seeds and the arrays that are written."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from k49 import classes, npz
+from k49.data import classes
+from k49.data.split import describe, one_hot, split_dataset, split_indices
 from k49.errors import K49Error
-from k49.files import read_npy
-from k49.split import one_hot, split_dataset, split_indices
 
 SHARE = 0.16589  # the report's
 K49_LABELS = np.repeat(np.arange(49, dtype=np.uint8), classes.TRAIN_COUNTS)
@@ -27,13 +24,6 @@ def tiny(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     images = rng.integers(0, 256, (number, 28, 28), dtype=np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(number), 256)
     return images, np.resize(np.array([0, 3, 3, 17, 47, 48], np.uint8), number)
-
-
-def write_raw(raw: Path, train: tuple, test: tuple) -> Path:
-    for split, (images, labels) in (("train", train), ("test", test)):
-        npz.write(raw / f"k49-{split}-imgs.npz", images)
-        npz.write(raw / f"k49-{split}-labels.npz", labels)
-    return raw
 
 
 @pytest.fixture(scope="module")
@@ -89,58 +79,53 @@ def test_one_hot():
     assert rows[0, 0] == rows[1, 48] == rows[2, 7] == 1
 
 
-@pytest.fixture
-def written(tmp_path):
-    """Raw arrays, the summary of their split, and the folder it went to."""
-    train, test = tiny(600, 1), tiny(90, 2)
-    raw = write_raw(tmp_path / "raw", train, test)
-    return train, test, split_dataset(raw, tmp_path / "split", 0.2, 49), tmp_path / "split"
+@pytest.fixture(scope="module")
+def raw():
+    """Train and test as published, small."""
+    return tiny(600, 1), tiny(90, 2)
 
 
-def test_written_arrays(written):
-    _, _, summary, out = written
-    assert {path.name for path in out.iterdir()} == {
-        f"{part}_{kind}.npy" for part in ("train", "val", "test") for kind in ("images", "labels")
+@pytest.fixture(scope="module")
+def splits(raw):
+    return split_dataset(*raw, 0.2, 49)
+
+
+def test_shapes(splits):
+    assert {name: len(dataset) for name, dataset in splits.items()} == {
+        "train": 480,
+        "val": 120,
+        "test": 90,
     }
-    for part, number in {"train": 480, "val": 120, "test": 90}.items():
-        images, labels = read_npy(out / f"{part}_images.npy"), read_npy(out / f"{part}_labels.npy")
-        assert isinstance(images, np.memmap)
-        assert isinstance(labels, np.memmap)
-        assert images.shape == (number, 28, 28, 1)
-        assert labels.shape == (number, 49)
-        assert images.dtype == labels.dtype == np.uint8
-        assert (labels.sum(1) == 1).all()
-        assert summary["images"][part] == number
+    for dataset in splits.values():
+        assert dataset.images.shape == (len(dataset), 28, 28, 1)
+        assert dataset.labels.shape == (len(dataset), 49)
+        assert dataset.images.dtype == dataset.labels.dtype == np.uint8
+        assert (dataset.labels.sum(1) == 1).all()
 
 
-def test_written_images_keep_their_labels(written):
-    (images, labels), test, _, out = written
+def test_images_keep_their_labels(raw, splits):
+    (images, labels), test = raw
     rows = []
-    for part in ("train", "val"):
-        x, y = read_npy(out / f"{part}_images.npy"), read_npy(out / f"{part}_labels.npy")
+    for name in ("train", "val"):
+        x, y = splits[name].images, splits[name].labels
         row = x[:, 0, 0, 0].astype(int) * 256 + x[:, 0, 1, 0]
         assert np.array_equal(x[..., 0], images[row])
         assert np.array_equal(y.argmax(1), labels[row])
-        rows.append(row)
-    assert np.array_equal(np.sort(np.concatenate(rows)), np.arange(600))
-    assert np.array_equal(read_npy(out / "test_images.npy")[..., 0], test[0])
-    assert np.array_equal(read_npy(out / "test_labels.npy").argmax(1), test[1])
+        rows.extend(row)
+    assert sorted(rows) == list(range(600))
+    assert np.array_equal(splits["test"].images[..., 0], test[0])  # in the published order
+    assert np.array_equal(splits["test"].labels.argmax(1), test[1])
 
 
-def test_summary(written):
-    (_, labels), (_, test_labels), summary, _ = written
+def test_description_counts_what_is_there(raw, splits):
+    (_, labels), (_, test_labels) = raw
+    summary = describe(splits)
+    assert summary["images"] == {"train": 480, "val": 120, "test": 90}
     assert summary["classes"] == 5
     assert summary["image_shape"] == [28, 28, 1]
-    of_class = {part: np.array(number) for part, number in summary["images_of_class"].items()}
+    of_class = {name: np.array(number) for name, number in summary["images_of_class"].items()}
     assert np.array_equal(of_class["train"] + of_class["val"], np.bincount(labels, minlength=49))
     assert np.array_equal(of_class["test"], np.bincount(test_labels, minlength=49))
-
-
-def test_written_bytes_are_the_same_again(written, tmp_path):
-    _, _, _, out = written
-    split_dataset(tmp_path / "raw", tmp_path / "again", 0.2, 49)
-    for path in out.iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("share", [0.001, 0.04, 0.96, 0.999])
@@ -158,23 +143,3 @@ def test_class_with_one_image():
 
 def test_single_class():
     assert "class" in refusal(split_indices, np.zeros(100, np.uint8), 0.2, 49)
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("kind", ["imgs", "labels"])
-def test_missing_file(tmp_path, split, kind):
-    raw = write_raw(tmp_path / "raw", tiny(60, 1), tiny(30, 2))
-    (raw / f"k49-{split}-{kind}.npz").unlink()
-    text = refusal(split_dataset, raw, tmp_path / "split", 0.2, 49)
-    assert f"k49-{split}-{kind}.npz" in text
-    assert not (tmp_path / "split").exists()
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_unequal_lengths(tmp_path, split):
-    parts = {"train": tiny(60, 1), "test": tiny(30, 2)}
-    images, labels = parts[split]
-    raw = write_raw(tmp_path / "raw", **parts | {split: (images, labels[:-1])})
-    text = refusal(split_dataset, raw, tmp_path / "split", 0.2, 49)
-    assert f"k49-{split}-labels.npz" in text
-    assert not (tmp_path / "split").exists()

@@ -1,4 +1,7 @@
-"""Judges probabilities against labels: metrics with intervals, confusion, figures of each class."""
+"""Probabilities against labels: metrics with intervals, confusion, figures of each class."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -11,9 +14,50 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from k49.classes import CHARACTERS, NUM_CLASSES, code_point
+from k49.data import NUM_CLASSES
+from k49.data.classes import CHARACTERS, code_point
+from k49.settings import Evaluate
 
 ALL_CLASSES = np.arange(NUM_CLASSES)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What predictions on test are worth."""
+
+    metrics: dict  # as `metrics` returns it, and `val_minus_test`
+    confusion: list[dict]
+    per_class: list[dict]
+
+    def __str__(self) -> str:
+        shares = [name for name in self.metrics if f"{name}_95" in self.metrics]
+        lines = [
+            f"  {name:18} {self.metrics[name]:.4f}  (95 % interval {{:.4f}} to {{:.4f}})".format(
+                *self.metrics[f"{name}_95"]
+            )
+            for name in shares
+        ]
+        return "\n".join([*lines, f"  {'val minus test':18} {self.metrics['val_minus_test']:.4f}"])
+
+
+def evaluate(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    val_accuracy: float,
+    config: Evaluate,
+    seed: int,
+) -> Evaluation:
+    """Evaluate predictions on test.
+
+    Args:
+        probabilities: (N, 49), rows sum to 1.
+        labels: (N,) integers, 0 to 48.
+        val_accuracy: the same model's, to compare with.
+        config, seed: of the bootstrap.
+    """
+    found = metrics(probabilities, labels, config.resamples, seed)
+    found["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
+    return Evaluation(found, confusion(probabilities, labels), per_class(probabilities, labels))
 
 
 def metrics(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict:
@@ -42,12 +86,13 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed:
         "macro_f1": f1_score(labels, predicted, **mean_of(present)),
         "top_3_accuracy": top_k_accuracy_score(labels, exact, k=3, labels=ALL_CLASSES),
     }
-    intervals = {
+    intervals: dict[str, Any] = {
         "accuracy": wilson(shares["accuracy"], len(labels)),
         "top_3_accuracy": wilson(shares["top_3_accuracy"], len(labels)),
         **bootstrap(counts, resamples, seed),
     }
-    result = {"loss": round(float(log_loss(labels, exact, labels=ALL_CLASSES)), 6)}
+    loss = log_loss(labels, exact, labels=ALL_CLASSES)
+    result: dict[str, Any] = {"loss": round(float(loss), 6)}
     for name, share in shares.items():
         result[name] = round(float(share), 6)
         result[f"{name}_95"] = [round(float(bound), 6) for bound in intervals[name]]

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from k49.pipeline import load_settings
 from k49.settings import Augment
+from k49.stage import load_settings
+from tests.helpers import ROOT
 
-pytestmark = pytest.mark.slow  # imports Keras
+AUGMENT = load_settings(ROOT / "params.yaml").augment
 
 NOTHING = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "elastic": 0.0}
 
 
 def settings(**changes) -> Augment:
-    return load_settings().augment.model_copy(update={**NOTHING, **changes})
+    return AUGMENT.model_copy(update={**NOTHING, **changes})
 
 
 def blob(row: int, column: int, size: int = 5) -> np.ndarray:
@@ -28,7 +29,7 @@ def centre(image: np.ndarray) -> np.ndarray:
 
 
 def varied(image: np.ndarray, number: int = 400, seed: int = 1, **changes) -> np.ndarray:
-    from k49.augment import variations
+    from k49.training.augment import variations
 
     originals_first = variations(image[np.newaxis], settings(**changes), number, seed)
     assert originals_first.shape == (1, 1 + number, 28, 28, 1)
@@ -42,18 +43,18 @@ def test_nothing_switched_on_changes_nothing():
 
 
 def test_switched_off_as_a_whole():
-    from k49.augment import variations
+    from k49.training.augment import variations
 
     image = blob(10, 10)
-    off = load_settings().augment.model_copy(update={"enabled": False})
+    off = AUGMENT.model_copy(update={"enabled": False})
     assert (variations(image[np.newaxis], off, 4, 1) == image).all()
 
 
 def test_only_training_distorts():
-    from k49.augment import Distort
+    from k49.training.augment import Distort
 
     batch = np.stack([blob(9, 12)] * 4)
-    layer = Distort(load_settings().augment, seed=1)
+    layer = Distort(AUGMENT, seed=1)
     assert (np.asarray(layer(batch, training=False)) == batch).all()
     distorted = np.asarray(layer(batch, training=True))
     assert distorted.dtype == np.uint8

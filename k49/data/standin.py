@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import distance_transform_edt
 
-from k49 import classes
+from k49.data import NUM_CLASSES, classes
+from k49.data.warp import SIZE, elastic_basis
 from k49.settings import Standin
-from k49.warp import SIZE, elastic_basis
 
 FIELD = 112  # cells of a distance field, both ways: a quarter of a pixel each
 MARGIN = 16  # cells around the character
@@ -82,7 +82,7 @@ def draw(
 
     fields = distance_fields()
     books = open_books(number, len(fields), np.random.default_rng([seed, stream, 0]))
-    labels = np.repeat(np.arange(classes.NUM_CLASSES, dtype=np.uint8), counts(full, settings.scale))
+    labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts(full, settings.scale))
     np.random.default_rng([seed, stream, 1]).shuffle(labels)
     images = np.empty((len(labels), SIZE, SIZE), np.uint8)
 
@@ -124,7 +124,7 @@ def open_books(number: int, forms: int, rng: np.random.Generator) -> Books:
         softness=rng.uniform(0.5, 1.2, number).astype(np.float32),
         ink=rng.uniform(0.75, 1.0, number).astype(np.float32),
         grain=rng.uniform(0.0, 0.08, number).astype(np.float32),
-        kanji=rng.beta(0.25, 0.75, (number, classes.NUM_CLASSES)).astype(np.float32),
+        kanji=rng.beta(0.25, 0.75, (number, NUM_CLASSES)).astype(np.float32),
     )
 
 
@@ -134,7 +134,7 @@ def draw_images(
     """Draw one image of each label, each from a random book; (n, 28, 28) uint8."""
     n = len(labels)
     book = rng.integers(len(books.width), size=n)
-    form = labels + classes.NUM_CLASSES * (rng.random(n) < books.kanji[book, labels])
+    form = labels + NUM_CLASSES * (rng.random(n) < books.kanji[book, labels])
 
     # where in the character each pixel looks: turned and stretched, bent, then moved
     grid = np.stack(np.meshgrid(*[np.arange(SIZE) - (SIZE - 1) / 2] * 2, indexing="ij"), -1)

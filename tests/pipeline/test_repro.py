@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from k49.classes import CHARACTERS, NUM_CLASSES
+from k49.pipeline import load_settings, read_yaml, write_yaml
 from PIL import Image
 
-from k49.classes import CHARACTERS, NUM_CLASSES
 from k49.errors import K49Error
 from k49.files import write_json
-from k49.pipeline import load_settings, read_yaml, write_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DAG = read_yaml(ROOT / "dvc.yaml")

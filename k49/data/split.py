@@ -1,0 +1,76 @@
+"""Splits validation off train, stratified, and gives labels as one-hot rows."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, classes
+from k49.errors import K49Error
+
+Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
+
+
+def split_dataset(train: Raw, test: Raw, validation_share: float, seed: int) -> dict[str, Dataset]:
+    """Split validation off train; test stays as it is.
+
+    Args:
+        train, test: as published.
+        validation_share: share of train that becomes validation, stratified by class.
+        seed: of the random split.
+
+    Returns:
+        "train", "val" and "test".
+
+    Raises:
+        K49Error: a class has too few images.
+    """
+    images, labels = train
+    kept, held_out = split_indices(labels, validation_share, seed)
+    splits = {
+        "train": (images[kept], labels[kept]),
+        "val": (images[held_out], labels[held_out]),
+        "test": test,
+    }
+    return {name: Dataset(x[..., np.newaxis], one_hot(y)) for name, (x, y) in splits.items()}
+
+
+def describe(splits: dict[str, Dataset]) -> dict:
+    """Images of each split, in all and for each class (in the order of the classes), and shapes."""
+    of_class = {name: dataset.labels.sum(0, dtype=int) for name, dataset in splits.items()}
+    return {
+        "images": {name: len(dataset) for name, dataset in splits.items()},
+        "classes": int(np.count_nonzero(of_class["train"] + of_class["val"])),
+        "image_shape": list(IMAGE_SHAPE),
+        "images_of_class": {name: counts.tolist() for name, counts in of_class.items()},
+    }
+
+
+def split_indices(
+    labels: np.ndarray, validation_share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of train and of validation, both shuffled: every class keeps its share.
+
+    K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report.
+
+    Raises:
+        K49Error: a class has fewer than two images, or the share leaves a split without a class.
+    """
+    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    present = np.flatnonzero(counts)
+    val = round(validation_share * len(labels))
+    if len(present) < 2:
+        raise K49Error(f"train labels hold only {len(present)} class, at least two are needed")
+    if (rare := present[counts[present] < 2]).size:
+        character = classes.CHARACTERS[rare[0]]
+        raise K49Error(f"class {rare[0]} ({character}) has a single train image, two are needed")
+    if min(val, len(labels) - val) < len(present):
+        raise K49Error(
+            f"split.validation_share {validation_share} of {len(labels)} images leaves {val} for "
+            f"validation: both need at least one for each of the {len(present)} classes"
+        )
+    everything = np.arange(len(labels))
+    return train_test_split(everything, test_size=val, stratify=labels, random_state=seed)
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    """Labels (N,) as one-hot rows (N, 49) uint8."""
+    return np.eye(NUM_CLASSES, dtype=np.uint8)[labels]

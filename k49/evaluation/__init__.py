@@ -1,0 +1,1 @@
+"""How good predictions are, in figures and in pictures."""

@@ -1,0 +1,1 @@
+"""Reads characters with a trained model."""

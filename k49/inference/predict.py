@@ -1,0 +1,35 @@
+"""The likeliest characters of images."""
+
+from pathlib import Path
+
+import numpy as np
+
+from k49.data.classes import CHARACTERS, code_point
+from k49.training.model import load_model, predict_proba
+
+
+def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
+    """The `top` likeliest characters of each image, likeliest first.
+
+    Args:
+        model: a file that `save_model` wrote.
+        images: (N, 28, 28, 1) uint8, light ink on black.
+        top: how many characters, 1 to 49.
+
+    Raises:
+        K49Error: there is no such model, or it is of another kind.
+    """
+    return [best(row, top) for row in predict_proba(load_model(model), images)]
+
+
+def best(probabilities: np.ndarray, top: int) -> list[dict]:
+    """The `top` likeliest characters of one row (49,), likeliest first."""
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [
+        {
+            "character": CHARACTERS[label],
+            "code_point": code_point(label),
+            "probability": round(float(probabilities[label]), 6),
+        }
+        for label in order
+    ]

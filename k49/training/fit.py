@@ -1,0 +1,171 @@
+"""Trains one model: what a batch goes through stands in `fit`, top to bottom."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from k49.data import IMAGE_SHAPE, Dataset
+from k49.errors import K49Error
+from k49.settings import Fit, TrainingConfig
+from k49.training.augment import Distort
+from k49.training.model import build_model
+
+STEPS_PER_CALL = 50  # training steps for each call from Python: the model is small, calls are not
+
+History = dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: a value an epoch
+
+
+class DivergedError(K49Error):
+    """The loss became NaN."""
+
+
+def fit(
+    config: TrainingConfig,
+    train: Dataset,
+    val: Dataset,
+    on_epoch: Callable[[dict[str, float]], None] = lambda figures: None,
+) -> tuple[keras.Model, History]:
+    """Build a model and train it; the same seed gives the same model on the same machine.
+
+    The model sees distorted images; validation, and whoever uses the model, never do.
+
+    Args:
+        config: layers, recipe, length and seed.
+        train, val: what to learn from, and what to watch.
+        on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy.
+
+    Returns:
+        The model, with early stopping in the weights of the epoch of lowest val_loss, and the
+        figures of each epoch.
+
+    Raises:
+        DivergedError: the loss became NaN.
+    """
+    make_repeatable(config.seed)
+    model = build_model(config.hyperparameters, config.fit.batch_normalization, config.dropout)
+    trained = keras.Sequential([keras.Input(IMAGE_SHAPE, dtype="uint8")])
+    if config.augment.enabled:
+        trained.add(Distort(config.augment, config.seed))
+    trained.add(model)
+    trained.compile(
+        optimizer(config, steps=math.ceil(len(train) / config.fit.batch_size) * config.epochs),
+        keras.losses.CategoricalCrossentropy(label_smoothing=config.fit.label_smoothing),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_CALL,
+    )
+    history = trained.fit(
+        train.images,
+        train.labels,
+        batch_size=config.fit.batch_size,
+        epochs=config.epochs,
+        validation_data=(val.images, val.labels),
+        validation_batch_size=2048,
+        callbacks=[
+            *early_stopping(config.patience),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
+            keras.callbacks.TerminateOnNaN(),
+        ],
+        verbose=0,
+    ).history
+    check(history, config)
+    return model, history
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed Python, NumPy and Keras, and choose operations that give the same bits every time."""
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+    """AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
+    found = config.hyperparameters
+    chosen = keras.optimizers.AdamW(
+        schedule(found.learning_rate, steps, config.fit),
+        weight_decay=config.fit.weight_decay if found.weight_decay is None else found.weight_decay,
+    )
+    chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return chosen
+
+
+def schedule(
+    learning_rate: float, steps: int, settings: Fit
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate over all steps: constant, or risen in a line and then lowered to 0."""
+    if settings.schedule == "constant":
+        return learning_rate
+    warmup = int(settings.warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else learning_rate,
+        decay_steps=max(steps - warmup, 1),
+        warmup_target=learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def early_stopping(patience: int | None) -> list[keras.callbacks.Callback]:
+    """Stop after `patience` epochs without a lower val_loss, back to the best; None: never."""
+    if patience is None:
+        return []
+    return [
+        keras.callbacks.EarlyStopping(
+            "val_loss", mode="min", patience=patience, restore_best_weights=True
+        )
+    ]
+
+
+def check(history: History, config: TrainingConfig) -> None:
+    """DivergedError if a loss is NaN, or if training ended early with nothing that may end it."""
+    epochs = len(history["loss"])
+    finite = np.isfinite([*history["loss"], *history["val_loss"]]).all()
+    if not finite or (config.patience is None and epochs < config.epochs):
+        raise DivergedError(
+            f"training diverged in epoch {epochs}: the loss became NaN; lower "
+            f"train.learning_rate (it was {config.hyperparameters.learning_rate})"
+        )
+
+
+@dataclass(frozen=True)
+class TrainingMetrics:
+    """Metrics of a trained model; accuracies as shares of 1."""
+
+    train: dict[str, float]  # loss and accuracy
+    val: dict[str, float]
+    overfitting_gap: float  # train accuracy minus val accuracy of the final weights, no dropout
+    history_gap: float  # the same of the last epoch as logged, with dropout: the report's figure
+    epochs: int
+    best_epoch: int  # of lowest val_loss, from 1
+
+    def __str__(self) -> str:
+        return (
+            f"train accuracy {self.train['accuracy']:.4f}, val accuracy "
+            f"{self.val['accuracy']:.4f}, overfitting gap {self.overfitting_gap:.4f}"
+        )
+
+
+def summarize(
+    model: keras.Model, history: History, train: Dataset, val: Dataset
+) -> TrainingMetrics:
+    """Metrics of a trained model, train and val on the same footing."""
+    model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
+    on_train, on_val = score(model, train), score(model, val)
+    return TrainingMetrics(
+        train=on_train,
+        val=on_val,
+        overfitting_gap=round(on_train["accuracy"] - on_val["accuracy"], 6),
+        history_gap=round(history["accuracy"][-1] - history["val_accuracy"][-1], 6),
+        epochs=len(history["val_loss"]),
+        best_epoch=int(np.argmin(history["val_loss"])) + 1,
+    )
+
+
+def score(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+    """Loss and accuracy of a compiled model, to six digits."""
+    loss, accuracy = model.evaluate(dataset.images, dataset.labels, batch_size=2048, verbose=0)
+    return {"loss": round(loss, 6), "accuracy": round(accuracy, 6)}

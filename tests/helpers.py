@@ -1,0 +1,184 @@
+"""A git repository with DVC for the tests: this one's files, and much less work to do."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from ruamel.yaml import YAML
+
+from k49.data import Dataset
+from k49.settings import Hyperparameters
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Enough for every stage to do its work, and no more.
+SMALL = {
+    "standin.scale": 0.002,
+    "standin.train_books": 3,
+    "standin.test_books": 2,
+    "tune.trials": 2,
+    "tune.epochs": 1,
+    "train.epochs": 2,
+    "evaluate.resamples": 100,
+}
+SMALL_SPACE = {
+    "layers.min": 1,
+    "layers.max": 2,
+    "units.min": 16,
+    "units.max": 64,
+    "units.step": 16,
+}
+
+
+SMALL_MODEL = Hyperparameters(
+    units=[16, 8],
+    activation="relu",
+    initializer="he_uniform",
+    learning_rate=0.01,
+    weight_decay=None,
+)
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A git repository with the pipeline, and what tests do with one."""
+
+    path: Path
+
+    def run(self, *command, check=True, **kwargs):
+        """Run a command here; returns it with stdout and stderr together in `stdout`."""
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=self.path,
+            env=environment(self.path),
+            stdout=subprocess.PIPE,
+            stderr=kwargs.pop("stderr", subprocess.STDOUT),
+            text=True,
+            encoding="utf-8",
+            **kwargs,
+        )
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}"
+        return done
+
+    def dvc(self, *arguments, **kwargs):
+        return self.run("dvc", *arguments, **kwargs)
+
+    def dvc_json(self, *arguments):
+        """The JSON that a dvc command prints, its stderr left out."""
+        return json.loads(self.dvc(*arguments, "--json", stderr=subprocess.DEVNULL).stdout)
+
+    def git(self, *arguments, **kwargs):
+        return self.run("git", *arguments, **kwargs)
+
+    def commit(self, message):
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--no-verify", "--message", message)
+
+    def read(self, name):
+        """The content of a JSON or YAML file, else its text."""
+        text = (self.path / name).read_text("utf-8")
+        if name.endswith(".json"):
+            return json.loads(text)
+        return YAML(typ="safe", pure=True).load(text) if name.endswith((".yaml", ".lock")) else text
+
+    def set_param(self, key, value):
+        """Change one value in params.yaml and not another character, as a person would."""
+        file = self.path / "params.yaml"
+        lines = file.read_text("utf-8").splitlines(keepends=True)
+        node = YAML().load("".join(lines))
+        *sections, last = key.split(".")
+        for section in sections:
+            node = node[section]
+        number, column = node.lc.value(last)
+        line = lines[number]
+        lines[number] = line[:column] + re.sub(r"\S+", str(value), line[column:], count=1)
+        file.write_text("".join(lines), "utf-8")
+
+    def copy_to(self, folder):
+        """A copy in `folder`, with DVC's cache."""
+        shutil.copytree(self.path, folder / "repo", symlinks=True)
+        return Repo(folder / "repo")
+
+    def contents(self):
+        """Path and bytes of every output of the pipeline, and of dvc.lock."""
+        folders = ("data/raw", "data/split", "metrics", "models", "plots", "predictions")
+        files = [file for folder in folders for file in (self.path / folder).rglob("*")]
+        files = [self.path / "dvc.lock", *files]
+        return {
+            str(file.relative_to(self.path)): file.read_bytes()
+            for file in files
+            if file.is_file() and file.name != ".gitignore"
+        }
+
+
+def environment(folder):
+    """This process's, without what git and DVC pass to their own hooks and stages."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC"))}
+    return {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name}.dvc-site-cache")),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def copy_files(target):
+    """Copy what git tracks, or would, with the changes that are not committed yet."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def reproduce(folder):
+    """Make a `Repo` in `folder`, reproduce everything in it and commit; the log lies beside it."""
+    repo = Repo(folder)
+    repo.path.mkdir(parents=True)
+    copy_files(repo.path)
+    repo.git("init", "--quiet", "--initial-branch=main")
+    repo.git("config", "user.name", "Test")
+    repo.git("config", "user.email", "test@example.invalid")
+    repo.git("config", "commit.gpgsign", "false")
+    space = f"spaces.{repo.read('params.yaml')['tune']['space']}"
+    for key, value in {**SMALL, **{f"{space}.{k}": v for k, v in SMALL_SPACE.items()}}.items():
+        repo.set_param(key, value)
+    repo.commit("small")
+    output = repo.dvc("repro").stdout
+    repo.path.with_name("repro.log").write_text(output, "utf-8")
+    repo.commit("reproduced")
+    return repo
+
+
+def ink(width: int = 120, height: int = 120) -> np.ndarray:
+    """Soft light strokes on black, heavier top left; (height, width) uint8, 0 to 255."""
+    picture = Image.new("L", (width * 4, height * 4))
+    draw = ImageDraw.Draw(picture)
+    w, h = picture.size
+    draw.line((w * 0.2, h * 0.2, w * 0.8, h * 0.25), fill=255, width=max(w, h) // 12)
+    draw.line((w * 0.25, h * 0.2, w * 0.3, h * 0.8), fill=255, width=max(w, h) // 12)
+    draw.line((w * 0.5, h * 0.5, w * 0.7, h * 0.7), fill=128, width=max(w, h) // 20)
+    return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+
+
+def saved(path: Path, picture: Image.Image, **options) -> Path:
+    picture.save(path, **options)
+    return path
+
+
+def bars(of_class, seed):
+    """A `Dataset`: images of a bar whose place is the class, in noise; so many of each class."""
+    number = np.tile(np.arange(49), of_class)
+    images = np.random.default_rng(seed).integers(0, 60, (len(number), 28, 28, 1), np.uint8)
+    for image, place in zip(images.reshape(-1, 784), number, strict=True):
+        image[place * 16 : place * 16 + 16] = 255
+    return Dataset(images, np.eye(49, dtype=np.uint8)[number])

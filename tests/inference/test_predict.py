@@ -1,0 +1,38 @@
+"""From probabilities to characters."""
+
+import numpy as np
+import pytest
+
+from k49.data.classes import CHARACTERS, code_point
+from k49.errors import K49Error
+from k49.inference.predict import best, predict
+from k49.training.model import build_model, load_model, predict_proba, save_model
+from tests.helpers import SMALL_MODEL
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
+
+
+def test_best():
+    probabilities = np.full(49, 0.01, np.float32)
+    probabilities[[40, 3, 7]] = 0.3, 0.2, 0.04
+    rows = best(probabilities, 3)
+    assert [row["character"] for row in rows] == [CHARACTERS[i] for i in (40, 3, 7)]
+    assert [row["code_point"] for row in rows] == [code_point(i) for i in (40, 3, 7)]
+    assert [row["probability"] for row in rows] == pytest.approx([0.3, 0.2, 0.04], abs=1e-6)
+    assert len(best(probabilities, 49)) == 49
+
+
+def test_candidates_are_those_of_the_saved_model(tmp_path):
+    path = tmp_path / "mlp.keras"
+    save_model(build_model(SMALL_MODEL, batch_normalization=False, dropout=0), path)
+    probabilities = predict_proba(load_model(path), IMAGES)
+    found = predict(path, IMAGES, top=3)
+    likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]
+    assert [row[0]["character"] for row in found] == likeliest
+    for row, expected in zip(found, np.sort(probabilities)[:, :-4:-1], strict=True):
+        assert [each["probability"] for each in row] == pytest.approx(expected, abs=1e-5)
+
+
+def test_no_model(tmp_path):
+    with pytest.raises(K49Error, match="no such model"):
+        predict(tmp_path / "none.keras", IMAGES, top=1)

@@ -1,0 +1,134 @@
+"""The command `k49 predict`: what it prints, and what it refuses."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from k49 import cli
+from k49.data import npz
+from k49.data.classes import CHARACTERS, code_point
+from k49.inference.pictures import read_picture, stack
+from tests.helpers import SMALL_MODEL, ink, saved
+
+ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+
+
+def rows_of(name: str) -> list[dict]:
+    candidate = {"character": "あ", "code_point": "U+3042", "probability": 0.5}
+    return [{"image": name, "rank": rank, **candidate} for rank in (1, 2)]
+
+
+@pytest.mark.parametrize("name", ["a.png", "page[red].png", "page[/b].png", "x" * 120 + ".png"])
+def test_names_are_printed_as_they_are(capsys, name):
+    cli.print_table(rows_of(name))
+    table = capsys.readouterr().out
+    assert table.count(name) == 1  # at rank 1 only
+    assert table.count("U+3042") == 2
+    cli.print_csv(rows_of(name))
+    assert [row["image"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
+        name,
+        name,
+    ]
+    cli.print_json(rows_of(name))
+    assert json.loads(capsys.readouterr().out) == rows_of(name)
+
+
+def k49(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
+    """Run the installed command."""
+    command = [Path(sys.executable).with_name("k49"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
+def test_command_refuses_in_one_line(tmp_path, name):
+    (tmp_path / "text.png").write_text("no picture")
+    np.save(tmp_path / "array.npy", np.zeros((0, 28, 28), np.uint8))
+    done = k49("predict", name, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with an untrained model, a picture and an array of four images."""
+    from k49.training.model import build_model, save_model
+
+    model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
+    folder = tmp_path_factory.mktemp("command")
+    save_model(model, folder / "models" / "mlp.keras")
+    saved(folder / "ink.png", Image.fromarray(255 - ink()))
+    npz.write(folder / "many.npz", ARRAY)
+    return folder
+
+
+def run_here(monkeypatch, capsys, folder: Path, *arguments: str) -> str:
+    """Run the command in this process, where Keras is loaded already; returns what it prints."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["k49", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_command_prints_json(folder, monkeypatch, capsys):
+    """What it prints is what the model says of each picture."""
+    from k49.inference.predict import predict
+
+    rows = json.loads(
+        run_here(monkeypatch, capsys, folder, "predict", "ink.png", "many.npz", "--format", "json")
+    )
+    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
+    assert [row["image"] for row in rows] == [name for name in names for _ in range(5)]
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
+    batch = stack((read_picture(folder / "ink.png"), *ARRAY))
+    candidates = predict(folder / "models" / "mlp.keras", batch, top=5)
+    for row, expected in zip(rows, (item for each in candidates for item in each), strict=True):
+        assert row["character"] == expected["character"]
+        assert row["code_point"] == expected["code_point"]
+        assert row["probability"] == pytest.approx(expected["probability"], abs=1e-5)
+
+
+def test_command_prints_csv(folder, monkeypatch, capsys):
+    printed = [
+        run_here(monkeypatch, capsys, folder, "predict", "many.npz", "--format", form)
+        for form in ("json", "csv")
+    ]
+    rows = [{key: str(value) for key, value in row.items()} for row in json.loads(printed[0])]
+    assert list(csv.DictReader(io.StringIO(printed[1]))) == rows
+
+
+def test_command_prints_a_table(folder):
+    """The installed command, in a process of its own."""
+    done = k49("predict", "ink.png", "many.npz", "--top", "3", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr  # empty on no account: libraries may have a say
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["image", "character", "code", "point", "probability"]
+    names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
+    assert [line.split()[0] for line in lines[::3]] == names
+    for line in lines:
+        character, code, probability = line.split()[-3:]
+        assert code == code_point(CHARACTERS.index(character))
+        assert 0 <= float(probability) <= 1
+    assert len(lines) == 15
+
+
+@pytest.mark.parametrize("model", ["none.keras", "ink.png", "many.npz"])
+def test_command_refuses_what_is_no_model(folder, monkeypatch, model):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["k49", "predict", "ink.png", "--model", model])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code.startswith(f"error: {model}: ")
+    assert len(ended.value.code.splitlines()) == 1

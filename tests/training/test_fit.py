@@ -1,0 +1,267 @@
+"""Training: each ingredient of a recipe does what its name says."""
+
+import keras
+import numpy as np
+import pytest
+
+from k49.data import Dataset
+from k49.settings import Augment, Fit, TrainingConfig
+from k49.training.fit import DivergedError, fit, optimizer, schedule, summarize
+from tests.helpers import SMALL_MODEL, bars
+
+PLAIN = Fit(
+    batch_size=49,
+    batch_normalization=False,
+    weight_decay=0.0,
+    schedule="constant",
+    warmup=0.0,
+    label_smoothing=0.0,
+)
+NO_AUGMENT = Augment(
+    enabled=False, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, elastic=0.0, elastic_grid=5
+)
+CONFIG = TrainingConfig(
+    hyperparameters=SMALL_MODEL,
+    fit=PLAIN,
+    augment=NO_AUGMENT,
+    epochs=2,
+    patience=None,
+    dropout=0.0,
+    seed=1,
+)
+
+
+def config(**changes) -> TrainingConfig:
+    """CONFIG with some values replaced, those of its sections included."""
+    sections = {}
+    for name in ("fit", "hyperparameters", "augment"):  # a weight decay is the recipe's
+        section = getattr(CONFIG, name)
+        inside = {key: changes.pop(key) for key in list(changes) if hasattr(section, key)}
+        sections[name] = section.model_copy(update=inside)
+    return CONFIG.model_copy(update={**sections, **changes})
+
+
+def noise(number: int, seed: int) -> Dataset:
+    """Random images with random labels: nothing that validation could gain from."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (number, 28, 28, 1), dtype=np.uint8)
+    return Dataset(images, np.eye(49, dtype=np.uint8)[rng.integers(0, 49, number)])
+
+
+@pytest.fixture(scope="module")
+def train():
+    return bars(4, seed=0)
+
+
+@pytest.fixture(scope="module")
+def val():
+    return bars(2, seed=1)
+
+
+def weights(model) -> np.ndarray:
+    return np.concatenate([each.ravel() for each in model.get_weights()])
+
+
+# the schedule
+
+
+def rates(steps: int, **changes) -> np.ndarray:
+    """The learning rate of each step, for a highest one of 1."""
+    found = schedule(1.0, steps, PLAIN.model_copy(update=changes))
+    return np.array([float(found(step)) if callable(found) else found for step in range(steps + 1)])
+
+
+def test_constant_schedule():
+    assert (rates(10) == 1.0).all()
+
+
+def test_cosine_schedule():
+    found = rates(100, schedule="cosine")
+    np.testing.assert_allclose(found, (1 + np.cos(np.pi * np.arange(101) / 100)) / 2, atol=1e-6)
+
+
+def test_warmup_rises_in_a_line_and_then_the_cosine_takes_over():
+    found = rates(100, schedule="cosine", warmup=0.2)
+    np.testing.assert_allclose(found[:21], np.arange(21) / 20, atol=1e-6)
+    np.testing.assert_allclose(found[20:], (1 + np.cos(np.pi * np.arange(81) / 80)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_warmup_of_less_than_a_step_is_none(steps):
+    found = rates(steps, schedule="cosine", warmup=0.05)
+    assert found[0] == pytest.approx(1.0)
+    assert found[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_schedule_ends_with_the_last_step(train, val, monkeypatch):
+    """The last batch of an epoch is short, and counts as a step all the same."""
+    made = []
+    original = keras.optimizers.AdamW
+    monkeypatch.setattr(
+        keras.optimizers,
+        "AdamW",
+        lambda *args, **kw: made.append(original(*args, **kw)) or made[-1],
+    )
+    fit(config(schedule="cosine", batch_size=50, epochs=3), train, val)
+    assert int(made[0].iterations) == 3 * 4  # 196 images are four batches of 50
+    assert float(made[0].learning_rate) == pytest.approx(0.0, abs=1e-9)
+
+
+# weight decay
+
+
+def decayed(steps: int = 5, **changes) -> dict[str, np.ndarray]:
+    """By what factor each kind of weight shrinks in steps without a gradient."""
+    layer_weights = {
+        name: keras.Variable(np.ones((3, 3)), name=name)
+        for name in ("kernel", "bias", "gamma", "beta")
+    }
+    chosen = optimizer(config(**changes), steps)
+    chosen.build(list(layer_weights.values()))
+    for _ in range(steps):
+        chosen.apply([keras.ops.zeros((3, 3))] * 4, list(layer_weights.values()))
+    return {name: np.asarray(variable)[0, 0] for name, variable in layer_weights.items()}
+
+
+def test_weight_decay_shrinks_kernels_alone():
+    found = decayed(weight_decay=0.1, learning_rate=0.01)
+    assert found["kernel"] == pytest.approx((1 - 0.1 * 0.01) ** 5, rel=1e-6)
+    assert found["bias"] == found["gamma"] == found["beta"] == 1
+
+
+def test_no_weight_decay_shrinks_nothing():
+    assert set(decayed(weight_decay=0.0).values()) == {1}
+
+
+def test_weight_decay_that_the_search_found_replaces_the_recipes():
+    recipe = config(weight_decay=0.1)
+    found = recipe.hyperparameters.model_copy(update={"weight_decay": 0.5})
+    assert optimizer(recipe, 1).weight_decay == 0.1
+    assert optimizer(recipe.model_copy(update={"hyperparameters": found}), 1).weight_decay == 0.5
+
+
+# the loss
+
+
+def test_label_smoothing_is_in_the_loss_of_training(train, val):
+    """One epoch at a rate so small that nothing is learnt: the loss is that of the first weights.
+
+    Smoothed by 0.2, every class is worth 0.2 / 49 of it, and the true one 0.8 more.
+    """
+    still = {"learning_rate": 1e-9, "epochs": 1, "batch_size": 196}
+    model, plain = fit(config(**still), train, val)
+    _, smoothed = fit(config(**still, label_smoothing=0.2), train, val)
+    everything = -np.log(model.predict(train.images, verbose=0)).mean()
+    assert smoothed["loss"][0] == pytest.approx(0.8 * plain["loss"][0] + 0.2 * everything, rel=1e-4)
+
+
+# early stopping
+
+
+def test_patience_stops_and_the_best_weights_come_back(val):
+    """Noise can be learnt by heart only, so that val_loss soon rises."""
+    train, other = noise(98, 1), noise(98, 2)
+    model, history = fit(config(epochs=60, patience=3), train, other)
+    best = int(np.argmin(history["val_loss"]))
+    assert len(history["val_loss"]) == best + 1 + 3 < 60
+    model.compile(loss="categorical_crossentropy")
+    kept = model.evaluate(other.images, other.labels, verbose=0)
+    assert kept == pytest.approx(history["val_loss"][best], rel=1e-4)
+    assert kept < history["val_loss"][-1]
+
+
+def test_without_patience_every_epoch_is_run_and_the_last_weights_stay():
+    train, other = noise(98, 1), noise(98, 2)
+    model, history = fit(config(epochs=20), train, other)
+    assert len(history["val_loss"]) == 20
+    model.compile(loss="categorical_crossentropy")
+    kept = model.evaluate(other.images, other.labels, verbose=0)
+    assert kept == pytest.approx(history["val_loss"][-1], rel=1e-4)
+
+
+def test_progress_is_told_epoch_by_epoch(train, val):
+    told = []
+    _, history = fit(config(epochs=3), train, val, on_epoch=told.append)
+    assert [set(figures) for figures in told] == [
+        {"loss", "accuracy", "val_loss", "val_accuracy"}
+    ] * 3
+    assert [figures["val_loss"] for figures in told] == history["val_loss"]
+
+
+# divergence
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("patience", [None, 2])
+def test_divergence_is_said(train, val, epochs, patience):
+    lost = Dataset(train.images, np.full(train.labels.shape, np.nan, np.float32))
+    with pytest.raises(DivergedError, match=r"the loss became NaN; lower train\.learning_rate"):
+        fit(config(epochs=epochs, patience=patience), lost, val)
+
+
+# what a model sees and what it becomes
+
+
+def test_learns(train, val):
+    model, history = fit(config(epochs=60, learning_rate=0.01), train, val)
+    metrics = summarize(model, history, train, val)
+    assert metrics.train["accuracy"] > 0.9
+    assert history["loss"][-1] < history["loss"][0] / 2
+
+
+def test_batch_normalization_has_seen_the_data(train, val):
+    model, _ = fit(config(batch_normalization=True, epochs=5), train, val)
+    (layer, *_) = (each for each in model.layers if "normalization" in each.name)
+    assert abs(np.asarray(layer.moving_mean)).max() > 0
+    assert (np.asarray(layer.moving_variance) != 1).all()
+
+
+def test_distortion_changes_what_is_learnt(train, val):
+    distorted = config(enabled=True, shift=3.0)
+    assert not np.array_equal(
+        weights(fit(distorted, train, val)[0]), weights(fit(CONFIG, train, val)[0])
+    )
+
+
+def test_images_and_labels_stay_as_they_are(train, val):
+    before = train.images.copy(), train.labels.copy()
+    fit(config(enabled=True, shift=3.0, label_smoothing=0.1), train, val)
+    assert np.array_equal(train.images, before[0])
+    assert np.array_equal(train.labels, before[1])
+
+
+@pytest.mark.parametrize("changes", [{}, {"enabled": True, "shift": 2.0, "dropout": 0.3}])
+def test_seed(train, val, changes):
+    one, again, other = (
+        weights(fit(config(**changes, seed=seed), train, val)[0]) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+
+
+# the summary
+
+
+def test_summary_is_of_the_kept_weights_without_dropout(train, val):
+    model, history = fit(config(epochs=4, dropout=0.5), train, val)
+    found = summarize(model, history, train, val)
+    for figures, dataset in ((found.train, train), (found.val, val)):
+        probabilities = model.predict(dataset.images, verbose=0)
+        right = probabilities.argmax(1) == dataset.labels.argmax(1)
+        assert figures["accuracy"] == pytest.approx(right.mean(), abs=1e-6)
+        loss = -np.log(probabilities[dataset.labels == 1]).mean()
+        assert figures["loss"] == pytest.approx(loss, abs=1e-4)
+    assert found.overfitting_gap == pytest.approx(
+        found.train["accuracy"] - found.val["accuracy"], abs=1e-6
+    )
+    assert found.history_gap == pytest.approx(
+        history["accuracy"][-1] - history["val_accuracy"][-1], abs=1e-6
+    )
+    assert found.epochs == 4
+    assert found.best_epoch == np.argmin(history["val_loss"]) + 1
+
+
+def test_summary_prints_itself(train, val):
+    found = summarize(*fit(config(), train, val), train, val)
+    assert f"{found.val['accuracy']:.4f}" in str(found)
+    assert f"overfitting gap {found.overfitting_gap:.4f}" in str(found)

@@ -1,0 +1,128 @@
+"""The model: what it is made of, what it takes, and that its file is the same bytes every time."""
+
+import time
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from k49.errors import K49Error
+from k49.training.model import build_model, load_model, predict_proba, save_model
+from tests.helpers import SMALL_MODEL
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
+
+
+def kinds(model) -> list[str]:
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def changed(**changes):
+    return SMALL_MODEL.model_copy(update=changes)
+
+
+def test_layers_without_anything():
+    model = build_model(SMALL_MODEL, batch_normalization=False, dropout=0)
+    assert kinds(model) == ["Rescaling", "Flatten", *["Dense", "Activation"] * 2, "Dense"]
+    assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [
+        16,
+        8,
+        49,
+    ]
+
+
+def test_layers_with_batch_normalization_and_dropout():
+    model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.3)
+    hidden = ["Dense", "BatchNormalization", "Activation", "Dropout"]
+    assert kinds(model) == ["Rescaling", "Flatten", *hidden * 2, "Dense"]
+    dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    assert [layer.use_bias for layer in dense] == [False, False, True]
+    assert [layer.rate for layer in model.layers[5::4]] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softmax"])
+def test_activation_of_every_hidden_layer_and_softmax_at_the_end(activation):
+    model = build_model(changed(activation=activation), batch_normalization=False, dropout=0)
+    hidden = [layer for layer in model.layers if isinstance(layer, keras.layers.Activation)]
+    assert [layer.activation.__name__ for layer in hidden] == [activation] * 2
+    assert model.layers[-1].activation.__name__ == "softmax"
+
+
+@pytest.mark.parametrize(
+    ("initializer", "limit"),
+    [("he_uniform", np.sqrt(6 / 784)), ("glorot_uniform", np.sqrt(6 / (784 + 512)))],
+)
+def test_initializer(initializer, limit):
+    keras.utils.set_random_seed(1)
+    found = changed(units=[512], initializer=initializer)
+    kernel = build_model(found, batch_normalization=False, dropout=0).layers[2].get_weights()[0]
+    assert abs(kernel).max() == pytest.approx(limit, rel=1e-3)
+    assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
+
+
+def test_scaling_is_part_of_the_model():
+    """Raw uint8 images go in: 255 is 1 behind the first layer."""
+    model = build_model(SMALL_MODEL, batch_normalization=False, dropout=0)
+    np.testing.assert_allclose(np.asarray(model.layers[0](IMAGES)), IMAGES / 255, rtol=1e-6)
+
+
+def test_probabilities():
+    model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.5)
+    found = predict_proba(model, IMAGES)
+    assert found.shape == (5, 49)
+    assert found.dtype == np.float32
+    assert (found >= 0).all()
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+    np.testing.assert_array_equal(found, predict_proba(model, IMAGES))  # no dropout in use
+
+
+def test_saved_model_is_the_same_model(tmp_path):
+    model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
+    save_model(model, tmp_path / "new" / "mlp.keras")
+    again = load_model(tmp_path / "new" / "mlp.keras")
+    plain = keras.saving.load_model(tmp_path / "new" / "mlp.keras")  # what README promises
+    for loaded in (again, plain):
+        found, expected = predict_proba(loaded, IMAGES), predict_proba(model, IMAGES)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mlp.keras"]
+
+
+def test_saved_bytes_depend_on_the_model_alone(tmp_path):
+    """Neither the time, nor what else was built, nor how it was compiled (was: its optimizer)."""
+
+    def save(name):
+        keras.utils.set_random_seed(3)
+        model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
+        if name == "compiled":
+            model.compile("adam", "categorical_crossentropy")
+        save_model(model, tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    first = save("first")
+    time.sleep(2.1)  # zip archives count in steps of two seconds
+    assert save("again") == first
+    assert save("compiled") == first
+    with zipfile.ZipFile(tmp_path / "first") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_no_such_model(tmp_path):
+    with pytest.raises(K49Error, match="no such model"):
+        load_model(tmp_path / "none.keras")
+
+
+def test_not_a_model(tmp_path):
+    path = tmp_path / "text.keras"
+    path.write_text("no model")
+    with pytest.raises(K49Error, match="not a Keras model") as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_model_of_another_shape(tmp_path):
+    other = keras.Sequential([keras.Input((10,)), keras.layers.Dense(3)])
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(K49Error, match=r"expected \(N, 28, 28, 1\) and \(N, 49\)"):
+        load_model(tmp_path / "other.keras")
