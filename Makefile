@@ -1,6 +1,7 @@
 # Two commands do all: `make repro` runs the pipeline, `make test` checks it.
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install repro test test-fast check-run lint lock clean
@@ -21,10 +22,10 @@ repro: install  ## run every stale stage, then show the accuracy and the overfit
 	dvc metrics show metrics/train.json metrics/test.json
 
 test: install lint  ## lint and all tests, the slow ones too (what CI runs)
-	pytest
+	pytest $(PARALLEL)
 
 test-fast: install  ## the tests that need no training
-	pytest -m "not slow"
+	pytest -m "not slow" $(PARALLEL)
 
 check-run: install  ## before a release: dvc.lock was made with this very code
 	pytest tests/check_committed_run.py

@@ -6,6 +6,15 @@ from filelock import FileLock
 import k49.training  # noqa: F401 (chooses Keras' backend and quiets TensorFlow, whoever comes first)
 from tests.helpers import Repo, reproduce
 
+# Of the slow files, first the one that makes `reproduced`, and last the one that can wait for it.
+ORDER = ("test_repro.py", "test_search.py", "test_fit.py", "test_experiments.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Slow files first, so that two processes end at about the same time."""
+    rank = {name: place for place, name in enumerate(ORDER)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(ORDER)))
+
 
 @pytest.fixture(scope="session")
 def reproduced(tmp_path_factory, worker_id):

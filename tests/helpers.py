@@ -1,5 +1,6 @@
 """A git repository with DVC for the tests: this one's files, and much less work to do."""
 
+import itertools
 import json
 import os
 import re
@@ -14,9 +15,23 @@ from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
 from k49.data import Dataset
+from k49.files import read_yaml
 from k49.settings import Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
+
+DAG = read_yaml(ROOT / "dvc.yaml")
+STAGES = list(DAG["stages"])
+
+
+def outputs(stage):
+    """The paths of everything that a stage leaves."""
+    kinds = (DAG["stages"][stage].get(kind, []) for kind in ("outs", "metrics", "plots"))
+    entries = itertools.chain.from_iterable(kinds)
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+OUTPUTS = [path for stage in STAGES for path in outputs(stage)]
 
 # Enough for every stage to do its work, and no more.
 SMALL = {
@@ -86,7 +101,7 @@ class Repo:
         text = (self.path / name).read_text("utf-8")
         if name.endswith(".json"):
             return json.loads(text)
-        return YAML(typ="safe", pure=True).load(text) if name.endswith((".yaml", ".lock")) else text
+        return read_yaml(self.path / name) if name.endswith((".yaml", ".lock")) else text
 
     def set_param(self, key, value):
         """Change one value in params.yaml and not another character, as a person would."""
@@ -138,6 +153,11 @@ def copy_files(target):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+
+
+def stages_run(output):
+    """The stages that an output of `dvc repro` or `dvc exp run` says were run."""
+    return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
 
 
 def reproduce(folder):

@@ -1,0 +1,154 @@
+"""Experiments: variations of parameters and data, compared and run elsewhere."""
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from k49.data.classes import CHARACTERS
+from k49.stage import load_settings
+from tests.helpers import OUTPUTS, STAGES, stages_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def experiment(reproduced, tmp_path_factory):
+    """A repository after `dvc exp run` with another learning rate, and what that printed."""
+    repo = reproduced.copy_to(tmp_path_factory.mktemp("experiment"))
+    return repo, repo.dvc("exp", "run", "-S", "train.learning_rate=1e-5").stdout
+
+
+def test_experiment_takes_a_number_in_scientific_notation(experiment, reproduced):
+    repo, output = experiment
+    assert stages_run(output) == ["train", "evaluate", "plot"]
+    assert load_settings(repo.path / "params.yaml").train.learning_rate == 1e-5
+    loss = [each.read("metrics/train.json")["train"]["loss"] for each in (repo, reproduced)]
+    assert loss[0] > loss[1], "so small a rate learns less"
+
+
+def test_experiment_changes_one_line_of_params(experiment):
+    repo, _ = experiment
+    diff = repo.git("diff", "--unified=0", "params.yaml").stdout.splitlines()
+    removed = [line for line in diff if re.match(r"-(?!--)", line)]
+    added = [line for line in diff if re.match(r"\+(?!\+\+)", line)]
+    assert (len(removed), len(added)) == (1, 1), "\n".join(diff)
+    assert added[0].startswith("+  learning_rate: ")
+
+
+def test_metrics_diff_shows_accuracy_and_gap(experiment):
+    repo, _ = experiment
+    diff = repo.dvc_json("metrics", "diff")
+    assert {"old", "new", "diff"} <= set(diff["metrics/test.json"]["accuracy"])
+    assert {"old", "new", "diff"} <= set(diff["metrics/train.json"]["overfitting_gap"])
+    shown = repo.dvc("metrics", "diff").stdout
+    assert re.search(r"metrics/test\.json\s+accuracy\s", shown)
+    assert re.search(r"metrics/train\.json\s+overfitting_gap\s", shown)
+
+
+def test_params_diff_shows_the_changed_parameter_alone(experiment):
+    repo, _ = experiment
+    diff = repo.dvc_json("params", "diff")
+    assert {path: list(changed) for path, changed in diff.items()} == {
+        "params.yaml": ["train.learning_rate"]
+    }
+    assert "train.learning_rate" in repo.dvc("params", "diff").stdout
+
+
+@pytest.mark.parametrize("command", ["show", "diff"])
+def test_plots_page_holds_confusion_and_loss(experiment, tmp_path, command):
+    repo, _ = experiment
+    repo.dvc("plots", command, "--out", tmp_path / "page")
+    page = (tmp_path / "page" / "index.html").read_text("utf-8")
+    page = re.sub(r"\\u([0-9a-fA-F]{4})", lambda match: chr(int(match[1], 16)), page)
+    row = repo.read("plots/confusion.json")[0]
+    for key in ("true", "predicted"):
+        assert re.search(rf'"{key}":\s*"{row[key]}"', page), f"no confusion data: {key}"
+    losses = repo.read("plots/live/plots/metrics/val_loss.tsv").split()[3::2]
+    assert losses
+    assert all(loss in page for loss in losses), "no loss data"
+    assert "Template" not in page
+    for path in OUTPUTS:
+        if path.endswith(".png"):
+            assert Path(path).stem in page
+
+
+# --- other data, other code, in a folder of DVC's ------------------------------------------------
+
+KEPT = [4, 17, 48]  # classes
+
+
+def mirror_of(raw, folder):
+    """A folder with the five files, only three classes, and their MD5 sums."""
+    folder.mkdir()
+    for split in ("train", "test"):
+        images, labels = (
+            np.load(raw / f"k49-{split}-{what}.npz")["arr_0"] for what in ("imgs", "labels")
+        )
+        chosen = np.isin(labels, KEPT)
+        np.savez_compressed(folder / f"k49-{split}-imgs.npz", images[chosen])
+        np.savez_compressed(folder / f"k49-{split}-labels.npz", labels[chosen])
+    shutil.copy(raw / "k49_classmap.csv", folder)
+    sums = [
+        f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.name}\n" for file in folder.iterdir()
+    ]
+    (folder / "md5sums").write_text("".join(sums))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def elsewhere(reproduced, tmp_path_factory):
+    """A repository after `dvc exp run --temp` on other data, the changed k49 uncommitted.
+
+    Gives the repository as it is, a copy with the experiment applied, the mirror, and what was
+    printed.
+    """
+    folder = tmp_path_factory.mktemp("temp")
+    repo = reproduced.copy_to(folder)
+    mirror = mirror_of(repo.path / "data/raw", folder / "mirror")
+    figures = repo.path / "k49/evaluation/figures.py"
+    figures.write_text(figures.read_text("utf-8") + "\nprint('figures from', __file__)\n", "utf-8")
+    source = f"data.source={mirror}"
+    output = repo.dvc("exp", "run", "--temp", "--name", "other", "-S", source).stdout
+    (folder / "applied").mkdir()
+    applied = repo.copy_to(folder / "applied")
+    applied.dvc("exp", "apply", "other")
+    return repo, applied, mirror, output
+
+
+def test_other_data_rerun_everything(elsewhere):
+    *_, output = elsewhere
+    assert stages_run(output) == STAGES
+    assert "Warning" not in output
+    assert "Traceback" not in output
+
+
+def test_temp_experiment_runs_its_own_copy_of_k49(elsewhere, reproduced):
+    repo, *_, output = elsewhere
+    origin = re.search(r"figures from (.+)", output)[1]
+    assert Path(origin).is_relative_to(repo.path / ".dvc/tmp/exps"), origin
+    assert repo.contents() == reproduced.contents(), "the workspace stays as it was"
+
+
+def test_figures_on_three_classes(elsewhere):
+    _, applied, mirror, _ = elsewhere
+    characters = [CHARACTERS[label] for label in KEPT]
+    data, test = applied.read("metrics/data.json"), applied.read("metrics/test.json")
+    assert data["classes"] == 3
+    for split, number in data["images_of_class"].items():
+        assert np.flatnonzero(number).tolist() == KEPT, split
+    for path in OUTPUTS:
+        if path.startswith("metrics/"):
+            assert applied.read(path)["dataset"] == f"mirror {mirror}"
+    rows = applied.read("plots/per_class.json")
+    assert [row["character"] for row in rows] == characters
+    assert test["balanced_accuracy"] == pytest.approx(
+        np.mean([row["recall"] for row in rows]), abs=1e-3
+    )
+    assert {row["true"] for row in applied.read("plots/confusion.json")} == set(characters)
+    with Image.open(applied.path / "plots/confusion.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 5

@@ -1,0 +1,147 @@
+"""How a stage runs and how it fails; the files between stages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from k49 import stage
+from k49.errors import K49Error
+from k49.files import read_yaml, write_yaml
+from tests.helpers import ROOT, bars
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with the committed params.yaml, entered; the stage is called `train`."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stages/train.py"])
+    handler = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, handler)
+
+
+def failure(main):
+    """The exit status, or the text, that a stage ends with."""
+    with pytest.raises(SystemExit) as ended:
+        stage.run_stage(main)
+    return ended.value.code
+
+
+def raising(error):
+    def main(settings):
+        raise error
+
+    return main
+
+
+def test_stage_gets_its_settings_and_ends_with_time_and_memory(folder, capsys):
+    got = []
+    stage.run_stage(got.append)
+    assert got == [stage.load_settings(ROOT / "params.yaml")]
+    assert re.fullmatch(r"train: \d+\.\d s, peak memory \d+ MiB\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epochs": 0}, r"train\.epochs: .*1.*is 0"),
+        ({"epoch": 3}, r"train\.epoch: unknown key, known here: epochs, .*"),
+    ],
+)
+def test_bad_setting_is_refused_before_anything_runs(folder, change, says):
+    params = read_yaml(folder / "params.yaml")
+    params["train"].update(change)
+    write_yaml(folder / "params.yaml", params)
+    got = []
+    assert re.fullmatch(rf"error in train: params\.yaml: {says}", failure(got.append))
+    assert not got
+
+
+def test_no_params(folder):
+    (folder / "params.yaml").unlink()
+    says = "error in train: params.yaml: cannot be read: No such file or directory"
+    assert failure(print) == says
+
+
+def test_what_the_user_can_mend_is_one_line(folder):
+    assert failure(raising(K49Error("no such thing"))) == "error in train: no such thing"
+    missing = FileNotFoundError(2, "No such file or directory", "data/split/train_images.npy")
+    assert failure(raising(missing)) == (
+        "error in train: data/split/train_images.npy: No such file or directory"
+    )
+
+
+def test_bug_keeps_its_traceback(folder):
+    with pytest.raises(ZeroDivisionError):
+        stage.run_stage(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
+    assert failure(lambda settings: os.kill(os.getpid(), number)) == 130
+    assert capsys.readouterr().err == "train: stopped; `dvc repro` runs what is left\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_training(folder):
+    """A real process with TensorFlow at work: no traceback, nothing half-written."""
+    for name in ("train", "val"):
+        stage.save_dataset(name, bars(4, seed=0))
+    (folder / "metrics").mkdir()
+    (folder / "metrics/data.json").write_text('{"dataset": "bars"}')
+    command = [sys.executable, "-m", "stages.tune"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, env=env, text=True, **pipes) as running:
+        for line in running.stdout:
+            if line.startswith("trial 1/"):
+                running.send_signal(signal.SIGINT)
+                break
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in said
+    assert "tune: stopped; `dvc repro` runs what is left\n" in said
+    assert not list(folder.glob("m*/*.yaml")), "nothing is published"
+
+
+# files between stages
+
+
+def test_dataset_comes_back_memory_mapped(folder):
+    dataset = bars(1, seed=0)
+    stage.save_dataset("val", dataset)
+    again = stage.load_dataset("val")
+    for name in ("images", "labels"):
+        assert isinstance(getattr(again, name), np.memmap)
+        np.testing.assert_array_equal(getattr(again, name), getattr(dataset, name))
+    assert len(again) == 49
+
+
+def test_published_figures_name_their_data(folder):
+    (folder / "metrics").mkdir()
+    (folder / "metrics/data.json").write_text('{"dataset": "bars"}')
+    stage.publish(folder / "metrics/test.json", {"accuracy": 1.0})
+    stage.publish(folder / "plots/rows.json", [{"a": 1}, {"a": 2}])
+    assert json.loads((folder / "metrics/test.json").read_text()) == {
+        "dataset": "bars",
+        "accuracy": 1.0,
+    }
+    rows = json.loads((folder / "plots/rows.json").read_text())
+    assert rows == [{"dataset": "bars", "a": 1}, {"dataset": "bars", "a": 2}]
+
+
+def test_live_log_prints_and_keeps_every_epoch(folder, capsys):
+    with stage.live_log(epochs=3) as log:
+        log({"loss": 2.0, "val_loss": 3.0})
+        log({"loss": 1.5, "val_loss": 2.5})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 1/3  loss 2.0000  val_loss 3.0000  ")
+    assert re.fullmatch(r"epoch 2/3  .*  \d+\.\d\d s an epoch, \d+ s left at most", lines[1])
+    assert stage.read_history() == {"loss": [2.0, 1.5], "val_loss": [3.0, 2.5]}

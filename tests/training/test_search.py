@@ -1,0 +1,198 @@
+"""The search: resumable, repeatable, and never won by a trial that failed."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from k49.data import Dataset
+from k49.errors import K49Error
+from k49.files import read_json, read_yaml, write_json, write_yaml
+from k49.settings import SearchConfig
+from k49.stage import load_settings
+from k49.training import search as module
+from k49.training.fit import DivergedError
+from k49.training.search import search
+from tests.helpers import ROOT, bars, outputs
+
+TRIALS = 3
+
+
+def config(**changes) -> SearchConfig:
+    """The committed search, over small models and few epochs."""
+    found = load_settings(ROOT / "params.yaml").search()
+    layers = found.space.layers.model_copy(update={"min": 1, "max": 3, "step": 1})
+    units = found.space.units.model_copy(update={"min": 8, "max": 64, "step": 8})
+    trials = {"trials": changes.pop("trials", TRIALS), "epochs": changes.pop("epochs", 2)}
+    return found.model_copy(
+        update={
+            "tune": found.tune.model_copy(update=trials),
+            "space": found.space.model_copy(update={"layers": layers, "units": units}),
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def train():
+    return bars(8, seed=0)
+
+
+@pytest.fixture(scope="module")
+def val():
+    return bars(2, seed=1)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(train, val, tmp_path_factory):
+    """The result of a search that nothing disturbed."""
+    scratch = tmp_path_factory.mktemp("search")
+    result = search(config(), train, val, scratch)
+    assert not list(scratch.iterdir()), "nothing is left behind"
+    return result
+
+
+@pytest.mark.slow
+def test_winner_is_one_of_the_trials_and_has_no_phantom_layers(uninterrupted):
+    result = uninterrupted
+    assert [row["trial"] for row in result.rows] == list(range(1, TRIALS + 1))
+    assert {row["status"] for row in result.rows} == {"completed"}
+    best = max(result.rows, key=lambda row: row["val_accuracy"])
+    winner = result.winner.model_dump()
+    assert winner == {key: best[key] for key in winner}
+    for row in result.rows:
+        assert row["layers"] == len(row["units"])
+        assert 1 <= row["layers"] <= 3
+        assert all(8 <= units <= 64 and units % 8 == 0 for units in row["units"])
+    assert len({json.dumps(row["units"]) for row in result.rows}) > 1
+    assert len({row["learning_rate"] for row in result.rows}) == TRIALS
+    assert result.metrics == {
+        "trials": TRIALS,
+        "completed": TRIALS,
+        "best_val_accuracy": best["val_accuracy"],
+    }
+    assert f"best of {TRIALS} trials: val_accuracy {best['val_accuracy']:.4f}" in str(result)
+
+
+# the stage as a process, killed and started again
+
+
+def prepare(folder, train, val):
+    """A folder that has what stage tune reads."""
+    params = read_yaml(ROOT / "params.yaml")
+    small = config()
+    params["tune"] = small.tune.model_dump()
+    params["spaces"][small.tune.space] = small.space.model_dump()
+    for name in ("data/split", "metrics"):
+        (folder / name).mkdir(parents=True)
+    write_yaml(folder / "params.yaml", params)
+    write_json(folder / "metrics/data.json", {"dataset": "bars"})
+    for name, dataset in {"train": train, "val": val}.items():
+        np.save(folder / f"data/split/{name}_images.npy", dataset.images)
+        np.save(folder / f"data/split/{name}_labels.npy", dataset.labels)
+    return folder
+
+
+def start(folder):
+    """Run stage tune in a process of its own."""
+    command = [sys.executable, "-m", "stages.tune"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
+    train, val, uninterrupted, tmp_path
+):
+    folder = prepare(tmp_path / "killed", train, val)
+    with start(folder) as killed:
+        for line in killed.stdout:
+            if line.startswith(f"trial 2/{TRIALS}"):
+                killed.send_signal(signal.SIGKILL)
+                break
+    assert killed.returncode == -signal.SIGKILL
+    assert not [path for path in outputs("tune") if (folder / path).exists()]
+    assert len(list((folder / "data/search").iterdir())) == 1
+
+    with start(folder) as again:
+        output = again.stdout.read()
+    assert again.returncode == 0
+    assert re.findall(r"^trial (\d)/", output, re.MULTILINE) == ["2", "3"], "goes on where it was"
+    assert not list((folder / "data/search").iterdir())
+    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
+    rows = read_json(folder / "plots/trials.json")
+    assert rows == [{"dataset": "bars", **row} for row in uninterrupted.rows]
+
+
+# trials that fail
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [2, 1])
+def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path, epochs):
+    """Labels that make every loss NaN, as in a model that diverges."""
+    lost = Dataset(train.images, np.full(train.labels.shape, np.nan, np.float32))
+    with pytest.raises(K49Error, match="none of 2 trials was completed") as error:
+        search(config(trials=2, epochs=epochs), lost, val, tmp_path)
+    assert "\n" not in str(error.value)
+    assert "diverged" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def faked(monkeypatch, train, val, tmp_path):
+    """A function that searches without training; `accuracy` is of a trial's number, or None."""
+
+    def run(accuracy, **changes):
+        trials = itertools.count(1)
+
+        def fit(config, train, val):
+            found = accuracy(next(trials))
+            if found is None:
+                raise DivergedError("training diverged")
+            return None, {"val_accuracy": [found] * config.epochs}
+
+        monkeypatch.setattr(module, "fit", fit)
+        return search(config(**changes), train, val, tmp_path)
+
+    return run
+
+
+def test_diverged_trial_is_recorded_and_never_wins(faked):
+    result = faked(lambda trial: None if trial == 2 else trial / 10, trials=3)
+    assert [row["status"] for row in result.rows] == ["completed", "failed", "completed"]
+    assert result.rows[1]["val_accuracy"] is None
+    assert "diverged" in result.rows[1]["error"]
+    assert result.winner.learning_rate == result.rows[2]["learning_rate"]
+    assert result.metrics["completed"] == 2
+
+
+def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
+    result = faked(lambda trial: 0.0, trials=2)
+    assert [row["status"] for row in result.rows] == ["completed"] * 2
+    assert [row["val_accuracy"] for row in result.rows] == [0, 0]
+    assert "failed" not in capsys.readouterr().out
+
+
+def test_seed_zero_is_a_seed(faked):
+    zero, again, one = (faked(lambda trial: 0.5, seed=seed) for seed in (0, 0, 1))
+    assert zero == again
+    assert zero.winner != one.winner
+    rates = [{row["learning_rate"] for row in result.rows} for result in (zero, one)]
+    assert not rates[0] & rates[1]
+
+
+def test_weight_decay_is_searched_where_the_space_has_one(faked):
+    bounds = {"min": 0.01, "max": 0.1}
+    space = config().space
+    searched = space.model_copy(update={"weight_decay": type(space.learning_rate)(**bounds)})
+    decays = {row["weight_decay"] for row in faked(lambda trial: 0.5, space=searched).rows}
+    assert len(decays) == TRIALS
+    assert all(0.01 <= decay <= 0.1 for decay in decays)
+    assert {row["weight_decay"] for row in faked(lambda trial: 0.5).rows} == {None}
