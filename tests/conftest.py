@@ -1,10 +1,16 @@
 """One small run of the whole pipeline, for all tests of a session and all its processes."""
 
+import os
+
 import pytest
 from filelock import FileLock
 
 import k49.training  # noqa: F401 (chooses Keras' backend and quiets TensorFlow, whoever comes first)
 from tests.helpers import Repo, reproduce
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; models are tiny here
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(name, "1")
 
 # Of the slow files, first the one that makes `reproduced`, and last the one that can wait for it.
 ORDER = ("test_repro.py", "test_search.py", "test_fit.py", "test_experiments.py")

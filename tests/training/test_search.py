@@ -134,12 +134,11 @@ def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [2, 1])
-def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path, epochs):
+def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path):
     """Labels that make every loss NaN, as in a model that diverges."""
     lost = Dataset(train.images, np.full(train.labels.shape, np.nan, np.float32))
     with pytest.raises(K49Error, match="none of 2 trials was completed") as error:
-        search(config(trials=2, epochs=epochs), lost, val, tmp_path)
+        search(config(trials=2, epochs=1), lost, val, tmp_path)
     assert "\n" not in str(error.value)
     assert "diverged" in str(error.value)
     assert not list(tmp_path.iterdir())
