@@ -126,13 +126,13 @@ class Augment(Section):
 
 
 class Fit(Section):
-    """How every network is fitted: the trials of the search and the one that is kept."""
+    """How every model is fitted: the trials of the search and the one that is kept."""
 
     batch_size: Count
     batch_normalization: bool
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     schedule: Literal["constant", "cosine"]
-    warmup: Annotated[float, Field(ge=0, lt=1)]
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -72,19 +72,19 @@ def draw_standin(drawn: Standin, seed: int, raw: Path) -> str:
     """Draw the stand-in's four arrays and write them with the class map."""
     from k49.data import standin  # imports SciPy and a font: only where it draws
 
-    number = sum(
+    n = sum(
         standin.counts(full, drawn.scale).sum()
         for full in (classes.TRAIN_COUNTS, classes.TEST_COUNTS)
     )
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
-        task = bar.add_task("stand-in", total=number)
+        task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):
             images, labels = standin.draw(split, drawn, seed, lambda n: bar.advance(task, n))
             npz.write(raw / f"k49-{split}-imgs.npz", images)
             npz.write(raw / f"k49-{split}-labels.npz", labels)
     with atomic_write(raw / CLASSMAP) as tmp:
         tmp.write_bytes(classes.classmap_csv().encode())
-    return f"{number:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
+    return f"{n:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
 
 
 def copy_folder(folder: Path, raw: Path) -> str:

@@ -77,11 +77,11 @@ def draw(
         images (N, 28, 28) uint8, light ink on black as in K49, and labels (N,) uint8, shuffled.
     """
     full = {"train": classes.TRAIN_COUNTS, "test": classes.TEST_COUNTS}[split]
-    number = {"train": settings.train_books, "test": settings.test_books}[split]
+    n = {"train": settings.train_books, "test": settings.test_books}[split]
     stream = {"train": 0, "test": 1}[split]
 
     fields = distance_fields()
-    books = open_books(number, len(fields), np.random.default_rng([seed, stream, 0]))
+    books = open_books(n, len(fields), np.random.default_rng([seed, stream, 0]))
     labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts(full, settings.scale))
     np.random.default_rng([seed, stream, 1]).shuffle(labels)
     images = np.empty((len(labels), SIZE, SIZE), np.uint8)
@@ -115,16 +115,16 @@ def distance_fields() -> np.ndarray:
     return np.array(fields, np.float32)
 
 
-def open_books(number: int, forms: int, rng: np.random.Generator) -> Books:
-    """Draw the hands of `number` books."""
+def open_books(n: int, forms: int, rng: np.random.Generator) -> Books:
+    """Draw the hands of `n` books."""
     return Books(
-        affine=affine(number, BOOK, rng),
-        bend=normal(rng, (number, forms, KNOTS**2, 2), BOOK["bend"]),
-        width=PEN + normal(rng, number, BOOK["width"]),
-        softness=rng.uniform(0.5, 1.2, number).astype(np.float32),
-        ink=rng.uniform(0.75, 1.0, number).astype(np.float32),
-        grain=rng.uniform(0.0, 0.08, number).astype(np.float32),
-        kanji=rng.beta(0.25, 0.75, (number, NUM_CLASSES)).astype(np.float32),
+        affine=affine(n, BOOK, rng),
+        bend=normal(rng, (n, forms, KNOTS**2, 2), BOOK["bend"]),
+        width=PEN + normal(rng, n, BOOK["width"]),
+        softness=rng.uniform(0.5, 1.2, n).astype(np.float32),
+        ink=rng.uniform(0.75, 1.0, n).astype(np.float32),
+        grain=rng.uniform(0.0, 0.08, n).astype(np.float32),
+        kanji=rng.beta(0.25, 0.75, (n, NUM_CLASSES)).astype(np.float32),
     )
 
 

@@ -40,13 +40,13 @@ class Distort(keras.layers.Layer):
         """Distort a batch of uint8 images; uint8 comes back."""
         if not training:
             return images
-        number = ops.shape(images)[0]
-        rows, columns = self.coordinates(number)
+        n = ops.shape(images)[0]
+        rows, columns = self.coordinates(n)
         top, left = ops.floor(rows), ops.floor(columns)
         down, right = rows - top, columns - left
 
         padded = ops.pad(images[..., 0], ((0, 0), (1, 1), (1, 1)))
-        pixels = ops.cast(ops.reshape(padded, (number, PADDED**2)), "float32")
+        pixels = ops.cast(ops.reshape(padded, (n, PADDED**2)), "float32")
         corner = ops.cast(top * PADDED + left, "int32")
 
         def at(offset: int) -> Any:
@@ -55,17 +55,17 @@ class Distort(keras.layers.Layer):
         upper = at(0) + right * (at(1) - at(0))
         lower = at(PADDED) + right * (at(PADDED + 1) - at(PADDED))
         moved = ops.round(upper + down * (lower - upper))
-        return ops.reshape(ops.cast(moved, "uint8"), (number, SIZE, SIZE, 1))
+        return ops.reshape(ops.cast(moved, "uint8"), (n, SIZE, SIZE, 1))
 
-    def coordinates(self, number: Any) -> tuple[Any, Any]:
+    def coordinates(self, n: Any) -> tuple[Any, Any]:
         """Where each pixel comes from: row and column in the padded image, each (N, 784)."""
         s = self.settings
-        uniform = keras.random.uniform((6, number, 1), -1, 1, seed=self.seed_generator)
+        uniform = keras.random.uniform((6, n, 1), -1, 1, seed=self.seed_generator)
         turn, shear = uniform[0] * s.rotation, uniform[1] * s.shear
         tall, wide = 1 + uniform[2] * s.scale, 1 + uniform[3] * s.scale
         centre = (PADDED - 1) / 2
         down, right = uniform[4] * s.shift + centre, uniform[5] * s.shift + centre
-        bend = keras.random.normal((2, number, self.knots), 0, s.elastic, seed=self.seed_generator)
+        bend = keras.random.normal((2, n, self.knots), 0, s.elastic, seed=self.seed_generator)
 
         cos, sin = ops.cos(turn), ops.sin(turn)
         rows = ops.concatenate([bend[0], tall * cos, -wide * sin, down], 1)
@@ -81,14 +81,14 @@ class Distort(keras.layers.Layer):
         return input_shape
 
 
-def variations(images: np.ndarray, settings: Augment, number: int, seed: int) -> np.ndarray:
-    """Images (N, 28, 28, 1) uint8, each with what training makes of it: (N, 1 + number, 28, 28, 1).
+def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
+    """Images (N, 28, 28, 1) uint8, each with what training makes of it: (N, 1 + n, 28, 28, 1).
 
     With augmentation off, that is each image by itself: (N, 1, 28, 28, 1).
     """
     originals = np.asarray(images)[:, np.newaxis]
     if not settings.enabled:
         return originals
-    batch = np.repeat(images, number, axis=0)
+    batch = np.repeat(images, n, axis=0)
     distorted = ops.convert_to_numpy(Distort(settings, seed)(batch, training=True))
-    return np.concatenate([originals, distorted.reshape(-1, number, *images.shape[1:])], axis=1)
+    return np.concatenate([originals, distorted.reshape(-1, n, *images.shape[1:])], axis=1)

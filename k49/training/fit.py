@@ -100,7 +100,7 @@ def schedule(
     """The learning rate over all steps: constant, or risen in a line and then lowered to 0."""
     if settings.schedule == "constant":
         return learning_rate
-    warmup = int(settings.warmup * steps)
+    warmup = int(settings.warmup_ratio * steps)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else learning_rate,
         decay_steps=max(steps - warmup, 1),

@@ -16,7 +16,7 @@ PLAIN = Fit(
     batch_normalization=False,
     weight_decay=0.0,
     schedule="constant",
-    warmup=0.0,
+    warmup_ratio=0.0,
     label_smoothing=0.0,
 )
 NO_AUGMENT = Augment(
@@ -94,14 +94,14 @@ def test_cosine_schedule():
 
 
 def test_warmup_rises_in_a_line_and_then_the_cosine_takes_over():
-    found = rates(100, schedule="cosine", warmup=0.2)
+    found = rates(100, schedule="cosine", warmup_ratio=0.2)
     np.testing.assert_allclose(found[:21], np.arange(21) / 20, atol=1e-6)
     np.testing.assert_allclose(found[20:], (1 + np.cos(np.pi * np.arange(81) / 80)) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 def test_warmup_of_less_than_a_step_is_none(steps):
-    found = rates(steps, schedule="cosine", warmup=0.05)
+    found = rates(steps, schedule="cosine", warmup_ratio=0.05)
     assert found[0] == pytest.approx(1.0)
     assert found[-1] == pytest.approx(0.0, abs=1e-6)
 
