@@ -42,6 +42,7 @@ def read_array(path: Path) -> np.ndarray:
         why = " ".join(str(error).split())
         raise K49Error(f"{path}: not a readable npy file: {why}") from error
     if not isinstance(images, np.ndarray):
+        images.close()
         raise K49Error(f"{path}: not a readable npy file: an npz archive; name it .npz")
     if (
         not images.size
