@@ -44,7 +44,7 @@ def predict(
 ) -> None:
     """Name the likeliest characters of each picture, with code point and probability."""
     names, read = zip(*pictures.read_pictures(images), strict=True)
-    if not model.exists():
+    if not model.is_file():
         raise K49Error(f"{model}: no such model; `dvc repro` trains it")
     from k49.inference import predict as inference  # Keras takes seconds: only now
 

@@ -30,13 +30,11 @@ class Evaluation:
     per_class: list[dict]
 
     def __str__(self) -> str:
-        shares = [name for name in self.metrics if f"{name}_95" in self.metrics]
-        lines = [
-            f"  {name:18} {self.metrics[name]:.4f}  (95 % interval {{:.4f}} to {{:.4f}})".format(
-                *self.metrics[f"{name}_95"]
-            )
-            for name in shares
-        ]
+        lines = []
+        for name in (name for name in self.metrics if f"{name}_95" in self.metrics):
+            low, high = self.metrics[f"{name}_95"]
+            interval = f"(95 % interval {low:.4f} to {high:.4f})"
+            lines.append(f"  {name:18} {self.metrics[name]:.4f}  {interval}")
         return "\n".join([*lines, f"  {'val minus test':18} {self.metrics['val_minus_test']:.4f}"])
 
 
