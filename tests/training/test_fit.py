@@ -117,6 +117,7 @@ def test_schedule_ends_with_the_last_step(train, val, monkeypatch):
     )
     fit(config(schedule="cosine", batch_size=50, epochs=3), train, val)
     assert int(made[0].iterations) == 3 * 4  # 196 images are four batches of 50
+    assert made[0].get_config()["learning_rate"]["config"]["decay_steps"] == 3 * 4
     assert float(made[0].learning_rate) == pytest.approx(0.0, abs=1e-9)
 
 
