@@ -172,18 +172,6 @@ class SearchConfig(Section):
     augment: Augment
     seed: int
 
-    def trial(self, hyperparameters: Hyperparameters, seed: int) -> TrainingConfig:
-        """How one trial is trained: short, without dropout and early stopping."""
-        return TrainingConfig(
-            hyperparameters=hyperparameters,
-            fit=self.fit,
-            augment=self.augment,
-            epochs=self.tune.epochs,
-            patience=None,
-            dropout=0.0,
-            seed=seed,
-        )
-
 
 class Settings(Section):
     """All of params.yaml."""
@@ -198,30 +186,6 @@ class Settings(Section):
     tune: Tune
     train: Train
     evaluate: Evaluate
-
-    def search(self) -> SearchConfig:
-        """How to search."""
-        return SearchConfig(
-            tune=self.tune,
-            space=getattr(self.spaces, self.tune.space),
-            fit=self.fit,
-            augment=self.augment,
-            seed=self.seed,
-        )
-
-    def training(self, found: Hyperparameters) -> TrainingConfig:
-        """How to train what the search found; a learning rate in `train` replaces the search's."""
-        if self.train.learning_rate is not None:
-            found = found.model_copy(update={"learning_rate": self.train.learning_rate})
-        return TrainingConfig(
-            hyperparameters=found,
-            fit=self.fit,
-            augment=self.augment,
-            epochs=self.train.epochs,
-            patience=self.train.patience,
-            dropout=self.train.dropout,
-            seed=self.seed,
-        )
 
 
 def validate(model: type[Model], content: Any, where: str) -> Model:

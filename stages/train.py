@@ -20,11 +20,11 @@ from k49.stage import (
 def main(settings: Settings) -> None:
     """Train, save, and write the metrics of train and validation."""
     from k49.training.augment import variations  # Keras takes seconds: settings are checked before
-    from k49.training.fit import fit, summarize
+    from k49.training.fit import fit, summarize, training_config
     from k49.training.model import save_model
 
     train, val = load_dataset("train"), load_dataset("val")
-    config = settings.training(load_hyperparameters())
+    config = training_config(settings, load_hyperparameters())
 
     with live_log(config.epochs) as log:
         model, history = fit(config, train, val, on_epoch=log)

@@ -7,11 +7,14 @@ from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, SEARCH, load_dataset, pub
 
 def main(settings: Settings) -> None:
     """Search, then write the winner and a row for each trial."""
-    from k49.training.search import search  # Keras takes seconds: settings are checked before
+    from k49.training.search import (
+        search,
+        search_config,
+    )  # Keras takes seconds: settings are checked before
 
     train, val = load_dataset("train"), load_dataset("val")
 
-    result = search(settings.search(), train, val, SEARCH)
+    result = search(search_config(settings), train, val, SEARCH)
 
     write_yaml(HYPERPARAMETERS, result.winner.model_dump())
     publish(METRICS / "tune.json", result.metrics)

@@ -9,7 +9,7 @@ import numpy as np
 
 from k49.data import IMAGE_SHAPE, Dataset
 from k49.errors import K49Error
-from k49.settings import Fit, TrainingConfig
+from k49.settings import Fit, Hyperparameters, Settings, TrainingConfig
 from k49.training.augment import Distort
 from k49.training.model import build_model
 
@@ -72,6 +72,21 @@ def fit(
     ).history
     check(history, config)
     return model, history
+
+
+def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfig:
+    """How to train what the search found; a learning rate in `train` replaces the search's."""
+    if settings.train.learning_rate is not None:
+        found = found.model_copy(update={"learning_rate": settings.train.learning_rate})
+    return TrainingConfig(
+        hyperparameters=found,
+        fit=settings.fit,
+        augment=settings.augment,
+        epochs=settings.train.epochs,
+        patience=settings.train.patience,
+        dropout=settings.train.dropout,
+        seed=settings.seed,
+    )
 
 
 def make_repeatable(seed: int) -> None:

@@ -15,7 +15,14 @@ from keras_tuner.src import config as keras_tuner_config
 
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.settings import Hyperparameters, LogRange, SearchConfig, Space
+from k49.settings import (
+    Hyperparameters,
+    LogRange,
+    SearchConfig,
+    Settings,
+    Space,
+    TrainingConfig,
+)
 from k49.training.fit import DivergedError, fit
 
 
@@ -71,6 +78,30 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
     best = max(completed, key=lambda each: each["val_accuracy"])
     winner = Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields})
     return SearchResult(winner, rows)
+
+
+def search_config(settings: Settings) -> SearchConfig:
+    """How to search, in the space that `tune.space` names."""
+    return SearchConfig(
+        tune=settings.tune,
+        space=getattr(settings.spaces, settings.tune.space),
+        fit=settings.fit,
+        augment=settings.augment,
+        seed=settings.seed,
+    )
+
+
+def trial_config(config: SearchConfig, found: Hyperparameters, seed: int) -> TrainingConfig:
+    """How one trial is trained: short, without dropout and early stopping."""
+    return TrainingConfig(
+        hyperparameters=found,
+        fit=config.fit,
+        augment=config.augment,
+        epochs=config.tune.epochs,
+        patience=None,
+        dropout=0.0,
+        seed=seed,
+    )
 
 
 def fingerprint(config: SearchConfig, train: Dataset, val: Dataset) -> str:
@@ -140,7 +171,7 @@ class Tuner(keras_tuner.RandomSearch):
         hyperparameters = choose(trial.hyperparameters, self.config.space)
         at = f"trial {int(trial.trial_id) + 1}/{self.config.tune.trials}"
         print(f"{at}  {hyperparameters}", flush=True)
-        config = self.config.trial(hyperparameters, trial_seed(self.config, trial))
+        config = trial_config(self.config, hyperparameters, trial_seed(self.config, trial))
         try:
             _, history = fit(config, self.train, self.val)
         except DivergedError as error:

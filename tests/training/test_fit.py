@@ -6,8 +6,9 @@ import pytest
 
 from k49.data import Dataset
 from k49.settings import Augment, Fit, TrainingConfig
-from k49.training.fit import DivergedError, fit, optimizer, schedule, summarize
-from tests.helpers import SMALL_MODEL, bars
+from k49.stage import load_settings
+from k49.training.fit import DivergedError, fit, optimizer, schedule, summarize, training_config
+from tests.helpers import ROOT, SMALL_MODEL, bars
 
 pytestmark = pytest.mark.slow
 
@@ -73,6 +74,25 @@ def cross_entropy(model, dataset: Dataset) -> float:
 
 def weights(model) -> np.ndarray:
     return np.concatenate([each.ravel() for each in model.get_weights()])
+
+
+# what a training is made of
+
+
+def test_config_is_of_the_settings_and_of_what_was_found():
+    settings = load_settings(ROOT / "params.yaml")
+    found = training_config(settings, SMALL_MODEL)
+    assert found.hyperparameters == SMALL_MODEL
+    assert (found.fit, found.augment) == (settings.fit, settings.augment)
+    assert (found.epochs, found.patience) == (settings.train.epochs, settings.train.patience)
+    assert (found.dropout, found.seed) == (settings.train.dropout, settings.seed)
+
+
+def test_learning_rate_of_train_replaces_the_searchs():
+    settings = load_settings(ROOT / "params.yaml")
+    changed = settings.train.model_copy(update={"learning_rate": 0.5})
+    found = training_config(settings.model_copy(update={"train": changed}), SMALL_MODEL)
+    assert found.hyperparameters == SMALL_MODEL.model_copy(update={"learning_rate": 0.5})
 
 
 # the schedule

@@ -18,7 +18,7 @@ from k49.settings import SearchConfig
 from k49.stage import load_settings
 from k49.training import search as module
 from k49.training.fit import DivergedError
-from k49.training.search import search
+from k49.training.search import search, search_config
 from tests.helpers import ROOT, bars, outputs
 
 TRIALS = 3
@@ -26,7 +26,7 @@ TRIALS = 3
 
 def config(**changes) -> SearchConfig:
     """The committed search, over small models and few epochs."""
-    found = load_settings(ROOT / "params.yaml").search()
+    found = search_config(load_settings(ROOT / "params.yaml"))
     layers = found.space.layers.model_copy(update={"min": 1, "max": 3, "step": 1})
     units = found.space.units.model_copy(update={"min": 8, "max": 64, "step": 8})
     trials = {"trials": changes.pop("trials", TRIALS), "epochs": changes.pop("epochs", 2)}
