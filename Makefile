@@ -28,7 +28,7 @@ test-fast: install  ## the tests that need no training
 	pytest -m "not slow" $(PARALLEL)
 
 check-run: install  ## before a release: dvc.lock was made with this very code
-	pytest tests/check_committed_run.py
+	pytest tests/pipeline/check_committed_run.py
 
 lint: install  ## style, types, and the walls between the rooms of k49/
 	ruff check .
