@@ -1,6 +1,7 @@
 """One small run of the whole pipeline, for all tests of a session and all its processes."""
 
 import os
+import signal
 
 import pytest
 from filelock import FileLock
@@ -11,6 +12,9 @@ from tests.helpers import Repo, reproduce
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; models are tiny here
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, "1")
+
+# Where pytest is started in the background, Ctrl-C is ignored, by its children, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Of the slow files, first the one that makes `reproduced`, and last the one that can wait for it.
 ORDER = ("test_repro.py", "test_search.py", "test_fit.py", "test_experiments.py")
