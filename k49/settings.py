@@ -14,7 +14,6 @@ Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
 Count = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Number = TypeVar("Number", int, float)
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -176,7 +175,7 @@ class SearchConfig(Section):
 class Settings(Section):
     """All of params.yaml."""
 
-    seed: Seed
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
     data: Data
     standin: Standin
     split: Split

@@ -1,4 +1,4 @@
-"""A git repository with DVC for the tests: this one's files, and much less work to do."""
+"""What tests of several rooms need: a repository with DVC, stages as processes, small data."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
 from k49.data import Dataset
-from k49.files import read_yaml
+from k49.files import read_json, read_yaml
 from k49.settings import Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,10 +98,9 @@ class Repo:
 
     def read(self, name):
         """The content of a JSON or YAML file, else its text."""
-        text = (self.path / name).read_text("utf-8")
-        if name.endswith(".json"):
-            return json.loads(text)
-        return read_yaml(self.path / name) if name.endswith((".yaml", ".lock")) else text
+        read = {".json": read_json, ".yaml": read_yaml, ".lock": read_yaml}
+        path = self.path / name
+        return read.get(path.suffix, lambda path: path.read_text("utf-8"))(path)
 
     def set_param(self, key, value):
         """Change one value in params.yaml and not another character, as a person would."""
@@ -177,6 +176,17 @@ def reproduce(folder):
     repo.path.with_name("repro.log").write_text(output, "utf-8")
     repo.commit("reproduced")
     return repo
+
+
+def start_stage(name, folder, **pipes):
+    """Start a stage's script in `folder`, as DVC would, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"stages.{name}"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        text=True,
+        **{"stdout": subprocess.PIPE, **pipes},
+    )
 
 
 def ink(width: int = 120, height: int = 120) -> np.ndarray:

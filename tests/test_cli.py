@@ -112,7 +112,7 @@ def test_command_prints_a_table(folder):
     """The installed command, in a process of its own."""
     done = k49("predict", "ink.png", "many.npz", "--top", "3", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr  # empty on no account: libraries may have a say
+    assert "Traceback" not in done.stderr  # it need not be empty: libraries may have a say
     head, *lines = done.stdout.splitlines()
     assert head.split() == ["image", "character", "code", "point", "probability"]
     names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]

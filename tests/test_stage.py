@@ -13,7 +13,7 @@ import pytest
 from k49 import stage
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
-from tests.helpers import ROOT, bars
+from tests.helpers import ROOT, bars, start_stage
 
 
 @pytest.fixture
@@ -96,10 +96,7 @@ def test_ctrl_c_in_the_middle_of_training(folder):
         stage.save_dataset(name, bars(4, seed=0))
     (folder / "metrics").mkdir()
     (folder / "metrics/data.json").write_text('{"dataset": "bars"}')
-    command = [sys.executable, "-m", "stages.tune"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=folder, env=env, text=True, **pipes) as running:
+    with start_stage("tune", folder, stderr=subprocess.PIPE) as running:
         for line in running.stdout:
             if line.startswith("trial 1/"):
                 running.send_signal(signal.SIGINT)

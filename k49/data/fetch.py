@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
@@ -79,7 +80,7 @@ def draw_standin(drawn: Standin, seed: int, raw: Path) -> str:
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):
-            images, labels = standin.draw(split, drawn, seed, lambda n: bar.advance(task, n))
+            images, labels = standin.draw(split, drawn, seed, partial(bar.advance, task))
             npz.write(raw / f"k49-{split}-imgs.npz", images)
             npz.write(raw / f"k49-{split}-labels.npz", labels)
     with atomic_write(raw / CLASSMAP) as tmp:

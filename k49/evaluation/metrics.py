@@ -31,7 +31,7 @@ class Evaluation:
 
     def __str__(self) -> str:
         lines = []
-        for name in (name for name in self.metrics if f"{name}_95" in self.metrics):
+        for name in [name for name in self.metrics if f"{name}_95" in self.metrics]:
             low, high = self.metrics[f"{name}_95"]
             interval = f"(95 % interval {low:.4f} to {high:.4f})"
             lines.append(f"  {name:18} {self.metrics[name]:.4f}  {interval}")

@@ -13,7 +13,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src import config as keras_tuner_config
 
-from k49.data import Dataset
+from k49.data import Dataset, warp
 from k49.errors import K49Error
 from k49.settings import (
     Hyperparameters,
@@ -24,6 +24,9 @@ from k49.settings import (
     TrainingConfig,
 )
 from k49.training.fit import DivergedError, fit
+
+# The code that a search's result depends on: this room, and what it has from another.
+SOURCES = (*sorted(Path(__file__).parent.glob("*.py")), Path(warp.__file__))
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def fingerprint(config: SearchConfig, train: Dataset, val: Dataset) -> str:
     versions = {each.name: each.version for each in distributions()}
     for package in ("keras", "keras-tuner", "tensorflow", "tensorflow_cpu", "numpy"):
         digest.update(str(versions.get(package)).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in SOURCES:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -129,10 +129,11 @@ def test_other_data_rerun_everything(elsewhere):
 
 
 def test_temp_experiment_runs_its_own_copy_of_k49(elsewhere, reproduced):
-    repo, *_, output = elsewhere
+    repo, applied, _, output = elsewhere
     origin = re.search(r"figures from (.+)", output)[1]
     assert Path(origin).is_relative_to(repo.path / ".dvc/tmp/exps"), origin
     assert repo.contents() == reproduced.contents(), "the workspace stays as it was"
+    assert [each.read("metrics/train.json")["epochs"] for each in (repo, applied)] == [2, 1]
 
 
 def test_figures_on_three_classes(elsewhere):

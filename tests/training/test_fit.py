@@ -192,7 +192,7 @@ def test_label_smoothing_is_in_the_loss_of_training(train, val):
 # early stopping
 
 
-def test_patience_stops_and_the_best_weights_come_back(val):
+def test_patience_stops_and_the_best_weights_come_back():
     """Noise can be learnt by heart only, so that val_loss soon rises."""
     train, other = noise(98, 1), noise(98, 2)
     model, history = fit(config(epochs=60, patience=3), train, other)

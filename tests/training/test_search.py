@@ -2,11 +2,8 @@
 
 import itertools
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from k49.stage import load_settings
 from k49.training import search as module
 from k49.training.fit import DivergedError
 from k49.training.search import search, search_config
-from tests.helpers import ROOT, bars, outputs
+from tests.helpers import DAG, ROOT, bars, outputs, start_stage
 
 TRIALS = 3
 
@@ -80,6 +77,13 @@ def test_winner_is_one_of_the_trials_and_has_no_phantom_layers(uninterrupted):
     assert f"best of {TRIALS} trials: val_accuracy {best['val_accuracy']:.4f}" in str(result)
 
 
+def test_search_is_known_by_all_the_code_that_stage_tune_depends_on():
+    """Was: k49/data/warp.py left out. A search begun with other code must not be gone on with."""
+    deps = [ROOT / dep for dep in DAG["stages"]["tune"]["deps"] if dep.startswith("k49/")]
+    files = {file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))}
+    assert {file.resolve() for file in module.SOURCES} == files
+
+
 # the stage as a process, killed and started again
 
 
@@ -99,19 +103,12 @@ def prepare(folder, train, val):
     return folder
 
 
-def start(folder):
-    """Run stage tune in a process of its own."""
-    command = [sys.executable, "-m", "stages.tune"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, text=True)
-
-
 @pytest.mark.slow
 def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
     train, val, uninterrupted, tmp_path
 ):
     folder = prepare(tmp_path / "killed", train, val)
-    with start(folder) as killed:
+    with start_stage("tune", folder) as killed:
         for line in killed.stdout:
             if line.startswith(f"trial 2/{TRIALS}"):
                 killed.send_signal(signal.SIGKILL)
@@ -120,7 +117,7 @@ def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
     assert not [path for path in outputs("tune") if (folder / path).exists()]
     assert len(list((folder / "data/search").iterdir())) == 1
 
-    with start(folder) as again:
+    with start_stage("tune", folder) as again:
         output = again.stdout.read()
     assert again.returncode == 0
     assert re.findall(r"^trial (\d)/", output, re.MULTILINE) == ["2", "3"], "goes on where it was"
