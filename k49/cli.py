@@ -3,9 +3,10 @@
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +17,8 @@ from k49.data import NUM_CLASSES
 from k49.errors import K49Error
 from k49.files import read_yaml
 from k49.inference import pictures
+
+RECIPES = Path(__file__).parent / "recipes"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -59,15 +62,27 @@ def predict(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="A file in recipes/, without .yaml.")],
+    name: Annotated[str, typer.Argument(help="default or report.")],
 ) -> None:
-    """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`."""
-    known = sorted(path.stem for path in Path("recipes").glob("*.yaml"))
+    """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`.
+
+    It sets everything but the data, whatever was changed before; `-S` behind it changes it.
+    """
+    known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
-        raise K49Error(f"no recipe {name}; recipes/ holds: {', '.join(known) or 'nothing'}")
-    for key, value in read_yaml(Path("recipes", f"{name}.yaml")).items():
-        print(f"--set-param={key}={json.dumps(value)}")
+        raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
+    for key, value in leaves(read_yaml(RECIPES / f"{name}.yaml")):
+        print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
+
+
+def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested sections."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def print_table(rows: list[dict]) -> None:

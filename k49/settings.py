@@ -4,6 +4,7 @@ Unknown keys, wrong types and values out of range are refused here, once, before
 What the settings mean, and why they have the values they have, stands in params.yaml.
 """
 
+import math
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -12,7 +13,11 @@ from k49.errors import K49Error
 
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
-Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+Layers = Annotated[int, Field(ge=1, le=20)]
+Units = Annotated[int, Field(ge=1, le=4096)]  # 20 layers of them with their optimizer: 4 GB
+Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,27 +34,23 @@ class Data(Section):
 
     source: Annotated[str, Field(min_length=1)]
     mirrors: list[str]
-    timeout: Annotated[float, Field(gt=0)]
+    timeout: Annotated[float, Field(gt=0, le=3600)]
     retries: Annotated[int, Field(ge=0, le=20)]
-
-    @property
-    def name(self) -> str:
-        """What figures on this source are called wherever they appear."""
-        names = {"standin": "stand-in (drawn, not K49)", "k49": "Kuzushiji-49"}
-        return names.get(self.source, f"mirror {self.source}")
 
 
 class Standin(Section):
     """How much of the stand-in to draw."""
 
+    seed: Seed
     scale: Annotated[float, Field(gt=0, le=10)]
-    train_books: Count
-    test_books: Count
+    train_books: Books
+    test_books: Books
 
 
 class Split(Section):
     """How to split validation off train."""
 
+    seed: Seed
     validation_share: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -66,10 +67,13 @@ class Bounds(Section, Generic[Number]):
         return self
 
 
-class Range(Bounds[Count]):
+class Range(Bounds[Number], Generic[Number]):
     """Whole numbers from min to max by step."""
 
-    step: Count
+    step: Number
+
+    def __len__(self) -> int:
+        return int((self.max - self.min) // self.step + 1)
 
 
 class LogRange(Bounds[LearningRate]):
@@ -79,33 +83,35 @@ class LogRange(Bounds[LearningRate]):
 class Space(Section):
     """What the search chooses from."""
 
-    layers: Range
-    units: Range
+    layers: Range[Layers]
+    units: Range[Units]
     activation: Annotated[list[Activation], Field(min_length=1)]
     initializer: Annotated[list[Initializer], Field(min_length=1)]
     learning_rate: LogRange
     weight_decay: LogRange | None
 
-
-class Spaces(Section):
-    """The spaces that `tune.space` names."""
-
-    default: Space
-    report: Space
+    def combinations(self) -> float:
+        """How many there are; infinity where a number is drawn from a range."""
+        if any(each and each.min < each.max for each in (self.learning_rate, self.weight_decay)):
+            return math.inf
+        depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
+        layers = sum(len(self.units) ** depth for depth in depths)
+        return layers * len(set(self.activation)) * len(set(self.initializer))
 
 
 class Tune(Section):
     """How to search."""
 
-    trials: Count
-    epochs: Count
-    space: Literal["default", "report"]
+    seed: Seed
+    trials: Annotated[int, Field(ge=1, le=10_000)]
+    epochs: Epochs
+    space: str
 
 
 class Hyperparameters(Section):
     """What the search finds and training reads: `models/hyperparameters.yaml`."""
 
-    units: Annotated[list[Count], Field(min_length=1)]
+    units: Annotated[list[Units], Field(min_length=1, max_length=20)]
     activation: Activation
     initializer: Initializer
     learning_rate: LearningRate
@@ -127,7 +133,7 @@ class Augment(Section):
 class Fit(Section):
     """How every model is fitted: the trials of the search and the one that is kept."""
 
-    batch_size: Count
+    batch_size: Annotated[int, Field(ge=1, le=65_536)]
     batch_normalization: bool
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     schedule: Literal["constant", "cosine"]
@@ -138,8 +144,9 @@ class Fit(Section):
 class Train(Section):
     """How to train the winner."""
 
-    epochs: Count
-    patience: Count
+    seed: Seed
+    epochs: Epochs
+    patience: Epochs
     dropout: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: LearningRate | None
 
@@ -147,6 +154,7 @@ class Train(Section):
 class Evaluate(Section):
     """How to evaluate the model."""
 
+    seed: Seed
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
 
 
@@ -156,8 +164,8 @@ class TrainingConfig(Section):
     hyperparameters: Hyperparameters
     fit: Fit
     augment: Augment
-    epochs: Count
-    patience: Count | None  # None: no early stopping
+    epochs: Epochs
+    patience: Epochs | None  # None: no early stopping
     dropout: float
     seed: int
 
@@ -169,22 +177,51 @@ class SearchConfig(Section):
     space: Space
     fit: Fit
     augment: Augment
-    seed: int
 
 
 class Settings(Section):
     """All of params.yaml."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
     data: Data
     standin: Standin
     split: Split
     augment: Augment
     fit: Fit
-    spaces: Spaces
     tune: Tune
+    spaces: Annotated[dict[str, Space], Field(min_length=1)]
     train: Train
     evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _space_is_there_and_large_enough(self) -> Self:
+        name, known = self.tune.space, ", ".join(self.spaces)
+        if name not in self.spaces:
+            raise ValueError(f"tune.space: no space {name}, spaces has: {known}")
+        if (size := self.spaces[name].combinations()) < self.tune.trials:
+            raise ValueError(
+                f"tune.trials: {self.tune.trials} trials, but spaces.{name} has only {size} "
+                "combinations"
+            )
+        return self
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Settings that change nothing beside the others: a line for each, which says why."""
+    augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
+    found = []
+    if settings.data.source != "standin":
+        found.append("standin has no effect: data.source is not standin")
+    if not augment.enabled:
+        found.append("augment has no effect: augment.enabled is false")
+    elif not augment.elastic:
+        found.append("augment.elastic_grid has no effect: augment.elastic is 0")
+    if fit.warmup_ratio and fit.schedule == "constant":
+        found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
+    if fit.weight_decay and space.weight_decay:
+        found.append(
+            f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"
+        )
+    return found
 
 
 def validate(model: type[Model], content: Any, where: str) -> Model:
@@ -208,12 +245,16 @@ def describe(model: type[BaseModel], fault: dict) -> str:
     if fault["type"] == "missing":
         return f"{key}: missing"
     message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    if fault["type"] == "value_error":  # of a validator here, which says what it found
+        return f"{key}: {message}" if key else message
     return f"{key or 'top level'}: {message}, is {fault['input']!r:.80}"
 
 
 def siblings(model: type[BaseModel], loc: tuple) -> list[str]:
     """The keys allowed where `loc` points."""
     for key in loc[:-1]:
+        if key not in model.model_fields:
+            continue  # the name of a space
         kind = model.model_fields[key].annotation
         model = next(each for each in (*get_args(kind), kind) if hasattr(each, "model_fields"))
     return list(model.model_fields)

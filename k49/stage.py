@@ -84,14 +84,14 @@ def load_dataset(name: str) -> Dataset:
     return Dataset(read_npy(SPLIT / f"{name}_images.npy"), read_npy(SPLIT / f"{name}_labels.npy"))
 
 
-def dataset_name() -> str:
+def read_dataset_name() -> str:
     """What figures on the data in `data/split` are called."""
     return read_json(METRICS / "data.json")["dataset"]
 
 
 def publish(path: Path, content: dict | list[dict]) -> None:
     """Write metrics or the rows of a plot as JSON for git, with the name of the data in each."""
-    named = {"dataset": dataset_name()}
+    named = {"dataset": read_dataset_name()}
     if isinstance(content, dict):
         write_json(path, {**named, **content})
     else:

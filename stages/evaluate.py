@@ -10,9 +10,9 @@ from k49.stage import (
     MODEL,
     PLOTS,
     PREDICTIONS,
-    dataset_name,
     load_dataset,
     publish,
+    read_dataset_name,
     run_stage,
 )
 
@@ -26,14 +26,14 @@ def main(settings: Settings) -> None:
     val_accuracy = read_json(METRICS / "train.json")["val"]["accuracy"]
 
     probabilities = predict_proba(model, test.images)
-    result = evaluate(probabilities, labels, val_accuracy, settings.evaluate, settings.seed)
+    result = evaluate(probabilities, labels, val_accuracy, settings.evaluate)
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", result.confusion)
     publish(PLOTS / "per_class.json", result.per_class)
-    print(f"test, {dataset_name()}:\n{result}")
+    print(f"test, {read_dataset_name()}:\n{result}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from k49.stage import DOWNLOADS, RAW, run_stage
 
 def main(settings: Settings) -> None:
     """Fetch from `data.source`."""
-    print(fetch(settings.data, settings.standin, settings.seed, RAW, DOWNLOADS))
+    print(fetch(settings.data, settings.standin, RAW, DOWNLOADS))
 
 
 if __name__ == "__main__":

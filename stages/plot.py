@@ -9,8 +9,8 @@ from k49.stage import (
     PLOTS,
     PREDICTIONS,
     VARIATIONS,
-    dataset_name,
     load_dataset,
+    read_dataset_name,
     read_history,
     run_stage,
 )
@@ -18,7 +18,7 @@ from k49.stage import (
 
 def main(settings: Settings) -> None:
     """Draw every picture from what the other stages left."""
-    dataset = dataset_name()
+    dataset = read_dataset_name()
     with np.load(PREDICTIONS, allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
     test_images = load_dataset("test").images

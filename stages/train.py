@@ -8,11 +8,11 @@ from k49.stage import (
     METRICS,
     MODEL,
     VARIATIONS,
-    dataset_name,
     live_log,
     load_dataset,
     load_hyperparameters,
     publish,
+    read_dataset_name,
     run_stage,
 )
 
@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
     save_model(model, MODEL)
     write_npy(VARIATIONS, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
-    print(f"{dataset_name()}: {metrics}")
+    print(f"{read_dataset_name()}: {metrics}")
 
 
 if __name__ == "__main__":

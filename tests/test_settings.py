@@ -2,16 +2,18 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
-from k49.settings import Hyperparameters, Settings, validate
+from k49.settings import Hyperparameters, Settings, Space, validate, without_effect
 from k49.stage import load_settings
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -69,9 +71,14 @@ def leaves(content: dict, prefix: str = "") -> dict[str, Any]:
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
-    """Dotted names of every field that is no section."""
+    """Dotted names of every field that is no section, in the spaces of the committed file."""
     found = set()
     for name, field in model.model_fields.items():
+        if name == "spaces":
+            found |= {
+                each for space in COMMITTED[name] for each in fields(Space, f"{name}.{space}.")
+            }
+            continue
         nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         found |= fields(field.annotation, f"{prefix}{name}.") if nested else {f"{prefix}{name}"}
     return found
@@ -83,7 +90,6 @@ def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
 def test_committed_file_loads():
     settings = load_settings(PARAMS)
     assert settings.data.source == "standin"  # what a fresh clone runs needs no network
-    assert settings.data.name == "stand-in (drawn, not K49)"
 
 
 def test_nothing_in_the_committed_file_is_ignored():
@@ -108,7 +114,7 @@ def test_small_numbers(tmp_path, literal):
     path = with_literal(tmp_path, "train.learning_rate", literal)
     assert load_settings(path).train.learning_rate == 1e-5
     path = with_literal(tmp_path, "spaces.report.learning_rate.min", literal)
-    assert load_settings(path).spaces.report.learning_rate.min == 1e-5
+    assert load_settings(path).spaces["report"].learning_rate.min == 1e-5
 
 
 def test_what_dvc_writes(tmp_path):
@@ -119,7 +125,7 @@ def test_what_dvc_writes(tmp_path):
     assert "1e-05" in path.read_text("utf-8")
     settings = load_settings(path)
     assert settings.train.learning_rate == 1e-5
-    assert settings.spaces.report.activation == ["relu"]
+    assert settings.spaces["report"].activation == ["relu"]
 
 
 def test_whole_number_where_a_fraction_may_stand(tmp_path):
@@ -152,9 +158,9 @@ def test_hyperparameters_survive_writing_and_reading(tmp_path):
     "key",
     [
         "sede",
+        "train.sede",
         "data.retry",
         "tune.batch",
-        "spaces.reports",
         "spaces.report.layer",
         "spaces.report.layers.maximum",
         "spaces.report.learning_rate.step",
@@ -176,12 +182,45 @@ def test_unknown_key_in_a_section_that_may_be_empty(tmp_path):
     assert f"{key}.steps: unknown key" in refusal(changed(tmp_path, key, value))
 
 
+def numbers(model: type[BaseModel]) -> dict[str, dict]:
+    """The JSON schema of every number that a file of this model holds."""
+    schema = model.model_json_schema()
+    found = {}
+    for name, section in {**schema["$defs"], "": schema}.items():
+        for key, field in section.get("properties", {}).items():
+            for each in field.get("anyOf", [field]):
+                if each.get("type") in ("integer", "number"):
+                    found[f"{name}.{key}"] = each
+    return found
+
+
+def test_every_number_has_an_upper_limit():
+    """Was: a billion books, which took all memory."""
+    found = numbers(Settings)
+    assert len(found) > 30
+    assert not [key for key, each in found.items() if not {"maximum", "exclusiveMaximum"} & {*each}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limit"),
+    [
+        ("standin.train_books", 1_000_000_000, "1000"),
+        ("fit.batch_size", 10**12, "65536"),
+        ("spaces.default.units.max", 10**9, "4096"),
+        ("tune.trials", 10**6, "10000"),
+    ],
+)
+def test_number_beyond_sense_names_the_limit(tmp_path, key, value, limit):
+    text = refusal(changed(tmp_path, key, value))
+    assert text == f"{key}: should be less than or equal to {limit}, is {value}"
+
+
 @pytest.mark.parametrize("key", sorted(fields(Settings)))
 def test_missing_key(tmp_path, key):
     assert refusal(changed(tmp_path, key, ABSENT)) == f"{key}: missing"
 
 
-@pytest.mark.parametrize("key", ["data", "spaces", "spaces.report", "spaces.report.layers"])
+@pytest.mark.parametrize("key", ["data", "spaces", "spaces.report.layers"])
 def test_missing_section(tmp_path, key):
     assert refusal(changed(tmp_path, key, ABSENT)) == f"{key}: missing"
 
@@ -204,7 +243,7 @@ def test_key_that_is_no_text(tmp_path, key):
     refusal(written(tmp_path, PARAMS.read_text("utf-8") + f"\n? {key}\n: 1\n"))
 
 
-@pytest.mark.parametrize("key", ["seed", "train"])
+@pytest.mark.parametrize("key", ["data", "train"])
 def test_duplicate_key(tmp_path, key):
     text = refusal(written(tmp_path, PARAMS.read_text("utf-8") + f"\n{key}: 3\n"))
     assert f'duplicate key "{key}"' in text
@@ -222,12 +261,12 @@ def test_duplicate_nested_key(tmp_path):
     ("key", "literal"),
     [
         # wrong types: nothing is converted
-        ("seed", '"49"'),
-        ("seed", "49.0"),
-        ("seed", "true"),
-        ("seed", "[49]"),
-        ("seed", "{a: 1}"),
-        ("seed", ""),
+        ("train.seed", '"49"'),
+        ("train.seed", "49.0"),
+        ("train.seed", "true"),
+        ("train.seed", "[49]"),
+        ("train.seed", "{a: 1}"),
+        ("train.seed", ""),
         ("data.source", "3"),
         ("data.mirrors", "http://127.0.0.1"),
         ("data.mirrors", "{a: b}"),
@@ -235,7 +274,6 @@ def test_duplicate_nested_key(tmp_path):
         ("train.epochs", "20.5"),
         ("train.epochs", "yes"),
         ("fit.batch_normalization", "yes"),
-        ("tune.space", "smaller"),
         ("fit.batch_size", "-64"),
         ("augment.rotation", "-0.1"),
         ("train.learning_rate", "'1e-5'"),
@@ -244,8 +282,8 @@ def test_duplicate_nested_key(tmp_path):
         ("spaces.report.activation", "relu"),
         ("spaces.report.learning_rate.min", "'0.1'"),
         # out of range
-        ("seed", "-1"),
-        ("seed", str(2**31)),
+        ("train.seed", "-1"),
+        ("train.seed", str(2**31)),
         ("data.source", '""'),
         ("data.timeout", "0"),
         ("data.retries", "-1"),
@@ -275,7 +313,7 @@ def test_duplicate_nested_key(tmp_path):
         ("train.dropout", ".NaN"),
         ("train.learning_rate", ".nan"),
         ("spaces.report.learning_rate.max", ".nan"),
-        ("seed", ".nan"),
+        ("train.seed", ".nan"),
     ],
 )
 def test_wrong_value(tmp_path, key, literal):
@@ -296,15 +334,111 @@ def test_unknown_choice_names_the_known_ones(tmp_path, key):
     assert ("sigmoid" if key == "activation" else "glorot_normal") in text
 
 
-@pytest.mark.parametrize("key", ["layers", "units", "learning_rate"])
-def test_min_above_max(tmp_path, key):
-    text = refusal(changed(tmp_path, f"spaces.report.{key}.min", 1 if "_" in key else 9999))
+@pytest.mark.parametrize(("key", "least"), [("layers", 6), ("units", 513), ("learning_rate", 0.5)])
+def test_min_above_max(tmp_path, key, least):
+    text = refusal(changed(tmp_path, f"spaces.report.{key}.min", least))
     assert text.startswith(f"spaces.report.{key}: ")
     assert "above" in text
 
 
 def test_long_value_is_shortened(tmp_path):
-    assert len(refusal(changed(tmp_path, "seed", "x" * 10_000))) < 200
+    assert len(refusal(changed(tmp_path, "data.timeout", "x" * 10_000))) < 200
+
+
+# spaces
+
+
+def test_own_space(tmp_path):
+    own = {**COMMITTED["spaces"]["report"], "activation": ["tanh"]}
+    assert "unknown" not in load_settings(changed(tmp_path, "spaces.mine", own)).spaces
+    content = copy.deepcopy(COMMITTED)
+    content["spaces"]["mine"], content["tune"]["space"] = own, "mine"
+    settings = load_settings(written(tmp_path, json.dumps(content)))
+    assert settings.spaces[settings.tune.space].activation == ["tanh"]
+
+
+def test_fault_in_an_own_space_is_named(tmp_path):
+    own = {**COMMITTED["spaces"]["report"], "layer": 3}
+    text = refusal(changed(tmp_path, "spaces.mine", own))
+    assert text.startswith("spaces.mine.layer: unknown key, known here: layers, units, ")
+
+
+def test_space_that_is_not_there(tmp_path):
+    text = refusal(changed(tmp_path, "tune.space", "smaller"))
+    assert text == "tune.space: no space smaller, spaces has: default, report"
+
+
+def test_space_smaller_than_the_trials(tmp_path):
+    """2 layers of one size, then 3: 1 + 1, times 2 activations."""
+    own = {
+        **COMMITTED["spaces"]["report"],
+        "layers": {"min": 2, "max": 3, "step": 1},
+        "units": {"min": 32, "max": 60, "step": 32},
+        "activation": ["relu", "tanh"],
+        "initializer": ["he_uniform"],
+        "learning_rate": {"min": 0.01, "max": 0.01},
+    }
+    content = copy.deepcopy(COMMITTED)
+    content["spaces"]["mine"], content["tune"]["space"] = own, "mine"
+    content["tune"]["trials"] = 5
+    text = refusal(written(tmp_path, json.dumps(content)))
+    assert text == "tune.trials: 5 trials, but spaces.mine has only 4 combinations"
+    content["tune"]["trials"] = 4
+    assert load_settings(written(tmp_path, json.dumps(content))).tune.trials == 4
+
+
+# settings without effect
+
+
+def test_every_committed_setting_has_an_effect():
+    assert without_effect(load_settings(PARAMS)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data.source": "k49"}, "standin has no effect: data.source is not standin"),
+        ({"augment.enabled": False}, "augment has no effect: augment.enabled is false"),
+        ({"augment.elastic": 0}, "augment.elastic_grid has no effect: augment.elastic is 0"),
+        (
+            {"fit.schedule": "constant"},
+            "fit.warmup_ratio has no effect: fit.schedule is constant",
+        ),
+        (
+            {"spaces.default.weight_decay": {"min": 0.01, "max": 0.1}},
+            "fit.weight_decay has no effect: spaces.default.weight_decay is searched",
+        ),
+    ],
+)
+def test_setting_without_effect_is_named(tmp_path, changes, said):
+    ((key, value),) = changes.items()
+    assert without_effect(load_settings(changed(tmp_path, key, value))) == [said]
+
+
+# what `dvc exp run -S` makes of the file
+
+
+def other(value: Any) -> list[str]:
+    """Values, as `-S` takes them, that a setting of this kind may be given."""
+    if isinstance(value, list):
+        return ["[]", "[a]", "[a,b]"]
+    return ["null", "3", "1e-5", "[]", "''", "text"]
+
+
+@pytest.mark.parametrize("key", sorted(leaves(COMMITTED)))
+def test_any_override_leaves_a_valid_file(tmp_path, key):
+    """Was: an empty list of mirrors joined two lines, and the file was YAML no longer."""
+    text = PARAMS.read_text("utf-8")
+    before = leaves(COMMITTED)
+    for value in other(before[key]):
+        path = written(tmp_path, text)
+        apply_overrides(path, [f"{key}={value}"])
+        after = leaves(read_yaml(path))
+        assert {k: v for k, v in after.items() if k != key} == {
+            k: v for k, v in before.items() if k != key
+        }, value
+        comments = re.findall(r"#.*", text)
+        assert re.findall(r"#.*", path.read_text("utf-8")) == comments, value
 
 
 # files
@@ -343,7 +477,7 @@ def test_not_yaml_or_no_mapping(tmp_path, content):
 @pytest.mark.parametrize("tag", ["!!python/object/apply:os.mkdir", "!!python/name:os.mkdir", "!x"])
 def test_tags_run_nothing(tmp_path, tag):
     trap = tmp_path / "was made"
-    text = refusal(with_literal(tmp_path, "seed", f"{tag} ['{trap}']"))
+    text = refusal(with_literal(tmp_path, "train.seed", f"{tag} ['{trap}']"))
     assert "tag" in text
     assert not trap.exists()
 
@@ -352,4 +486,4 @@ def test_tags_run_nothing(tmp_path, tag):
     "literal", ["!!int abc", "!!int ''", "!!bool maybe", "!!float abc", "!!timestamp abc"]
 )
 def test_standard_tags_with_wrong_content(tmp_path, literal):
-    refusal(with_literal(tmp_path, "seed", literal))
+    refusal(with_literal(tmp_path, "train.seed", literal))

@@ -52,7 +52,7 @@ def test_stage_gets_its_settings_and_ends_with_time_and_memory(folder, capsys):
     ("change", "says"),
     [
         ({"epochs": 0}, r"train\.epochs: .*1.*is 0"),
-        ({"epoch": 3}, r"train\.epoch: unknown key, known here: epochs, .*"),
+        ({"epoch": 3}, r"train\.epoch: unknown key, known here: seed, epochs, .*"),
     ],
 )
 def test_bad_setting_is_refused_before_anything_runs(folder, change, says):

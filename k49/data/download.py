@@ -1,16 +1,15 @@
 """Downloads one file: resumed where the server allows it, retried with back-off, verified."""
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
+from k49.data.published import Checksum, matches, md5
 from k49.settings import Data
 
 BLOCK = 1 << 16  # bytes read at a time
@@ -31,17 +30,6 @@ class FinalHTTPError(requests.HTTPError):
     """A refusal that another attempt won't change."""
 
 
-@dataclass(frozen=True)
-class Checksum:
-    """What a file must be: MD5 (32 hexadecimal digits), and size in bytes where known."""
-
-    md5: str
-    size: int | None = None
-
-    def __str__(self) -> str:
-        return f"{self.size} bytes, MD5 {self.md5}" if self.size else f"MD5 {self.md5}"
-
-
 def download(
     url: str,
     partial: Path,
@@ -54,7 +42,8 @@ def download(
     Args:
         url: http or https.
         partial: where to write; kept when the connection breaks, so that a later call goes on.
-        checksum: expected content; None takes what comes (then verify it otherwise).
+        checksum: expected content; None takes what comes (then verify it otherwise), and starts
+            anew each time: nobody could tell whether both halves are of the same file.
         data: `timeout`, seconds without a byte after which an attempt ends; `retries`, attempts
             after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
         on_bytes: called with bytes on disk and bytes in all (None: not known).
@@ -73,19 +62,6 @@ def download(
                 status = getattr(getattr(error, "response", None), "status_code", None)
                 raise DownloadError(reason(error), status) from error
             time.sleep(min(2**attempt, 30))
-
-
-def matches(path: Path, checksum: Checksum) -> bool:
-    """Whether a file has the expected size and MD5."""
-    if checksum.size not in (None, path.stat().st_size):
-        return False
-    return md5(path) == checksum.md5
-
-
-def md5(path: Path) -> str:
-    """MD5 of a file, 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def reason(error: Exception) -> str:
@@ -112,7 +88,7 @@ def _transfer(
     on_bytes: OnBytes,
 ) -> None:
     """One attempt: ask for what is missing, append it, verify the whole."""
-    have = partial.stat().st_size if partial.exists() else 0
+    have = partial.stat().st_size if checksum and partial.exists() else 0
     if checksum and checksum.size and have >= checksum.size:  # complete, and not what it should be
         partial.unlink()
         have = 0
@@ -126,6 +102,12 @@ def _transfer(
             _refuse(answer)
         if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # no resume here: from the start
             have = 0
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            if not have:
+                raise DownloadError("a part of the file came, and nobody asked for a part")
+            partial.unlink()  # another part than the one that is missing
+            _transfer(url, partial, checksum, timeout, on_bytes)
+            return
         left = answer.headers.get("Content-Length")
         total = have + int(left) if left else checksum.size if checksum else None
         if checksum and checksum.size and total != checksum.size:

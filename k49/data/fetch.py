@@ -1,5 +1,6 @@
 """Gets the dataset's five files from wherever `data.source` says: drawn, downloaded or copied."""
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from rich.console import Console
 from rich.progress import (
@@ -22,35 +24,25 @@ from rich.progress import (
 )
 
 from k49.data import classes, npz
-from k49.data.download import Checksum, DownloadError, OnBytes, download, matches, md5
+from k49.data.download import DownloadError, OnBytes, download
+from k49.data.published import CLASSMAP, K49_FILES, Checksum, check_content, matches, md5
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Data, Standin
 
-CLASSMAP = "k49_classmap.csv"
 MD5SUMS = "md5sums"
-
-# As published after 5 February 2019; older copies have faulty images.
-K49_FILES = {
-    "k49-train-imgs.npz": Checksum("7ac088b20481cf51dcd01ceaab89d821", 66117696),
-    "k49-train-labels.npz": Checksum("44a8e1b893f81e63ff38d73cad420f7a", 164485),
-    "k49-test-imgs.npz": Checksum("d352e201d846ce6b94f42c990966f374", 10971201),
-    "k49-test-labels.npz": Checksum("4da6f7a62e67a832d5eb1bd85c5ee448", 27450),
-    CLASSMAP: Checksum("f7d0d0391f68bdf0fe4cf160ceb85753", 697),
-}
 WAYS_OUT = (
     "Two ways out: set data.source to a folder that holds these files, or to 'standin' for the "
     "stand-in, which needs no network."
 )
 
 
-def fetch(data: Data, drawn: Standin, seed: int, raw: Path, downloads: Path) -> str:
+def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
     """Put the five files of the dataset into `raw`, each only once it is verified.
 
     Args:
         data: the source, and how to download.
         drawn: what the stand-in looks like, if it is the source.
-        seed: of the stand-in.
         raw: folder to fill.
         downloads: folder that keeps downloads for the next call, whole ones and unfinished ones.
 
@@ -61,15 +53,15 @@ def fetch(data: Data, drawn: Standin, seed: int, raw: Path, downloads: Path) -> 
         K49Error: a file can't be had, or is not what it should be. Says every place tried and why.
     """
     if data.source == "standin":
-        return draw_standin(drawn, seed, raw)
+        return draw_standin(drawn, raw)
     if data.source == "k49":
-        return fetch_urls(data.mirrors, dict(K49_FILES), data, raw, downloads)
+        return fetch_pinned(data, raw, downloads)
     if data.source.startswith(("http://", "https://")):
-        return fetch_urls([data.source], None, data, raw, downloads)
+        return fetch_address(data, raw, downloads)
     return copy_folder(Path(data.source).expanduser(), raw)
 
 
-def draw_standin(drawn: Standin, seed: int, raw: Path) -> str:
+def draw_standin(drawn: Standin, raw: Path) -> str:
     """Draw the stand-in's four arrays and write them with the class map."""
     from k49.data import standin  # imports SciPy and a font: only where it draws
 
@@ -80,7 +72,7 @@ def draw_standin(drawn: Standin, seed: int, raw: Path) -> str:
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):
-            images, labels = standin.draw(split, drawn, seed, partial(bar.advance, task))
+            images, labels = standin.draw(split, drawn, partial(bar.advance, task))
             npz.write(raw / f"k49-{split}-imgs.npz", images)
             npz.write(raw / f"k49-{split}-labels.npz", labels)
     with atomic_write(raw / CLASSMAP) as tmp:
@@ -106,38 +98,58 @@ def copy_folder(folder: Path, raw: Path) -> str:
             raise K49Error(
                 f"{folder / name}: MD5 is {md5(folder / name)}, {sums} says {checksums[name].md5}"
             )
-    if checksums is None:
-        check_content({name: folder / name for name in K49_FILES})
+    note = check_content({name: folder / name for name in K49_FILES})
     for name in K49_FILES:
         with atomic_write(raw / name) as tmp:
             shutil.copyfile(folder / name, tmp)
-    return f"5 files copied from {folder}, verified by {sums if checksums else 'their shapes'}"
+    how = f"{sums} and their contents" if checksums else "their contents"
+    return f"5 files copied from {folder}, verified by {how}{note and f'; {note}'}"
 
 
-def fetch_urls(
-    bases: list[str], checksums: dict[str, Checksum] | None, data: Data, raw: Path, downloads: Path
-) -> str:
-    """Download the five files from the first base address that has them, verify, then move.
-
-    Without `checksums` the address's own `md5sums` is asked for; if it has none, the files' shapes
-    are checked.
-    """
-    if not bases:
+def fetch_pinned(data: Data, raw: Path, downloads: Path) -> str:
+    """Download K49 itself: each file from the first mirror that has it, verified by its MD5."""
+    if not data.mirrors:
         raise K49Error("data.mirrors: empty, name at least one address to download from")
-    downloads.mkdir(parents=True, exist_ok=True)
     with progress(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
-        if checksums is None:
-            checksums = downloader.md5sums(bases[0])
-        got = {name: downloader.file(name, bases, checksums.get(name)) for name in K49_FILES}
-    if not checksums:
-        check_content(got)
+        got = {name: downloader.file(name, data.mirrors, K49_FILES[name]) for name in K49_FILES}
+    for name, path in got.items():
+        with atomic_write(raw / name) as tmp:
+            shutil.copyfile(path, tmp)
+    return "5 files downloaded, verified by their MD5 sums"
+
+
+def fetch_address(data: Data, raw: Path, downloads: Path) -> str:
+    """Download from the address `data.source`, verified by its `md5sums` if it has one.
+
+    What is in the files is checked either way.
+    """
+    with progress(DownloadColumn()) as bar:
+        downloader = Downloader(data, downloads, bar)
+        checksums = downloader.md5sums(data.source)
+        got = {
+            name: downloader.file(name, [data.source], checksums.get(name)) for name in K49_FILES
+        }
+    try:
+        note = check_content(got)
+    except K49Error as error:
+        text = str(error)
+        for name, path in got.items():
+            text = text.replace(str(path), f"{shown(data.source)}/{name}")
+        raise K49Error(text) from error
     for name, path in got.items():
         with atomic_write(raw / name) as tmp:
             shutil.copyfile(path, tmp)
         if not checksums:  # without a hash nobody could tell later whether it is still the same
             path.unlink()
-    return f"5 files downloaded, verified by {'their MD5 sums' if checksums else 'their shapes'}"
+    how = "their MD5 sums and their contents" if checksums else "their contents"
+    return f"5 files downloaded, verified by {how}{note and f'; {note}'}"
+
+
+def shown(url: str) -> str:
+    """An address as it may be printed: no user, no password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -158,14 +170,14 @@ class Downloader:
         tried = []
         for base in bases:
             url = f"{base.rstrip('/')}/{name}"
-            # a file with a checksum may be resumed from another mirror, others only from the same
+            # a file with a checksum may be resumed from another mirror, others never
             key = checksum.md5 if checksum else sha256(url.encode()).hexdigest()[:32]
             path = self.folder / f"{key}-{name}"
             try:
                 download(url, path, checksum, self.data, follow(self.bar, task))
                 return path
             except DownloadError as error:
-                tried.append(f"{url}: {error}")
+                tried.append(f"{shown(base)}/{name}: {error}")
         expected = f" (expected: {checksum})" if checksum else ""
         raise K49Error("\n  ".join([f"{name}{expected} is not to be had:", *tried, WAYS_OUT]))
 
@@ -179,8 +191,9 @@ class Downloader:
         except DownloadError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return {}
-            raise K49Error(f"{url}: {error}\n  {WAYS_OUT}") from error
-        return read_md5sums(path.read_text("utf-8", errors="replace"), url)
+            raise K49Error(f"{shown(base)}/{MD5SUMS}: {error}\n  {WAYS_OUT}") from error
+        where = f"{shown(base)}/{MD5SUMS}"
+        return read_md5sums(path.read_text("utf-8", errors="replace"), where)
 
 
 def read_md5sums(text: str, where: str) -> dict[str, Checksum]:
@@ -189,21 +202,12 @@ def read_md5sums(text: str, where: str) -> dict[str, Checksum]:
     Raises:
         K49Error: it names none of the dataset's files, or not all of them.
     """
-    lines = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
-    checksums = {
-        words[1].lstrip("*"): Checksum(words[0].lower()) for words in lines if len(words) == 2
-    }
+    lines = re.findall(r"^([0-9a-f]{32}) [ *](.+?)\s*$", text, re.MULTILINE | re.IGNORECASE)
+    checksums = {name: Checksum(digits.lower()) for digits, name in lines}
     if missing := [name for name in K49_FILES if name not in checksums]:
-        raise K49Error(f"{where}: no MD5 sum of {', '.join(missing)}")
+        start = f"starts with {text[:40]!r}" if text.strip() else "is empty"
+        raise K49Error(f"{where}: no MD5 sum of {', '.join(missing)}: it {start}. {WAYS_OUT}")
     return checksums
-
-
-def check_content(paths: dict[str, Path]) -> None:
-    """Check files without a checksum: shapes, dtypes, label range, equal lengths, the class map."""
-    for split in ("train", "test"):
-        npz.read_pair(paths[f"k49-{split}-imgs.npz"], paths[f"k49-{split}-labels.npz"])
-    if paths[CLASSMAP].read_bytes() != classes.classmap_csv().encode():
-        raise K49Error(f"{paths[CLASSMAP]}: not K49's class map (expected: {K49_FILES[CLASSMAP]})")
 
 
 @contextmanager

@@ -5,17 +5,17 @@ from sklearn.model_selection import train_test_split
 
 from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, classes
 from k49.errors import K49Error
+from k49.settings import Split
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 
 
-def split_dataset(train: Raw, test: Raw, validation_share: float, seed: int) -> dict[str, Dataset]:
+def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Dataset]:
     """Split validation off train; test stays as it is.
 
     Args:
         train, test: as published.
-        validation_share: share of train that becomes validation, stratified by class.
-        seed: of the random split.
+        settings: share of train that becomes validation, stratified by class, and seed.
 
     Returns:
         "train", "val" and "test".
@@ -24,7 +24,7 @@ def split_dataset(train: Raw, test: Raw, validation_share: float, seed: int) -> 
         K49Error: a class has too few images.
     """
     images, labels = train
-    kept, held_out = split_indices(labels, validation_share, seed)
+    kept, held_out = split_indices(labels, settings.validation_share, settings.seed)
     splits = {
         "train": (images[kept], labels[kept]),
         "val": (images[held_out], labels[held_out]),

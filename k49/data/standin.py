@@ -62,15 +62,14 @@ def counts(full: np.ndarray, scale: float) -> np.ndarray:
 def draw(
     split: str,
     settings: Standin,
-    seed: int,
     on_chunk: Callable[[int], None] = lambda images: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one split of the stand-in.
 
     Args:
         split: "train" or "test"; they share no book and no random number.
-        settings: scale and number of books.
-        seed: the same seed gives the same bytes, for any number of cores.
+        settings: scale, number of books, and seed: the same one gives the same bytes, for any
+            number of cores.
         on_chunk: called with the number of images drawn since the last call.
 
     Returns:
@@ -80,7 +79,7 @@ def draw(
     n = {"train": settings.train_books, "test": settings.test_books}[split]
     stream = {"train": 0, "test": 1}[split]
 
-    fields = distance_fields()
+    seed, fields = settings.seed, distance_fields()
     books = open_books(n, len(fields), np.random.default_rng([seed, stream, 0]))
     labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts(full, settings.scale))
     np.random.default_rng([seed, stream, 1]).shuffle(labels)

@@ -43,7 +43,6 @@ def evaluate(
     labels: np.ndarray,
     val_accuracy: float,
     config: Evaluate,
-    seed: int,
 ) -> Evaluation:
     """Evaluate predictions on test.
 
@@ -51,9 +50,9 @@ def evaluate(
         probabilities: (N, 49), rows sum to 1.
         labels: (N,) integers, 0 to 48.
         val_accuracy: the same model's, to compare with.
-        config, seed: of the bootstrap.
+        config: of the bootstrap.
     """
-    found = metrics(probabilities, labels, config.resamples, seed)
+    found = metrics(probabilities, labels, config.resamples, config.seed)
     found["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
     return Evaluation(found, confusion(probabilities, labels), per_class(probabilities, labels))
 

@@ -85,7 +85,7 @@ def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfi
         epochs=settings.train.epochs,
         patience=settings.train.patience,
         dropout=settings.train.dropout,
-        seed=settings.seed,
+        seed=settings.train.seed,
     )
 
 

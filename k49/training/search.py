@@ -87,10 +87,9 @@ def search_config(settings: Settings) -> SearchConfig:
     """How to search, in the space that `tune.space` names."""
     return SearchConfig(
         tune=settings.tune,
-        space=getattr(settings.spaces, settings.tune.space),
+        space=settings.spaces[settings.tune.space],
         fit=settings.fit,
         augment=settings.augment,
-        seed=settings.seed,
     )
 
 
@@ -161,7 +160,7 @@ class Tuner(keras_tuner.RandomSearch):
             hypermodel=lambda hp: choose(hp, config.space),
             objective="val_accuracy",
             max_trials=config.tune.trials,
-            seed=config.seed + 1,  # Keras Tuner takes 0 for "no seed"
+            seed=config.tune.seed + 1,  # Keras Tuner takes 0 for "no seed"
             max_consecutive_failed_trials=config.tune.trials + 1,  # a failed trial doesn't end it
             directory=folder.parent,
             project_name=folder.name,
@@ -200,7 +199,7 @@ class Tuner(keras_tuner.RandomSearch):
 
 def trial_seed(config: SearchConfig, trial: Trial) -> int:
     """The seed that a trial trains under."""
-    return config.seed + 1 + int(trial.trial_id)
+    return config.tune.seed + 1 + int(trial.trial_id)
 
 
 def row(trial: Trial, config: SearchConfig) -> dict:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from k49.data import classes, fetch
-from k49.data.download import Checksum
+from k49.data.published import Checksum, check_content
 from k49.errors import K49Error
 from k49.settings import Data, Standin
 
-STANDIN = Standin(scale=0.001, train_books=1, test_books=1)
+STANDIN = Standin(seed=49, scale=0.001, train_books=1, test_books=1)
 BIG = "k49-train-imgs.npz"  # 240 kB; larger than the blocks that a download is read in
 SMALL = "k49-test-labels.npz"
 
@@ -59,10 +59,14 @@ class Handler(BaseHTTPRequestHandler):
             body = bytes(byte ^ 1 for byte in content)
         elif fault == "shorter":
             body = content[:-100]
+        elif fault == "part":
+            status, headers, body = 206, {"Content-Range": "bytes 9-99/100"}, content
         elif fault == "redirect":
             status, headers, body = 302, {"Location": self.path}, b""
         elif asked and fault != "no range":
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if fault == "wrong part":  # all of it, called a part
+                start = 0
             if start < len(content):
                 status, body = 206, content[start:]
                 headers = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
@@ -150,7 +154,7 @@ def get(tmp_path):
 
     def run(*mirrors: str, source: str = "k49", retries: int = 0, timeout: float = 5) -> str:
         data = Data(source=source, mirrors=list(mirrors), timeout=timeout, retries=retries)
-        return fetch.fetch(data, STANDIN, 49, tmp_path / "raw", tmp_path / "downloads")
+        return fetch.fetch(data, STANDIN, tmp_path / "raw", tmp_path / "downloads")
 
     return run
 
@@ -270,6 +274,24 @@ def test_server_without_ranges_starts_over(get, serve, pins, files, tmp_path):
     assert second
     assert sent == len(files[BIG])
     assert in_raw(tmp_path) == files
+
+
+def test_wrong_part_starts_over(get, serve, pins, files, tmp_path):
+    """Was: a server that answers 206 from byte 0 made one and a half files of one."""
+    server = serve()
+    server.faults[BIG] = [("cut", 0.7), "wrong part"]
+    get(server.url, retries=1)
+    asked = [header for header, _ in server.asked(BIG)]
+    assert asked[0] is None
+    assert asked[1]
+    assert asked[2] is None
+    assert in_raw(tmp_path) == files
+
+
+def test_part_that_nobody_asked_for(refused, serve, pins):
+    server = serve()
+    server.faults[BIG] = ["part"]
+    assert "nobody asked for a part" in refused(server.url)
 
 
 def test_resumed_onto_something_else_starts_over(get, refused, serve, pins, files, tmp_path):
@@ -433,7 +455,7 @@ def test_http_source_without_md5sums(get, serve, files, tmp_path):
     server = serve()
     said = get(source=server.url)
     assert in_raw(tmp_path) == files
-    assert "verified by their shapes" in said
+    assert "verified by their contents" in said
 
 
 def test_http_source_without_md5sums_is_downloaded_again(get, serve, files, tmp_path):
@@ -474,6 +496,56 @@ def test_http_source_without_md5sums_goes_on_after_a_missing_file(
     assert in_raw(tmp_path) == files
 
 
+def test_http_source_without_md5sums_is_never_resumed(get, refused, serve, files, tmp_path):
+    """Without a hash nobody could tell whether both halves are of the same file."""
+    server = serve()
+    server.faults[BIG] = [("cut", 0.7)]
+    refused(source=server.url)
+    get(source=server.url)
+    assert [header for header, _ in server.asked(BIG)] == [None, None]
+    assert in_raw(tmp_path) == files
+
+
+def test_http_source_with_md5sums_and_wrong_content(refused, serve, files):
+    """The sums agree, and yet it is not the dataset: named by its address, not by where it lies."""
+    server = serve()
+    server.files[SMALL] = npz_bytes(np.zeros(6, np.uint8))  # for five images
+    server.files["md5sums"] = md5sums(server.files)
+    text = refused(source=server.url)
+    assert f"{server.url}/{SMALL} 6 labels" in text
+    assert "downloads" not in text
+
+
+def test_password_is_not_shown(refused, serve, files):
+    server = serve()
+    server.files["md5sums"] = md5sums(files)
+    del server.files[BIG]
+    url = server.url.replace("http://", "http://somebody:secret@")
+    text = refused(source=url)
+    assert f"{server.url}/{BIG}: " in text
+    assert "secret" not in text
+    server.faults["md5sums"] = [500]
+    assert "secret" not in refused(source=url)
+
+
+@pytest.mark.parametrize("content", [b"<!doctype html>", b""])
+def test_md5sums_that_are_none_are_said_to_be(refused, serve, content):
+    server = serve()
+    server.files["md5sums"] = content
+    text = refused(source=server.url)
+    assert "Two ways out" in text
+    assert ("it starts with '<!doctype html>'" if content else "it is empty") in text
+
+
+def test_md5sum_that_is_none(refused, files, tmp_path):
+    """One byte of the sums is damaged: no such sum is believed."""
+    whole = md5(files[SMALL]).encode()
+    sums = md5sums(files).replace(whole, b"\xff" + whole[1:])
+    source = folder_of(files | {"md5sums": sums}, tmp_path / "mirror")
+    text = refused(source=str(source))
+    assert f"no MD5 sum of {SMALL}" in text
+
+
 def test_http_source_without_md5sums_html_for_all(refused, serve, files):
     server = serve()
     server.faults = {name: ["html"] for name in files}
@@ -494,7 +566,7 @@ def test_folder_without_md5sums(get, files, tmp_path):
     source = folder_of(files, tmp_path / "mirror")
     said = get(source=str(source))
     assert in_raw(tmp_path) == files
-    assert "shapes" in said
+    assert said.endswith("verified by their contents")
 
 
 def test_folder_in_home(get, files, tmp_path, monkeypatch):
@@ -547,13 +619,40 @@ def test_folder_whose_md5sums_are_no_text(refused, files, tmp_path):
         (SMALL, npz_bytes(np.full(5, 49, np.uint8))),
         (SMALL, npz_bytes(np.zeros(5, np.int64))),
         ("k49_classmap.csv", b"index,codepoint,char\n"),
+        ("k49_classmap.csv", classes.classmap_csv().replace("い", "あ").encode()),
+        (BIG, npz_bytes(np.zeros((300, 28, 28), np.uint8))),
+        ("k49-test-imgs.npz", npz_bytes(np.full((5, 28, 28), 255, np.uint8))),
     ],
 )
-def test_folder_without_md5sums_wrong_content(refused, files, tmp_path, name, content):
+@pytest.mark.parametrize("sums", [False, True], ids=["without md5sums", "with md5sums"])
+def test_folder_with_wrong_content(refused, files, tmp_path, name, content, sums):
     source = folder_of(files | {name: content}, tmp_path / "mirror")
+    if sums:
+        (source / "md5sums").write_bytes(md5sums(files | {name: content}))
     text = refused(source=str(source))
     assert str(source / name) in text
     assert len(text.splitlines()) == 1
+
+
+def with_copies(files: dict[str, bytes], number: int) -> dict[str, bytes]:
+    """The dataset with 200 test images, so many of which are train images."""
+    train = np.load(io.BytesIO(files[BIG]))["arr_0"]
+    test = np.random.default_rng(1).integers(0, 256, (200, 28, 28), dtype=np.uint8)
+    test[:number] = train[7 : 7 + number]
+    labels = np.arange(200, dtype=np.uint8) % 49
+    return files | {"k49-test-imgs.npz": npz_bytes(test), SMALL: npz_bytes(labels)}
+
+
+def test_test_images_that_are_train_images(refused, files, tmp_path):
+    """Was taken without a word: leakage would read as a superb test accuracy."""
+    source = folder_of(with_copies(files, 200), tmp_path / "mirror")
+    text = refused(source=str(source))
+    assert f"{source / 'k49-test-imgs.npz'}: 200 of 200 images are train images, too" in text
+
+
+def test_single_copies_are_said(get, files, tmp_path):
+    source = folder_of(with_copies(files, 2), tmp_path / "mirror")
+    assert "2 of 200 test images are train images, too" in get(source=str(source))
 
 
 # the stand-in as source
@@ -563,4 +662,4 @@ def test_standin_writes_the_same_five_files(get, tmp_path):
     get(source="standin")
     first = in_raw(tmp_path)
     assert first.keys() == fetch.K49_FILES.keys()
-    fetch.check_content({name: tmp_path / "raw" / name for name in first})
+    check_content({name: tmp_path / "raw" / name for name in first})

@@ -6,6 +6,7 @@ import pytest
 from k49.data import classes
 from k49.data.split import describe, one_hot, split_dataset, split_indices
 from k49.errors import K49Error
+from k49.settings import Split
 
 SHARE = 0.16589  # the report's
 K49_LABELS = np.repeat(np.arange(49, dtype=np.uint8), classes.TRAIN_COUNTS)
@@ -87,7 +88,7 @@ def raw():
 
 @pytest.fixture(scope="module")
 def splits(raw):
-    return split_dataset(*raw, 0.2, 49)
+    return split_dataset(*raw, Split(seed=49, validation_share=0.2))
 
 
 def test_shapes(splits):

@@ -199,7 +199,7 @@ def test_per_class_agrees_with_the_metrics(sample):
 
 def test_evaluation_is_its_parts(sample):
     probabilities, labels = sample
-    found = evaluation.evaluate(probabilities, labels, 0.75, Evaluate(resamples=100), seed=3)
+    found = evaluation.evaluate(probabilities, labels, 0.75, Evaluate(seed=3, resamples=100))
     expected = metrics(probabilities, labels, 100, 3)
     assert found.metrics == {
         **expected,
@@ -210,7 +210,7 @@ def test_evaluation_is_its_parts(sample):
 
 
 def test_evaluation_prints_every_share_with_its_interval(sample):
-    found = evaluation.evaluate(*sample, 0.75, Evaluate(resamples=100), seed=3)
+    found = evaluation.evaluate(*sample, 0.75, Evaluate(seed=3, resamples=100))
     *lines, last = str(found).splitlines()
     assert [line.split()[0] for line in lines] == list(SHARES)
     for line, name in zip(lines, SHARES, strict=True):

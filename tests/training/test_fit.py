@@ -85,7 +85,7 @@ def test_config_is_of_the_settings_and_of_what_was_found():
     assert found.hyperparameters == SMALL_MODEL
     assert (found.fit, found.augment) == (settings.fit, settings.augment)
     assert (found.epochs, found.patience) == (settings.train.epochs, settings.train.patience)
-    assert (found.dropout, found.seed) == (settings.train.dropout, settings.seed)
+    assert (found.dropout, found.seed) == (settings.train.dropout, settings.train.seed)
 
 
 def test_learning_rate_of_train_replaces_the_searchs():

@@ -26,7 +26,8 @@ def config(**changes) -> SearchConfig:
     found = search_config(load_settings(ROOT / "params.yaml"))
     layers = found.space.layers.model_copy(update={"min": 1, "max": 3, "step": 1})
     units = found.space.units.model_copy(update={"min": 8, "max": 64, "step": 8})
-    trials = {"trials": changes.pop("trials", TRIALS), "epochs": changes.pop("epochs", 2)}
+    trials = {"trials": TRIALS, "epochs": 2}
+    trials |= {key: changes.pop(key) for key in ("trials", "epochs", "seed") if key in changes}
     return found.model_copy(
         update={
             "tune": found.tune.model_copy(update=trials),
