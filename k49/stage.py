@@ -3,13 +3,11 @@
 The only module that knows of DVC, beside the command; all else takes typed settings and paths.
 """
 
-import csv
 import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from k49.data import Dataset
@@ -29,7 +27,7 @@ PREDICTIONS = Path("predictions/test.npz")
 VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture
 METRICS = Path("metrics")
 PLOTS = Path("plots")
-LIVE = Path("plots/live")
+CURVES = Path("plots/curves.json")
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
@@ -90,47 +88,40 @@ def read_dataset_name() -> str:
 
 
 def publish(path: Path, content: dict | list[dict]) -> None:
-    """Write metrics or the rows of a plot as JSON for git, with the name of the data in each."""
-    named = {"dataset": read_dataset_name()}
-    if isinstance(content, dict):
-        write_json(path, {**named, **content})
-    else:
-        write_json(path, [{**named, **row} for row in content])
+    """Write metrics or the rows of a plot as JSON for git, with the name of the data in them.
 
-
-@contextmanager
-def live_log(epochs: int) -> Iterator[Callable[[dict], None]]:
-    """Give a function that takes one epoch's figures: it logs them, and prints a line.
-
-    They go through DVCLive into `plots/live`, where the VS Code extension and `dvc exp show` follow
-    them while training runs. The line says how far, how good, how long still.
+    In metrics under a key of its own for each file, `test_data` in test.json: `dvc exp show` puts
+    a file's name before every key that two files share.
     """
-    from dvclive import Live  # imports much of DVC: only where it is needed
+    name = read_dataset_name()
+    if isinstance(content, dict):
+        write_json(path, {f"{path.stem}_data": name, **content})
+    else:
+        write_json(path, [{"dataset": name, **row} for row in content])
 
+
+def live_log(epochs: int) -> Callable[[dict[str, float]], None]:
+    """A function that takes one epoch's figures: it prints a line and writes the curves so far.
+
+    The line says how far, how good, how long still. The curves are plot data, which `dvc plots
+    show` and the VS Code extension draw while training runs; epochs count from 1.
+    """
     start = time.perf_counter()
-    with Live(str(LIVE), dvcyaml=None, save_dvc_exp=False, report=None) as live:
+    curves: list[dict] = []
 
-        def log(figures: dict) -> None:
-            for name, value in figures.items():
-                live.log_metric(name, value)
-            live.next_step()
-            seconds = (time.perf_counter() - start) / live.step
-            print(
-                f"epoch {live.step}/{epochs}",
-                *(f"{name} {value:.4f}" for name, value in figures.items()),
-                f"{seconds:.2f} s an epoch, {seconds * (epochs - live.step):.0f} s left at most",
-                sep="  ",
-                flush=True,
-            )
+    def log(figures: dict[str, float]) -> None:
+        epoch = len(curves) // 2 + 1
+        for split, prefix in (("train", ""), ("validation", "val_")):
+            values = {name: round(figures[prefix + name], 6) for name in ("loss", "accuracy")}
+            curves.append({"epoch": epoch, "split": split, **values})
+        publish(CURVES, curves)
+        seconds = (time.perf_counter() - start) / epoch
+        print(
+            f"epoch {epoch}/{epochs}",
+            *(f"{name} {value:.4f}" for name, value in figures.items()),
+            f"{seconds:.2f} s an epoch, {seconds * (epochs - epoch):.0f} s left at most",
+            sep="  ",
+            flush=True,
+        )
 
-        yield log
-
-
-def read_history() -> dict[str, list[float]]:
-    """What `live_log` logged: for each figure a value an epoch."""
-    history = {}
-    for path in sorted((LIVE / "plots" / "metrics").glob("*.tsv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-        history[path.stem] = [float(row[path.stem]) for row in rows]
-    return history
+    return log

@@ -23,7 +23,7 @@ def main(settings: Settings) -> None:
 
     test, model = load_dataset("test"), load_model(MODEL)
     labels = test.labels.argmax(1).astype(np.uint8)
-    val_accuracy = read_json(METRICS / "train.json")["val"]["accuracy"]
+    val_accuracy = read_json(METRICS / "train.json")["val_accuracy"]
 
     probabilities = predict_proba(model, test.images)
     result = evaluate(probabilities, labels, val_accuracy, settings.evaluate)

@@ -6,12 +6,12 @@ from k49.evaluation import figures
 from k49.files import read_json, read_npy
 from k49.settings import Settings
 from k49.stage import (
+    CURVES,
     PLOTS,
     PREDICTIONS,
     VARIATIONS,
     load_dataset,
     read_dataset_name,
-    read_history,
     run_stage,
 )
 
@@ -24,7 +24,7 @@ def main(settings: Settings) -> None:
     test_images = load_dataset("test").images
 
     pictures = {
-        "curves": figures.curves(read_history(), dataset),
+        "curves": figures.curves(read_json(CURVES), dataset),
         "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
         "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),

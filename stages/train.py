@@ -26,8 +26,7 @@ def main(settings: Settings) -> None:
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters())
 
-    with live_log(config.epochs) as log:
-        model, history = fit(config, train, val, on_epoch=log)
+    model, history = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(model, history, train, val)
 
     save_model(model, MODEL)

@@ -127,7 +127,7 @@ def test_published_figures_name_their_data(folder):
     stage.publish(folder / "metrics/test.json", {"accuracy": 1.0})
     stage.publish(folder / "plots/rows.json", [{"a": 1}, {"a": 2}])
     assert json.loads((folder / "metrics/test.json").read_text()) == {
-        "dataset": "bars",
+        "test_data": "bars",
         "accuracy": 1.0,
     }
     rows = json.loads((folder / "plots/rows.json").read_text())
@@ -135,10 +135,17 @@ def test_published_figures_name_their_data(folder):
 
 
 def test_live_log_prints_and_keeps_every_epoch(folder, capsys):
-    with stage.live_log(epochs=3) as log:
-        log({"loss": 2.0, "val_loss": 3.0})
-        log({"loss": 1.5, "val_loss": 2.5})
+    (folder / "metrics").mkdir()
+    (folder / "metrics/data.json").write_text('{"dataset": "bars"}')
+    log = stage.live_log(epochs=3)
+    log({"loss": 2.0, "accuracy": 0.1, "val_loss": 3.0, "val_accuracy": 0.2})
+    log({"loss": 1.5, "accuracy": 0.3, "val_loss": 2.5, "val_accuracy": 0.4})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 1/3  loss 2.0000  val_loss 3.0000  ")
+    assert lines[0].startswith("epoch 1/3  loss 2.0000  accuracy 0.1000  val_loss 3.0000  ")
     assert re.fullmatch(r"epoch 2/3  .*  \d+\.\d\d s an epoch, \d+ s left at most", lines[1])
-    assert stage.read_history() == {"loss": [2.0, 1.5], "val_loss": [3.0, 2.5]}
+    assert json.loads((folder / "plots/curves.json").read_text()) == [
+        {"dataset": "bars", "epoch": 1, "split": "train", "loss": 2.0, "accuracy": 0.1},
+        {"dataset": "bars", "epoch": 1, "split": "validation", "loss": 3.0, "accuracy": 0.2},
+        {"dataset": "bars", "epoch": 2, "split": "train", "loss": 1.5, "accuracy": 0.3},
+        {"dataset": "bars", "epoch": 2, "split": "validation", "loss": 2.5, "accuracy": 0.4},
+    ]

@@ -31,22 +31,27 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
-def curves(history: dict[str, list[float]], dataset: str) -> Figure:
-    """Loss and accuracy of train and validation against epochs."""
+def curves(rows: list[dict], dataset: str) -> Figure:
+    """Loss and accuracy of train and validation against epochs: a row for each epoch and split."""
+    train, val = ([row for row in rows if row["split"] == each] for each in ("train", "validation"))
+    epochs = [row["epoch"] for row in train]
     with matplotlib.rc_context(STYLE):
         figure = Figure((10, 4))
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-            epochs = np.arange(1, len(history[name]) + 1)
-            axes.plot(epochs, history[name], color=BLUE, label="train (as logged while training)")
-            axes.plot(epochs, history[f"val_{name}"], color=ORANGE, label="validation")
-            axes.set(xlabel="epoch", ylabel=name)
+            for split, colour, label in (
+                (train, BLUE, "train (as logged while training)"),
+                (val, ORANGE, "validation"),
+            ):
+                axes.plot(epochs, [row[name] for row in split], color=colour, label=label)
+            unit = {"loss": "loss (categorical cross-entropy)"}.get(name, name)
+            axes.set(xlabel="epoch", ylabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
-        best = int(np.argmin(history["val_loss"]))
-        figure.axes[0].axvline(best + 1, color=GREY, linestyle=":")
+        best = min(val, key=lambda row: row["loss"])["epoch"]
+        figure.axes[0].axvline(best, color=GREY, linestyle=":")
         figure.axes[0].annotate(
-            f"weights kept: epoch {best + 1}",
-            (best + 1, 0.5),
+            f"weights kept: epoch {best}",
+            (best, 0.5),
             xycoords=("data", "axes fraction"),
             xytext=(-6, 0),
             textcoords="offset points",

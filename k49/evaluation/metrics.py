@@ -25,17 +25,17 @@ ALL_CLASSES = np.arange(NUM_CLASSES)
 class Evaluation:
     """What predictions on test are worth."""
 
-    metrics: dict  # as `metrics` returns it, and `val_minus_test`
+    metrics: dict  # as `metrics` returns it, with `test_` before each name, and `val_minus_test`
     confusion: list[dict]
     per_class: list[dict]
 
     def __str__(self) -> str:
         lines = []
-        for name in [name for name in self.metrics if f"{name}_95" in self.metrics]:
-            low, high = self.metrics[f"{name}_95"]
+        for name in [name for name in self.metrics if f"{name}_low" in self.metrics]:
+            low, high = self.metrics[f"{name}_low"], self.metrics[f"{name}_high"]
             interval = f"(95 % interval {low:.4f} to {high:.4f})"
-            lines.append(f"  {name:18} {self.metrics[name]:.4f}  {interval}")
-        return "\n".join([*lines, f"  {'val minus test':18} {self.metrics['val_minus_test']:.4f}"])
+            lines.append(f"  {name:22} {self.metrics[name]:.4f}  {interval}")
+        return "\n".join([*lines, f"  {'val_minus_test':22} {self.metrics['val_minus_test']:.4f}"])
 
 
 def evaluate(
@@ -53,12 +53,15 @@ def evaluate(
         config: of the bootstrap.
     """
     found = metrics(probabilities, labels, config.resamples, config.seed)
-    found["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
-    return Evaluation(found, confusion(probabilities, labels), per_class(probabilities, labels))
+    named = {f"test_{name}": value for name, value in found.items()}
+    named["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
+    return Evaluation(named, confusion(probabilities, labels), per_class(probabilities, labels))
 
 
-def metrics(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int) -> dict:
-    """Loss, shares and 95 % intervals of a set of predictions.
+def metrics(
+    probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
+) -> dict[str, float]:
+    """Shares, each with the bounds of its 95 % interval (`_low`, `_high`), and the loss.
 
     `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
     Classes without an image in `labels` are left out of the two means, not counted as zero.
@@ -88,12 +91,12 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed:
         "top_3_accuracy": wilson(shares["top_3_accuracy"], len(labels)),
         **bootstrap(counts, resamples, seed),
     }
-    loss = log_loss(labels, exact, labels=ALL_CLASSES)
-    result: dict[str, Any] = {"loss": round(float(loss), 6)}
+    result: dict[str, float] = {}
     for name, share in shares.items():
-        result[name] = round(float(share), 6)
-        result[f"{name}_95"] = [round(float(bound), 6) for bound in intervals[name]]
-    return result
+        low, high = intervals[name]
+        result |= {name: share, f"{name}_low": low, f"{name}_high": high}
+    result["loss"] = log_loss(labels, exact, labels=ALL_CLASSES)
+    return {name: round(float(value), 6) for name, value in result.items()}
 
 
 def mean_of(present: np.ndarray) -> dict:

@@ -15,7 +15,15 @@ from k49.training.model import build_model
 
 STEPS_PER_CALL = 50  # training steps for each call from Python: the model is small, calls are not
 
-History = dict[str, list[float]]  # loss, accuracy, val_loss, val_accuracy: a value an epoch
+# What is logged each epoch, and Keras' name for it. The loss is the plain cross-entropy, whatever
+# the smoothing of the one that is minimized: losses of two recipes must be the same quantity.
+FIGURES = {
+    "loss": "cross_entropy",
+    "accuracy": "accuracy",
+    "val_loss": "val_cross_entropy",
+    "val_accuracy": "val_accuracy",
+}
+History = dict[str, list[float]]  # for each of FIGURES a value an epoch
 
 
 class DivergedError(K49Error):
@@ -35,7 +43,8 @@ def fit(
     Args:
         config: layers, recipe, length and seed.
         train, val: what to learn from, and what to watch.
-        on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy.
+        on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy. Both losses
+            are the plain cross-entropy.
 
     Returns:
         The model, with early stopping in the weights of the epoch of lowest val_loss, and the
@@ -53,10 +62,10 @@ def fit(
     trained.compile(
         optimizer(config, steps=math.ceil(len(train) / config.fit.batch_size) * config.epochs),
         keras.losses.CategoricalCrossentropy(label_smoothing=config.fit.label_smoothing),
-        metrics=["accuracy"],
+        metrics=["accuracy", keras.metrics.CategoricalCrossentropy(name="cross_entropy")],
         steps_per_execution=STEPS_PER_CALL,
     )
-    history = trained.fit(
+    logged = trained.fit(
         train.images,
         train.labels,
         batch_size=config.fit.batch_size,
@@ -65,11 +74,14 @@ def fit(
         validation_batch_size=2048,
         callbacks=[
             *early_stopping(config.patience),
-            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: on_epoch(logs)),
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: on_epoch({k: logs[v] for k, v in FIGURES.items()})
+            ),
             keras.callbacks.TerminateOnNaN(),
         ],
         verbose=0,
     ).history
+    history = {name: logged[keras_name] for name, keras_name in FIGURES.items()}
     check(history, config)
     return model, history
 
@@ -130,7 +142,7 @@ def early_stopping(patience: int | None) -> list[keras.callbacks.Callback]:
         return []
     return [
         keras.callbacks.EarlyStopping(
-            "val_loss", mode="min", patience=patience, restore_best_weights=True
+            "val_cross_entropy", mode="min", patience=patience, restore_best_weights=True
         )
     ]
 
@@ -148,19 +160,20 @@ def check(history: History, config: TrainingConfig) -> None:
 
 @dataclass(frozen=True)
 class TrainingMetrics:
-    """Metrics of a trained model; accuracies as shares of 1."""
+    """Metrics of a trained model; accuracies as shares of 1, losses as plain cross-entropy."""
 
-    train: dict[str, float]  # loss and accuracy
-    val: dict[str, float]
-    overfitting_gap: float  # train accuracy minus val accuracy of the final weights, no dropout
-    history_gap: float  # the same of the last epoch as logged, with dropout: the report's figure
+    train_accuracy: float  # of the kept weights, without dropout and distortion, as on validation
+    val_accuracy: float
+    overfitting_gap: float  # train accuracy minus val accuracy
+    val_loss: float
+    history_gap: float  # the gap of the last epoch as logged, with dropout: the report's figure
     epochs: int
     best_epoch: int  # of lowest val_loss, from 1
 
     def __str__(self) -> str:
         return (
-            f"train accuracy {self.train['accuracy']:.4f}, val accuracy "
-            f"{self.val['accuracy']:.4f}, overfitting gap {self.overfitting_gap:.4f}"
+            f"train accuracy {self.train_accuracy:.4f}, val accuracy {self.val_accuracy:.4f}, "
+            f"overfitting gap {self.overfitting_gap:.4f}"
         )
 
 
@@ -169,18 +182,20 @@ def summarize(
 ) -> TrainingMetrics:
     """Metrics of a trained model, train and val on the same footing."""
     model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
-    on_train, on_val = score(model, train), score(model, val)
+    _, train_accuracy = score(model, train)
+    val_loss, val_accuracy = score(model, val)
     return TrainingMetrics(
-        train=on_train,
-        val=on_val,
-        overfitting_gap=round(on_train["accuracy"] - on_val["accuracy"], 6),
+        train_accuracy=train_accuracy,
+        val_accuracy=val_accuracy,
+        overfitting_gap=round(train_accuracy - val_accuracy, 6),
+        val_loss=val_loss,
         history_gap=round(history["accuracy"][-1] - history["val_accuracy"][-1], 6),
         epochs=len(history["val_loss"]),
         best_epoch=int(np.argmin(history["val_loss"])) + 1,
     )
 
 
-def score(model: keras.Model, dataset: Dataset) -> dict[str, float]:
+def score(model: keras.Model, dataset: Dataset) -> tuple[float, float]:
     """Loss and accuracy of a compiled model, to six digits."""
     loss, accuracy = model.evaluate(dataset.images, dataset.labels, batch_size=2048, verbose=0)
-    return {"loss": round(loss, 6), "accuracy": round(accuracy, 6)}
+    return round(loss, 6), round(accuracy, 6)

@@ -41,13 +41,13 @@ class SearchResult:
         """How many trials, how many completed, and the best one's val_accuracy."""
         scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
         return {
-            "trials": len(self.rows),
-            "completed": len(scores),
-            "best_val_accuracy": max(scores),
+            "tune_trials": len(self.rows),
+            "tune_completed": len(scores),
+            "tune_val_accuracy": max(scores),
         }
 
     def __str__(self) -> str:
-        best = self.metrics["best_val_accuracy"]
+        best = self.metrics["tune_val_accuracy"]
         return f"best of {len(self.rows)} trials: val_accuracy {best:.4f} with {self.winner}"
 
 

@@ -86,19 +86,21 @@ def test_absent_classes_are_left_out():
     """Two classes of 49 are there, both always right: the means are 1, not 2 of 49."""
     found = metrics(peaked([[3], [3], [47]]), [3, 3, 47])
     assert found["balanced_accuracy"] == found["macro_f1"] == 1
-    assert found["balanced_accuracy_95"] == found["macro_f1_95"] == [1, 1]
+    for name in ("balanced_accuracy", "macro_f1"):
+        assert [found[f"{name}_{bound}"] for bound in ("low", "high")] == [1, 1]
 
 
 def test_one_image():
     found = metrics(peaked([[9]]), [9])
     assert found["accuracy"] == 1
-    assert found["accuracy_95"] == pytest.approx([0.206549, 1], abs=1e-6)
+    assert found["accuracy_low"] == pytest.approx(0.206549, abs=1e-6)
+    assert found["accuracy_high"] == 1
 
 
 def test_intervals_contain_the_value(sample):
     found = metrics(*sample, resamples=400)
     for name in SHARES:
-        low, high = found[f"{name}_95"]
+        low, high = found[f"{name}_low"], found[f"{name}_high"]
         assert 0 <= low < found[name] < high <= 1
         assert high - low < 0.1
 
@@ -124,25 +126,25 @@ def test_bootstrap_agrees_with_drawing_images(sample):
         rows = rng.integers(len(labels), size=len(labels))
         hits = np.bincount(labels[rows], predicted[rows] == labels[rows], minlength=49)
         values.append(np.mean(hits / np.bincount(labels[rows], minlength=49)))
-    found = metrics(*sample, resamples=400)["balanced_accuracy_95"]
+    result = metrics(*sample, resamples=400)
+    found = [result["balanced_accuracy_low"], result["balanced_accuracy_high"]]
     assert found == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.006)
 
 
 def test_seeded(sample):
     first, same, other = (metrics(*sample, seed=seed) for seed in (1, 1, 2))
     assert first == same
-    assert first["macro_f1_95"] != other["macro_f1_95"]
-    assert {**first, "balanced_accuracy_95": 0, "macro_f1_95": 0} == {
-        **other,
-        "balanced_accuracy_95": 0,
-        "macro_f1_95": 0,
-    }
+    differing = {name for name in first if first[name] != other[name]}
+    bootstrapped = ("balanced_accuracy", "macro_f1")
+    assert differing
+    assert differing <= {f"{name}_{b}" for name in bootstrapped for b in ("low", "high")}
 
 
 def test_metrics_are_json_without_nan(sample):
     for probabilities, labels in (sample, (peaked([[1, 2, 3]] * 2), [0, 0])):
         text = json.dumps(metrics(probabilities, labels), allow_nan=False)
-        assert json.loads(text).keys() == {"loss", *SHARES, *(f"{name}_95" for name in SHARES)}
+        names = {"loss", *(f"{name}{end}" for name in SHARES for end in ("", "_low", "_high"))}
+        assert json.loads(text).keys() == names
 
 
 def test_certain_and_wrong_has_a_finite_loss():
@@ -202,7 +204,7 @@ def test_evaluation_is_its_parts(sample):
     found = evaluation.evaluate(probabilities, labels, 0.75, Evaluate(seed=3, resamples=100))
     expected = metrics(probabilities, labels, 100, 3)
     assert found.metrics == {
-        **expected,
+        **{f"test_{name}": value for name, value in expected.items()},
         "val_minus_test": pytest.approx(0.75 - expected["accuracy"], abs=1e-6),
     }
     assert found.confusion == evaluation.confusion(probabilities, labels)
@@ -212,9 +214,10 @@ def test_evaluation_is_its_parts(sample):
 def test_evaluation_prints_every_share_with_its_interval(sample):
     found = evaluation.evaluate(*sample, 0.75, Evaluate(seed=3, resamples=100))
     *lines, last = str(found).splitlines()
-    assert [line.split()[0] for line in lines] == list(SHARES)
-    for line, name in zip(lines, SHARES, strict=True):
-        low, high = found.metrics[f"{name}_95"]
+    names = [f"test_{name}" for name in SHARES]
+    assert [line.split()[0] for line in lines] == names
+    for line, name in zip(lines, names, strict=True):
+        low, high = found.metrics[f"{name}_low"], found.metrics[f"{name}_high"]
         assert f"{found.metrics[name]:.4f}" in line
         assert f"{low:.4f} to {high:.4f}" in line
-    assert last.split() == ["val", "minus", "test", f"{found.metrics['val_minus_test']:.4f}"]
+    assert last.split() == ["val_minus_test", f"{found.metrics['val_minus_test']:.4f}"]

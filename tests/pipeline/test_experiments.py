@@ -1,7 +1,9 @@
 """Experiments: variations of parameters and data, compared and run elsewhere."""
 
 import hashlib
+import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from PIL import Image
 
 from k49.data.classes import CHARACTERS
 from k49.stage import load_settings
-from tests.helpers import OUTPUTS, STAGES, stages_run
+from tests.helpers import DAG, OUTPUTS, ROOT, STAGES, stages_run
+
+README = (ROOT / "README.md").read_text("utf-8")
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +29,9 @@ def experiment(reproduced, tmp_path_factory):
 
 def test_experiment_takes_a_number_in_scientific_notation(experiment, reproduced):
     repo, output = experiment
-    assert stages_run(output) == ["train", "evaluate", "plot"]
+    assert stages_run(output) == ["check", "train", "evaluate", "plot"]
     assert load_settings(repo.path / "params.yaml").train.learning_rate == 1e-5
-    loss = [each.read("metrics/train.json")["train"]["loss"] for each in (repo, reproduced)]
+    loss = [each.read("metrics/train.json")["val_loss"] for each in (repo, reproduced)]
     assert loss[0] > loss[1], "so small a rate learns less"
 
 
@@ -43,10 +47,10 @@ def test_experiment_changes_one_line_of_params(experiment):
 def test_metrics_diff_shows_accuracy_and_gap(experiment):
     repo, _ = experiment
     diff = repo.dvc_json("metrics", "diff")
-    assert {"old", "new", "diff"} <= set(diff["metrics/test.json"]["accuracy"])
+    assert {"old", "new", "diff"} <= set(diff["metrics/test.json"]["test_accuracy"])
     assert {"old", "new", "diff"} <= set(diff["metrics/train.json"]["overfitting_gap"])
     shown = repo.dvc("metrics", "diff").stdout
-    assert re.search(r"metrics/test\.json\s+accuracy\s", shown)
+    assert re.search(r"metrics/test\.json\s+test_accuracy\s", shown)
     assert re.search(r"metrics/train\.json\s+overfitting_gap\s", shown)
 
 
@@ -59,6 +63,32 @@ def test_params_diff_shows_the_changed_parameter_alone(experiment):
     assert "train.learning_rate" in repo.dvc("params", "diff").stdout
 
 
+# README's line, and what it is for
+COLUMNS = (
+    *("train_accuracy", "val_accuracy", "overfitting_gap", "test_accuracy"),
+    *("test_balanced_accuracy", "train.learning_rate"),
+)
+
+
+def test_table_of_experiments_is_readable(experiment):
+    """Was: 126 columns, 2,975 characters wide, with file names; now without, and within 160."""
+    repo, _ = experiment
+    (line,) = re.findall(r"^\$ (dvc exp show .*?)\s+#", README, re.MULTILINE)
+    shown = repo.run(*shlex.split(line)).stdout.splitlines()
+    assert max(map(len, shown)) <= 160
+    head = next(line for line in shown if "Experiment" in line).split()
+    assert head == ["Experiment", *(name for name in COLUMNS if name in head)]
+    assert {"overfitting_gap", "test_accuracy", "train.learning_rate"} <= set(head)
+
+    plain = ("dvc", "exp", "show", "--only-changed", "--no-pager")
+    shown = repo.run("env", "COLUMNS=160", *plain).stdout
+    assert max(map(len, shown.splitlines())) <= 160
+    assert "overfitting_gap" in shown
+    assert "test_accuracy" in shown
+    everything = repo.dvc("exp", "show", "--only-changed", "--csv").stdout.splitlines()[0]
+    assert ":" not in everything, "no file names"
+
+
 @pytest.mark.parametrize("command", ["show", "diff"])
 def test_plots_page_holds_confusion_and_loss(experiment, tmp_path, command):
     repo, _ = experiment
@@ -68,9 +98,11 @@ def test_plots_page_holds_confusion_and_loss(experiment, tmp_path, command):
     row = repo.read("plots/confusion.json")[0]
     for key in ("true", "predicted"):
         assert re.search(rf'"{key}":\s*"{row[key]}"', page), f"no confusion data: {key}"
-    losses = repo.read("plots/live/plots/metrics/val_loss.tsv").split()[3::2]
+    losses = [row["loss"] for row in repo.read("plots/curves.json")]
     assert losses
-    assert all(loss in page for loss in losses), "no loss data"
+    assert all(str(loss) in page for loss in losses), "no loss data"
+    charts = page.count("vegaEmbed(")
+    assert charts == len([each for each in DAG["plots"] if ".png" not in str(each)]), "each once"
     assert "Template" not in page
     for path in OUTPUTS:
         if path.endswith(".png"):
@@ -137,20 +169,47 @@ def test_temp_experiment_runs_its_own_copy_of_k49(elsewhere, reproduced):
 
 
 def test_figures_on_three_classes(elsewhere):
-    _, applied, mirror, _ = elsewhere
+    _, applied, _, _ = elsewhere
     characters = [CHARACTERS[label] for label in KEPT]
     data, test = applied.read("metrics/data.json"), applied.read("metrics/test.json")
     assert data["classes"] == 3
     for split, number in data["images_of_class"].items():
         assert np.flatnonzero(number).tolist() == KEPT, split
+    name = data["dataset"]
+    assert re.fullmatch(r"mirror \([0-9a-f]{8}\)", name), "the folder's last name, no path"
     for path in OUTPUTS:
         if path.startswith("metrics/"):
-            assert applied.read(path)["dataset"] == f"mirror {mirror}"
+            assert name in applied.read(path).values(), path
+        elif path.endswith(".json"):
+            assert {row["dataset"] for row in applied.read(path)} == {name}, path
     rows = applied.read("plots/per_class.json")
     assert [row["character"] for row in rows] == characters
-    assert test["balanced_accuracy"] == pytest.approx(
+    assert test["test_balanced_accuracy"] == pytest.approx(
         np.mean([row["recall"] for row in rows]), abs=1e-3
     )
     assert {row["true"] for row in applied.read("plots/confusion.json")} == set(characters)
     with Image.open(applied.path / "plots/confusion.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_same_files_in_another_folder_rerun_nothing_after_split(elsewhere, tmp_path):
+    """Was: the folder's path, in metrics/data.json, was a dependency of the search."""
+    _, applied, mirror, _ = elsewhere
+    shutil.copytree(mirror, tmp_path / "copy")
+    output = applied.dvc("exp", "run", "-S", f"data.source={tmp_path / 'copy'}").stdout
+    assert stages_run(output) == ["check", "fetch", "split"]
+
+
+def test_charts_name_their_data_from_the_data(elsewhere, tmp_path):
+    """Was: in a diff of two data sets both curves carried the workspace's data.source."""
+    _, applied, mirror, _ = elsewhere
+    page = applied.dvc("plots", "diff", "HEAD", "--json").stdout
+    charts = json.loads(page[page.index("{") :])["data"]
+    assert {"loss", "accuracy", "plots/confusion.json"} <= charts.keys()
+    for name, (chart, *_) in charts.items():
+        if not name.endswith(".png"):
+            rows = chart["content"]["data"]["values"] if "content" in chart else chart["datapoints"]
+            text = json.dumps(rows)
+            assert "stand-in (drawn, not K49)" in text, name
+            assert "mirror (" in text, name
+            assert str(mirror) not in json.dumps(chart), name

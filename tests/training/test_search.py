@@ -71,9 +71,9 @@ def test_winner_is_one_of_the_trials_and_has_no_phantom_layers(uninterrupted):
     assert len({json.dumps(row["units"]) for row in result.rows}) > 1
     assert len({row["learning_rate"] for row in result.rows}) == TRIALS
     assert result.metrics == {
-        "trials": TRIALS,
-        "completed": TRIALS,
-        "best_val_accuracy": best["val_accuracy"],
+        "tune_trials": TRIALS,
+        "tune_completed": TRIALS,
+        "tune_val_accuracy": best["val_accuracy"],
     }
     assert f"best of {TRIALS} trials: val_accuracy {best['val_accuracy']:.4f}" in str(result)
 
@@ -167,7 +167,7 @@ def test_diverged_trial_is_recorded_and_never_wins(faked):
     assert result.rows[1]["val_accuracy"] is None
     assert "diverged" in result.rows[1]["error"]
     assert result.winner.learning_rate == result.rows[2]["learning_rate"]
-    assert result.metrics["completed"] == 2
+    assert result.metrics["tune_completed"] == 2
 
 
 def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
