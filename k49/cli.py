@@ -1,13 +1,16 @@
 """The command `k49`."""
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -31,33 +34,81 @@ class Format(StrEnum):
     csv = "csv"
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and stop, for `k49 --version`."""
+    if wanted:
+        print(f"k49 {version('k49')}")
+        raise typer.Exit
+
+
 @app.callback()
-def k49() -> None:
+def k49(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
     """Reads single Kuzushiji, the cursive characters of old Japanese books."""
 
 
 @app.command()
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(help="Pictures of one character each, or .npz/.npy of many.")
+        list[Path],
+        typer.Argument(help="Pictures of characters, - for standard input, or .npz/.npy of many."),
     ],
-    model: Annotated[Path, typer.Option(help="The trained model.")] = Path("models/mlp.keras"),
+    model: Annotated[
+        Path | None, typer.Option(help="The trained model; without it, the project's.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to name.")] = 5,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
-    """Name the likeliest characters of each picture, with code point and probability."""
-    names, read = zip(*pictures.read_pictures(images), strict=True)
-    if not model.is_file():
-        raise K49Error(f"{model}: no such model; `dvc repro` trains it")
-    from k49.inference import predict as inference  # Keras takes seconds: only now
+    """Name the likeliest characters of each picture, with code point and probability.
 
-    candidates = inference.predict(model, pictures.stack(read), top)
-    rows = [
-        {"image": name, "rank": rank, **candidate}
-        for name, row in zip(names, candidates, strict=True)
-        for rank, candidate in enumerate(row, start=1)
-    ]
-    {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
+    A picture may hold several characters that stand clear of each other in a column or a row.
+    """
+    read, faults = read_all(images)
+    if read:
+        chosen = model or project() / "models" / "mlp.keras"
+        if not chosen.is_file():
+            raise K49Error(f"{chosen}: no such model; `dvc repro` trains it")
+        from k49.inference import predict as inference  # Keras takes seconds: only now
+
+        names, batch = zip(*read, strict=True)
+        candidates = inference.predict(chosen, pictures.stack(list(batch)), top)
+        for line in inference.describe(chosen):
+            print(line, file=sys.stderr)
+        rows = [
+            {"image": name, "rank": rank, **candidate}
+            for name, row in zip(names, candidates, strict=True)
+            for rank, candidate in enumerate(row, start=1)
+        ]
+        {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        raise typer.Exit(1)
+
+
+def read_all(paths: list[Path]) -> tuple[list[tuple[str, np.ndarray]], list[K49Error]]:
+    """Names and images of all files that can be read, and why the others can't."""
+    read, faults = [], []
+    for path in paths:
+        try:
+            images, doubt = pictures.read(path)
+        except K49Error as error:
+            faults.append(error)
+            continue
+        read += images
+        if doubt:
+            print(f"note: {path}: {doubt}", file=sys.stderr)
+    return read, faults
+
+
+def project() -> Path:
+    """The folder of the project that one is in: the nearest with a dvc.yaml, or this one."""
+    here = Path()
+    above = [here, *(Path(*[".."] * n) for n in range(1, len(here.absolute().parts)))]
+    return next((folder for folder in above if (folder / "dvc.yaml").is_file()), here)
 
 
 @app.command()
@@ -109,6 +160,8 @@ def print_csv(rows: list[dict]) -> None:
 
 def main() -> None:
     """Run the command; a K49Error ends in one line and exit status 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an ASCII terminal shows \\u3042 for あ
     try:
         app()
     except K49Error as error:

@@ -29,7 +29,7 @@ def main(settings: Settings) -> None:
     model, history = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(model, history, train, val)
 
-    save_model(model, MODEL)
+    save_model(model, MODEL, {"dataset": read_dataset_name(), **config.model_dump()})
     write_npy(VARIATIONS, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
     print(f"{read_dataset_name()}: {metrics}")

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,20 @@ from PIL import Image
 from k49 import cli
 from k49.data import npz
 from k49.data.classes import CHARACTERS, code_point
-from k49.inference.pictures import read_picture, stack
+from k49.inference.pictures import read, stack
 from tests.helpers import SMALL_MODEL, ink, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
+
+
+ORIGIN = {
+    "dataset": "stand-in (drawn, not K49)",
+    "hyperparameters": SMALL_MODEL.model_dump(),
+    "augment": {"enabled": True},
+    "fit": {"batch_size": 49},
+    "epochs": 3,
+    "dropout": 0.1,
+}
 
 
 def rows_of(name: str) -> list[dict]:
@@ -65,7 +77,7 @@ def folder(tmp_path_factory):
 
     model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
     folder = tmp_path_factory.mktemp("command")
-    save_model(model, folder / "models" / "mlp.keras")
+    save_model(model, folder / "models" / "mlp.keras", ORIGIN)
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
     npz.write(folder / "many.npz", ARRAY)
     return folder
@@ -91,7 +103,8 @@ def test_command_prints_json(folder, monkeypatch, capsys):
     names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
     assert [row["image"] for row in rows] == [name for name in names for _ in range(5)]
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
-    batch = stack((read_picture(folder / "ink.png"), *ARRAY))
+    ((_, image),), _ = read(folder / "ink.png")
+    batch = stack([image, *ARRAY])
     candidates = predict(folder / "models" / "mlp.keras", batch, top=5)
     for row, expected in zip(rows, (item for each in candidates for item in each), strict=True):
         assert row["character"] == expected["character"]
@@ -132,3 +145,58 @@ def test_command_refuses_what_is_no_model(folder, monkeypatch, model):
         cli.main()
     assert ended.value.code.startswith(f"error: {model}: ")
     assert len(ended.value.code.splitlines()) == 1
+
+
+def test_bad_picture_costs_only_itself(folder, tmp_path):
+    """Was: one bad picture, and nothing was said of the good ones."""
+    saved(tmp_path / "blank.png", Image.new("L", (90, 90), 240))
+    (tmp_path / "text.png").write_text("no picture")
+    bad = (tmp_path / "blank.png", tmp_path / "none.png", tmp_path / "text.png")
+    done = k49("predict", bad[0], "ink.png", *bad[1:], "--format", "csv", folder=folder)
+    assert done.returncode == 1
+    names = [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert names == ["ink.png"] * 5
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert [str(path) in line for path, line in zip(bad, said, strict=True)] == [True] * 3
+    assert "blank" in said[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_model_says_what_it_was_trained_on(folder):
+    """Was: confident nonsense of a model that had learnt the stand-in, without a word."""
+    done = k49("predict", "ink.png", folder=folder)
+    assert done.returncode == 0
+    assert (
+        "models/mlp.keras: trained on stand-in (drawn, not K49); layers of [16, 8]" in done.stderr
+    )
+    assert "warning: the stand-in is drawn" in done.stderr
+    assert "stand-in" not in done.stdout
+
+
+def test_model_of_the_project_is_found_from_a_folder_inside(folder, monkeypatch, capsys):
+    """Was: models/mlp.keras of the folder that one is in, which was not there."""
+    (folder / "dvc.yaml").touch()
+    (folder / "inside" / "deeper").mkdir(parents=True)
+    picture = str(folder / "ink.png")
+    inside = run_here(monkeypatch, capsys, folder / "inside" / "deeper", "predict", picture)
+    assert inside == run_here(monkeypatch, capsys, folder, "predict", picture)
+
+
+def test_picture_on_standard_input(folder):
+    command = [Path(sys.executable).with_name("k49"), "predict", "-", "--format", "csv"]
+    with (folder / "ink.png").open("rb") as file:
+        done = subprocess.run(command, cwd=folder, stdin=file, capture_output=True, text=True)
+    assert [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["-"] * 5
+
+
+def test_terminal_without_japanese(folder):
+    command = [Path(sys.executable).with_name("k49"), "predict", "ink.png"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert done.stdout.count("\\u") == 5
+
+
+def test_version(monkeypatch, capsys, tmp_path):
+    assert run_here(monkeypatch, capsys, tmp_path, "--version") == f"k49 {version('k49')}\n"

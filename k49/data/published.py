@@ -11,6 +11,7 @@ from k49.data import classes, npz
 from k49.errors import K49Error
 
 CLASSMAP = "k49_classmap.csv"
+STANDIN_NAME = "stand-in (drawn, not K49)"
 MOST_COPIES = 0.01  # share of the test images that may be train images, too
 
 
@@ -56,7 +57,7 @@ def dataset_name(source: str, folder: Path) -> str:
     contents. Never a whole path, nor a user or a password.
     """
     if source == "standin":
-        return "stand-in (drawn, not K49)"
+        return STANDIN_NAME
     sums = {name: md5(folder / name) for name in K49_FILES}
     if sums == {name: checksum.md5 for name, checksum in K49_FILES.items()}:
         return "Kuzushiji-49"

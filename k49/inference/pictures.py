@@ -1,7 +1,8 @@
-"""Picture files of any size and polarity, and arrays of many, as images of K49's kind."""
+"""Picture files of any size and kind, and arrays of many, as images of K49's kind."""
 
+import io
+import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,32 +10,44 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from k49.data import IMAGE_SHAPE, npz
 from k49.errors import K49Error
+from k49.inference.characters import characters
+from k49.inference.ink import NoInkError
 
 MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
 
 
-def read_pictures(paths: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and images (28, 28) uint8, light ink on black, of picture files and arrays.
+def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
+    """Names and images (28, 28) uint8, light ink on black, of a picture's characters or an array.
 
-    An `.npz` in the dataset's format or an `.npy` (N, 28, 28) or (N, 28, 28, 1) uint8 gives an
-    image for each row, named `file[row]`.
+    Several characters of a picture, and the rows of an `.npz` or `.npy`, are named `file[0]`,
+    `file[1]`, ... Such an array is (N, 28, 28), (N, 28, 28, 1) or (28, 28) uint8, and taken as it
+    is. `-` is a picture on standard input.
+
+    Returns:
+        The images, and what is doubtful about them, in a few words, or nothing.
 
     Raises:
-        K49Error: a file is missing, or neither a picture nor such an array.
+        K49Error: the file is missing, neither a picture nor such an array, or without ink.
     """
-    for path in paths:
-        if not path.is_file():
-            raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-        if path.suffix in (".npz", ".npy"):
-            for i, image in enumerate(read_array(path)):
-                yield f"{path}[{i}]", image
-        else:
-            yield str(path), read_picture(path)
+    if str(path) != "-" and not path.is_file():
+        raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
+    doubt = ""
+    if path.suffix.lower() in (".npz", ".npy"):
+        images = list(read_array(path))
+        single = False
+    else:
+        try:
+            images, doubt = characters(read_grey(path))
+        except NoInkError as error:
+            raise K49Error(f"{path}: {error}") from error
+        single = len(images) == 1
+    names = [str(path)] if single else [f"{path}[{i}]" for i in range(len(images))]
+    return list(zip(names, images, strict=True)), doubt
 
 
 def read_array(path: Path) -> np.ndarray:
     """Images (N, 28, 28) uint8 of an `.npz` or `.npy` file."""
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return npz.read_images(path)
     try:
         images = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -44,35 +57,29 @@ def read_array(path: Path) -> np.ndarray:
     if not isinstance(images, np.ndarray):
         images.close()
         raise K49Error(f"{path}: not a readable npy file: an npz archive; name it .npz")
-    if (
-        not images.size
-        or images.dtype != np.uint8
-        or images.shape[1:] not in (IMAGE_SHAPE, IMAGE_SHAPE[:2])
-    ):
+    shapes = (images.shape, images.shape[1:])  # one image, or many
+    known = any(shape in (IMAGE_SHAPE, IMAGE_SHAPE[:2]) for shape in shapes)
+    if not images.size or images.dtype != np.uint8 or not known:
         raise K49Error(
             f"{path}: holds {images.dtype} of shape {images.shape}, expected uint8 of shape "
-            "(N, 28, 28) or (N, 28, 28, 1)"
+            "(N, 28, 28), (N, 28, 28, 1) or (28, 28)"
         )
     return images.reshape(-1, *IMAGE_SHAPE[:2])
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """A picture as K49 has them: grey, 28 x 28, light ink on black, full contrast.
-
-    Transparent parts become paper. Dark ink on light paper, which is what the border shows, is
-    inverted. The longer side fills 28 pixels; the shorter is filled up with paper.
-    """
+def read_grey(path: Path) -> np.ndarray:
+    """A picture file's grey values, (H, W) float32, 0 to 255; transparent parts become paper."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            opened = Image.open(path)
+            opened = Image.open(io.BytesIO(sys.stdin.buffer.read()) if str(path) == "-" else path)
         with opened as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise K49Error(
                     f"{path}: {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}"
                     "; cut out one character"
                 )
-            return to_image(ImageOps.exif_transpose(picture))
+            return to_grey(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise K49Error(f"{path}: not a picture in a known format (PNG, JPEG, TIFF, ...)") from error
     except Image.DecompressionBombError as error:
@@ -83,14 +90,14 @@ def read_picture(path: Path) -> np.ndarray:
         raise K49Error(f"{path}: a damaged picture: {error}") from error
 
 
-def to_image(picture: Image.Image) -> np.ndarray:
-    """`read_picture` for a picture in memory; (28, 28) uint8."""
+def to_grey(picture: Image.Image) -> np.ndarray:
+    """`read_grey` for a picture in memory."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("not every pixel is a finite number")
         span = max(float(np.ptp(values)), 1.0)
-        picture = Image.fromarray(((values - values.min()) / span * 255).astype(np.uint8))
+        return ((values - values.min()) / span * 255).astype(np.float32)
     if picture.has_transparency_data:
         ink = picture.convert("RGBA")
         for colour in ("white", "black"):  # black if the ink would vanish on white
@@ -98,15 +105,9 @@ def to_image(picture: Image.Image) -> np.ndarray:
             picture = Image.alpha_composite(paper, ink)
             if np.ptp(np.asarray(picture.convert("L"))):
                 break
-    grey = np.asarray(picture.convert("L"))
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    if np.median(border) > 127:
-        grey = 255 - grey
-    picture = ImageOps.autocontrast(Image.fromarray(grey))
-    picture = ImageOps.pad(picture, IMAGE_SHAPE[:2], Image.Resampling.LANCZOS, color=0)
-    return np.asarray(picture, np.uint8)
+    return np.asarray(picture.convert("L"), np.float32)
 
 
-def stack(images: tuple[np.ndarray, ...]) -> np.ndarray:
+def stack(images: list[np.ndarray]) -> np.ndarray:
     """Images (28, 28) as one batch (N, 28, 28, 1) uint8."""
     return np.stack(images)[..., np.newaxis]

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from k49.data.classes import CHARACTERS, code_point
-from k49.training.model import load_model, predict_proba
+from k49.data.published import STANDIN_NAME
+from k49.training.model import load_model, predict_proba, read_origin
 
 
 def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
@@ -20,6 +21,26 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
         K49Error: there is no such model, or it is of another kind.
     """
     return [best(row, top) for row in predict_proba(load_model(model), images)]
+
+
+def describe(model: Path) -> list[str]:
+    """What a model was trained on and how, a line, and a warning if that was the stand-in."""
+    origin = read_origin(model)
+    if not origin:
+        return [f"{model}: says nothing of what it was trained on"]
+    found, augment = origin["hyperparameters"], origin["augment"]
+    lines = [
+        f"{model}: trained on {origin['dataset']}; layers of {found['units']}, "
+        f"{found['activation']}, {origin['epochs']} epochs at most, batches of "
+        f"{origin['fit']['batch_size']}, dropout {origin['dropout']}, "
+        f"{'distorted images' if augment['enabled'] else 'images as they are'}"
+    ]
+    if origin["dataset"] == STANDIN_NAME:
+        lines.append(
+            "warning: the stand-in is drawn; a model trained on it can't read real Kuzushiji "
+            "(dvc exp run -S data.source=k49 trains one that can)"
+        )
+    return lines
 
 
 def best(probabilities: np.ndarray, top: int) -> list[dict]:

@@ -15,6 +15,7 @@ from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Hyperparameters
 
+ORIGIN = "k49.json"  # in the archive: what the model was trained on, and how
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
@@ -48,10 +49,11 @@ def build_model(
     return model
 
 
-def save_model(model: keras.Model, path: Path) -> None:
+def save_model(model: keras.Model, path: Path, origin: dict) -> None:
     """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
 
-    Keras writes the time and memory addresses into the archive; both are taken out here.
+    Keras writes the time and memory addresses into the archive; both are taken out here, and
+    `origin` is put in, what `read_origin` returns.
     """
     inference = model.from_config(model.get_config())  # not compiled: no optimizer in the file
     inference.set_weights(model.get_weights())
@@ -64,6 +66,7 @@ def save_model(model: keras.Model, path: Path) -> None:
                 if name.endswith(".json"):
                     content = _canonical(content)
                 target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
+            target.writestr(zipfile.ZipInfo(ORIGIN, ZIP_EPOCH), json.dumps(origin, indent=1))
 
 
 def _canonical(content: bytes) -> bytes:
@@ -95,6 +98,15 @@ def load_model(path: Path) -> keras.Model:
             f"(N, 28, 28, 1) and (N, {NUM_CLASSES})"
         )
     return model
+
+
+def read_origin(path: Path) -> dict:
+    """What a model was trained on and how, as it was saved with it; empty if nothing was."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(ORIGIN))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return {}
 
 
 def predict_proba(model: keras.Model, images: np.ndarray) -> np.ndarray:

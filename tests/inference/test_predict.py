@@ -24,7 +24,7 @@ def test_best():
 
 def test_candidates_are_those_of_the_saved_model(tmp_path):
     path = tmp_path / "mlp.keras"
-    save_model(build_model(SMALL_MODEL, batch_normalization=False, dropout=0), path)
+    save_model(build_model(SMALL_MODEL, batch_normalization=False, dropout=0), path, {})
     probabilities = predict_proba(load_model(path), IMAGES)
     found = predict(path, IMAGES, top=3)
     likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]

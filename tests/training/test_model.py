@@ -79,7 +79,7 @@ def test_probabilities():
 
 def test_saved_model_is_the_same_model(tmp_path):
     model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
-    save_model(model, tmp_path / "new" / "mlp.keras")
+    save_model(model, tmp_path / "new" / "mlp.keras", {})
     again = load_model(tmp_path / "new" / "mlp.keras")
     plain = keras.saving.load_model(tmp_path / "new" / "mlp.keras")  # what README promises
     for loaded in (again, plain):
@@ -96,7 +96,7 @@ def test_saved_bytes_depend_on_the_model_alone(tmp_path):
         model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
         if name == "compiled":
             model.compile("adam", "categorical_crossentropy")
-        save_model(model, tmp_path / name)
+        save_model(model, tmp_path / name, {"dataset": "bars"})
         return (tmp_path / name).read_bytes()
 
     first = save("first")

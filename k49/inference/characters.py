@@ -1,0 +1,130 @@
+"""From a picture to images of K49's kind: one for each character, cut to its ink."""
+
+from itertools import pairwise
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from k49.data import IMAGE_SHAPE
+from k49.inference.ink import find_ink
+
+SIDE = IMAGE_SHAPE[0]
+FULL = 26  # pixels of the ink's longer side from which a 28 x 28 picture is K49's kind already
+# Characters stand apart from each other by this share of their size at least, ...
+GAP = 0.2
+LEAST = 0.5  # ... none is shorter than this share of the longest, ...
+COLUMN, ROW = 1.6, 2.4  # ... and two of them are so much longer than wide, or wider than long.
+# (Of real single characters these cut 0.3 %. Rows are harder: は and い have parts side by side.)
+WIDE = 2.2  # は in its form 八 may be as wide, and so may い
+MANY_PARTS = 6  # more separate strokes than a character has
+
+Box = tuple[slice, slice]
+
+
+def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
+    """Images of the characters in a picture: in a column from the top, in a row from the left.
+
+    Each is cut to its ink, as K49's are: the longer side fills 28 pixels, the shorter one is
+    centred, and the contrast is full.
+
+    Args:
+        grey: (H, W), 0 to 255, dark ink on light paper or light on dark.
+
+    Returns:
+        (28, 28) uint8 each, light ink on black; and what is doubtful about them, or nothing.
+
+    Raises:
+        NoInkError: there is no ink.
+    """
+    ink = find_ink(grey)
+    found = boxes(ink.mask)
+    (rows, columns), *others = found
+    longest = max(rows.stop - rows.start, columns.stop - columns.start)
+    if grey.shape == (SIDE, SIDE) and longest >= FULL:
+        return [full_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
+    several = "" if others or is_one(ink.mask) else "may hold several characters, read as one"
+    return [fit(ink.strength[box]) for box in found], several
+
+
+def boxes(mask: np.ndarray) -> list[Box]:
+    """Where the characters of a column or a row are; a single one where they don't stand clear."""
+    whole = bounds(mask)
+    inside = mask[whole]
+    height, width = inside.shape
+    if height < COLUMN * width and width < ROW * height:
+        return [whole]
+    down = height > width
+    runs = pieces(inside if down else inside.T)
+    parts = [(slice(*run), slice(None)) if down else (slice(None), slice(*run)) for run in runs]
+    return [within(within(bounds(inside[part]), part), whole) for part in parts]
+
+
+def pieces(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last row (exclusive) of each character in a column."""
+    edges = np.flatnonzero(np.diff(mask.any(1), prepend=False, append=False))
+    runs = [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+    def size(run: tuple[int, int]) -> int:
+        return max(run[1] - run[0], int(np.ptp(np.flatnonzero(mask[slice(*run)].any(0)))) + 1)
+
+    while len(runs) > 1:
+        sizes = [size(run) for run in runs]
+        gaps = [after[0] - before[1] for before, after in pairwise(runs)]
+        near, small = int(np.argmin(gaps)), int(np.argmin(sizes))
+        if gaps[near] < GAP * max(mask.shape[1], np.median(sizes)):
+            first = near  # parts of one character
+        elif sizes[small] < LEAST * max(sizes):
+            above = small > 0 and (small == len(gaps) or gaps[small - 1] <= gaps[small])
+            first = small - 1 if above else small
+        else:
+            break
+        runs[first : first + 2] = [(runs[first][0], runs[first + 1][1])]
+    return runs
+
+
+def is_one(mask: np.ndarray) -> bool:
+    """Whether a mask that can't be cut looks like a single character all the same."""
+    inside = mask[bounds(mask)]
+    height, width = inside.shape
+    beside = len(pieces(inside.T))
+    if len(pieces(inside)) > 1 or beside > 2 or (beside == 2 and width > WIDE * height):
+        return False
+    side = max(inside.shape)
+    grown = ndimage.binary_dilation(np.pad(inside, 1), iterations=max(side // 50, 1))
+    spots = ndimage.find_objects(ndimage.label(grown)[0])
+    extents = [max(part.stop - part.start for part in spot) for spot in spots]
+    return sum(extent >= side / 12 for extent in extents) <= MANY_PARTS
+
+
+def bounds(mask: np.ndarray) -> Box:
+    """The smallest box around what is set."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return box
+
+
+def within(box: Box, outer: Box) -> Box:
+    """A box given inside another, in that one's own coordinates."""
+    rows, columns = (
+        slice(inner.start + (around.start or 0), inner.stop + (around.start or 0))
+        for inner, around in zip(box, outer, strict=True)
+    )
+    return rows, columns
+
+
+def fit(strength: np.ndarray) -> np.ndarray:
+    """Ink scaled so that its longer side fills 28 pixels, centred on black; (28, 28) uint8."""
+    factor = SIDE / max(strength.shape)
+    height, width = (max(round(length * factor), 1) for length in strength.shape)
+    picture = Image.fromarray(strength.astype(np.float32))
+    small = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+    image = np.zeros((SIDE, SIDE), np.float32)
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    image[top : top + height, left : left + width] = np.maximum(small, 0)
+    return full_contrast(image)
+
+
+def full_contrast(image: np.ndarray) -> np.ndarray:
+    """Values stretched to 0 to 255, uint8: after all scaling, which takes contrast away."""
+    low, high = image.min(), image.max()
+    return np.rint((image - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

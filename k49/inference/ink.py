@@ -1,0 +1,120 @@
+"""Where the ink is in a picture, on paper of any brightness, in any light, dark or light ink."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage.filters import threshold_sauvola
+
+from k49.errors import K49Error
+
+LONGER_SIDE = 512  # pixels at which a picture is looked at: a character has 28 in the end
+SMALLEST = 8  # pixels, the shorter side: with less, nothing can be told
+SPECK = 0.02  # share of the largest stroke's area below which a spot is no stroke
+LEAST_CONTRAST = 8.0  # grey levels between paper and ink
+LEAST_TO_NOISE = 4.0  # ink's distance from the paper, in standard deviations of the paper
+
+
+class NoInkError(K49Error):
+    """A picture without anything that stands out from its ground."""
+
+
+@dataclass(frozen=True)
+class Ink:
+    """What `find_ink` sees."""
+
+    strength: np.ndarray  # (H, W): share of the light that the ink takes away, 0 for paper
+    mask: np.ndarray  # (H, W) bool: strokes
+    light: bool  # whether the ink is lighter than the paper
+
+
+def find_ink(grey: np.ndarray) -> Ink:
+    """Tell ink from paper.
+
+    Strokes are found by Sauvola's local threshold, which was made for old paper in uneven light
+    (J. Sauvola and M. Pietikäinen, 2000, doi:10.1016/S0031-3203(99)00055-2). The paper below them
+    is a smooth continuation of the paper around them, and the ink is how much light it takes away.
+
+    Args:
+        grey: (H, W), 0 to 255; shrunk to `LONGER_SIDE` if larger.
+
+    Raises:
+        NoInkError: too small, blank, or nothing but noise.
+    """
+    if min(grey.shape) < SMALLEST:
+        raise NoInkError(f"too small: {grey.shape[1]} x {grey.shape[0]} pixels")
+    grey = shrink(grey, LONGER_SIDE)
+    light = is_light(grey)
+    grey = 255 - grey if light else grey  # from here on ink is dark
+    side = max(grey.shape)
+    smooth = ndimage.gaussian_filter(grey, side / 300)
+
+    dark, bright = np.percentile(smooth, [1, 99])
+    if bright - dark < LEAST_CONTRAST:
+        raise NoInkError("blank: there is no ink")
+    window = max(side // 3, 15) | 1  # odd; wider than any stroke
+    threshold = threshold_sauvola(smooth, window, k=0.2, r=(bright - dark) / 2)
+    mask = without_specks(smooth < threshold)
+
+    far = ~ndimage.binary_dilation(mask, iterations=max(round(side / 60), 1))
+    far = far if far.mean() > 0.02 else ~mask  # ink nearly everywhere
+    if not mask.any() or not far.any():
+        raise NoInkError("blank: there is no ink")
+    darker = continued(smooth, far, side / 12) - smooth
+    noise = darker[far].std()
+    contrast = darker[mask].mean()
+    if contrast < max(LEAST_CONTRAST, LEAST_TO_NOISE * noise):
+        raise NoInkError("no ink stands out from the paper: blank, or too noisy")
+    paper = np.maximum(continued(grey, far, side / 12), 1)
+    strength = 1 - grey / paper  # as a share, since less light falls on ink and paper alike
+    return Ink(np.maximum(strength - 1.5 * strength[far].std(), 0), mask, light)
+
+
+def shrink(grey: np.ndarray, side: int) -> np.ndarray:
+    """The picture with `side` pixels at most, by averaging; (H, W) float32."""
+    grey = grey.astype(np.float32)
+    factor = side / max(grey.shape)
+    if factor >= 1:
+        return grey
+    height, width = (max(round(length * factor), 1) for length in grey.shape)
+    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+
+
+def is_light(grey: np.ndarray) -> bool:
+    """Whether the ink is lighter than the paper: ink is the smaller part, and far from the rest."""
+    small = shrink(grey, 96)
+    return bool(((small - flat(small)) ** 3).sum() > 0)
+
+
+def flat(grey: np.ndarray) -> np.ndarray:
+    """A quadratic surface through most of a picture: paper in uneven light; same shape.
+
+    Fitted by least squares, again and again, to what lies near the last fit.
+    """
+    rows, columns = (np.linspace(-1, 1, length) for length in grey.shape)
+    y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], 1)
+    values, near = grey.ravel(), np.ones(grey.size, bool)
+    for _ in range(6):
+        weights, *_ = np.linalg.lstsq(terms[near], values[near], rcond=None)
+        surface = terms @ weights
+        distance = np.abs(values - surface)
+        near = distance <= 2.5 * np.median(distance) + 1
+    return surface.reshape(grey.shape)
+
+
+def without_specks(mask: np.ndarray) -> np.ndarray:
+    """The mask without spots that are small beside its largest."""
+    labels, number = ndimage.label(mask, np.ones((3, 3)))
+    if not number:
+        return mask
+    areas = ndimage.sum_labels(mask, labels, range(1, number + 1))
+    return np.append(False, areas >= max(SPECK * areas.max(), 3))[labels]
+
+
+def continued(grey: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """The picture where it is `known`, smoothed, and its continuation to everywhere else."""
+    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
+    smooth = ndimage.gaussian_filter(np.where(known, grey, 0), sigma)
+    return np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), np.median(grey[known]))
