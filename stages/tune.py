@@ -7,10 +7,8 @@ from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, SEARCH, load_dataset, pub
 
 def main(settings: Settings) -> None:
     """Search, then write the winner and a row for each trial."""
-    from k49.training.search import (
-        search,
-        search_config,
-    )  # Keras takes seconds: settings are checked before
+    # Keras takes seconds: settings are checked before
+    from k49.training.search import discard, search, search_config
 
     train, val = load_dataset("train"), load_dataset("val")
 
@@ -19,6 +17,7 @@ def main(settings: Settings) -> None:
     write_yaml(HYPERPARAMETERS, result.winner.model_dump())
     publish(METRICS / "tune.json", result.metrics)
     publish(PLOTS / "trials.json", result.rows)
+    discard(result)
     print(result)
 
 

@@ -3,13 +3,14 @@
 import time
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import distributions
+from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
 
 import keras
 import keras_tuner
 import numpy as np
+import scipy
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src import config as keras_tuner_config
 
@@ -35,6 +36,7 @@ class SearchResult:
 
     winner: Hyperparameters
     rows: list[dict]
+    folder: Path  # of the trials: what a rerun would go on from, until `discard` removes it
 
     @property
     def metrics(self) -> dict:
@@ -59,20 +61,23 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
     Args:
         config: what to choose from, how many trials of how many epochs, and the recipe of each.
         train, val: what each trial learns from, and what it is scored on.
-        scratch: folder for unfinished searches; this one's part is removed when it is done.
+        scratch: folder for unfinished searches; `discard` this one's part when its result is safe.
 
     Raises:
-        K49Error: no trial could be completed.
+        K49Error: no trial could be completed, or memory ran out. Finished trials are kept then.
     """
     folder = scratch / fingerprint(config, train, val)
     keras_tuner_config.DEBUG = False  # no traceback for a failed trial: row() keeps the reason
-    tuner = Tuner(config, train, val, folder)
-    tuner.search()
+    tuner = open_tuner(config, train, val, folder)
+    try:
+        tuner.search()
+    except keras_tuner.errors.FatalError as fatal:
+        raise explained(fatal.__cause__ or fatal, config) from fatal.__cause__
     trials = sorted(tuner.oracle.trials.values(), key=lambda trial: trial.trial_id)
     rows = [row(trial, config) for trial in trials]
     completed = [each for each in rows if each["status"] == "completed"]
-    rmtree(folder)
     if not completed:
+        rmtree(folder)
         raise K49Error(
             f"none of {len(rows)} trials was completed, nothing is published; trial 1: "
             f"{rows[0]['error']}. If trials diverge, lower "
@@ -80,7 +85,44 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         )
     best = max(completed, key=lambda each: each["val_accuracy"])
     winner = Hyperparameters(**{key: best[key] for key in Hyperparameters.model_fields})
-    return SearchResult(winner, rows)
+    return SearchResult(winner, rows, folder)
+
+
+def discard(result: SearchResult) -> None:
+    """Remove a search's trials: once its winner is on disk, and not before."""
+    rmtree(result.folder)
+
+
+def open_tuner(config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> "Tuner":
+    """The search in `folder` as it was left; a damaged one is set aside, and a new one begun.
+
+    Keras Tuner writes its files in place, so that a power cut or a full disk leaves half of one.
+    """
+    try:
+        return Tuner(config, train, val, folder)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        if not folder.exists():
+            raise
+        aside = folder.with_name(f"{folder.name}.damaged")
+        rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        why = " ".join(str(error).split())
+        print(
+            f"the unfinished search in {folder} is damaged ({why:.80}): kept as {aside.name}, "
+            "and all trials run again",
+            flush=True,
+        )
+        return Tuner(config, train, val, folder)
+
+
+def explained(error: BaseException, config: SearchConfig) -> BaseException:
+    """What stopped a search, in words if it was memory; a programming error as it is."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return K49Error(
+            f"out of memory in a trial; the finished ones are kept, and `dvc repro` goes on. Lower "
+            f"fit.batch_size, or layers.max and units.max of spaces.{config.tune.space}"
+        )
+    return error
 
 
 def search_config(settings: Settings) -> SearchConfig:
@@ -108,16 +150,21 @@ def trial_config(config: SearchConfig, found: Hyperparameters, seed: int) -> Tra
 
 def fingerprint(config: SearchConfig, train: Dataset, val: Dataset) -> str:
     """A name for one search: it changes with the settings, data, seed, versions and code."""
-    digest = sha256(repr(config).encode())
+    digest = sha256(config.model_dump_json().encode())
     for dataset in (train, val):
         digest.update(dataset.images.data)
         digest.update(dataset.labels.data)
-    versions = {each.name: each.version for each in distributions()}
-    for package in ("keras", "keras-tuner", "tensorflow", "tensorflow_cpu", "numpy"):
-        digest.update(str(versions.get(package)).encode())
+    for module in (keras, keras_tuner, np, scipy):
+        digest.update(f"{module.__name__} {module.__version__}".encode())
+    digest.update(f"{keras.backend.backend()} {backend_version()}".encode())
     for source in SOURCES:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def backend_version() -> str:
+    """The version of what Keras computes with."""
+    return import_module(keras.backend.backend()).__version__
 
 
 def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
@@ -178,6 +225,8 @@ class Tuner(keras_tuner.RandomSearch):
             _, history = fit(config, self.train, self.val)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN") from error
+        except Exception as error:  # Keras Tuner would go on with the next trial
+            raise keras_tuner.errors.FatalError from error
         return {"val_accuracy": max(history["val_accuracy"])}
 
     def on_trial_begin(self, trial: Trial) -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from k49.settings import SearchConfig
 from k49.stage import load_settings
 from k49.training import search as module
 from k49.training.fit import DivergedError
-from k49.training.search import search, search_config
+from k49.training.search import discard, search, search_config
 from tests.helpers import DAG, ROOT, bars, outputs, start_stage
 
 TRIALS = 3
@@ -52,6 +53,8 @@ def uninterrupted(train, val, tmp_path_factory):
     """The result of a search that nothing disturbed."""
     scratch = tmp_path_factory.mktemp("search")
     result = search(config(), train, val, scratch)
+    assert list(scratch.iterdir()), "kept until the winner is safe"
+    discard(result)
     assert not list(scratch.iterdir()), "nothing is left behind"
     return result
 
@@ -156,7 +159,7 @@ def faked(monkeypatch, train, val, tmp_path):
             return None, {"val_accuracy": [found] * config.epochs}
 
         monkeypatch.setattr(module, "fit", fit)
-        return search(config(**changes), train, val, tmp_path)
+        return search(config(**changes), train, val, tmp_path / str("seed" in changes))
 
     return run
 
@@ -178,8 +181,10 @@ def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
 
 
 def test_seed_zero_is_a_seed(faked):
-    zero, again, one = (faked(lambda trial: 0.5, seed=seed) for seed in (0, 0, 1))
-    assert zero == again
+    zero = faked(lambda trial: 0.5, seed=0)
+    discard(zero)
+    again, one = (faked(lambda trial: 0.5, seed=seed) for seed in (0, 1))
+    assert zero.rows == again.rows
     assert zero.winner != one.winner
     rates = [{row["learning_rate"] for row in result.rows} for result in (zero, one)]
     assert not rates[0] & rates[1]
@@ -193,3 +198,73 @@ def test_weight_decay_is_searched_where_the_space_has_one(faked):
     assert len(decays) == TRIALS
     assert all(0.01 <= decay <= 0.1 for decay in decays)
     assert {row["weight_decay"] for row in faked(lambda trial: 0.5).rows} == {None}
+
+
+# what stops a search
+
+
+@pytest.mark.parametrize("error", [MemoryError(), TypeError("a bug"), FileNotFoundError("a file")])
+def test_only_divergence_may_fail_a_trial(faked, error):
+    """Was: recorded as "failed", the next trial run, a winner published, exit status 0."""
+
+    def breaks(trial):
+        if trial == 2:
+            raise error
+        return trial / 10
+
+    if isinstance(error, MemoryError):
+        with pytest.raises(K49Error, match=r"out of memory .* fit\.batch_size") as caught:
+            faked(breaks)
+        assert len(str(caught.value).splitlines()) == 1
+    else:
+        with pytest.raises(type(error), match=str(error)):
+            faked(breaks)
+
+
+def test_search_that_was_stopped_goes_on_with_the_trial_that_broke(faked, capsys):
+    def breaks(trial):
+        if trial == 2:
+            raise MemoryError
+        return trial / 10
+
+    with pytest.raises(K49Error):
+        faked(breaks)
+    capsys.readouterr()
+    result = faked(lambda trial: 0.9)
+    assert re.findall(r"^trial (\d)/", capsys.readouterr().out, re.MULTILINE) == ["2", "3"]
+    assert [row["val_accuracy"] for row in result.rows] == [0.1, 0.9, 0.9]
+
+
+@pytest.mark.parametrize("name", ["oracle.json", "tuner0.json", "trial_*/trial.json"])
+@pytest.mark.parametrize("left", [0, 1])
+def test_damaged_state_is_set_aside_and_the_search_starts_over(faked, tmp_path, capsys, name, left):
+    """Was: a traceback on every later run, until somebody removed data/search by hand."""
+    first = faked(lambda trial: trial / 10)
+    (file, *_) = first.folder.glob(name)
+    file.write_bytes(file.read_bytes()[:left])
+    capsys.readouterr()
+    again = faked(lambda trial: trial / 10)
+    said = capsys.readouterr().out
+    assert f"{first.folder} is damaged" in said
+    assert f"{first.folder.name}.damaged" in said
+    assert re.findall(r"^trial (\d)/", said, re.MULTILINE) == ["1", "2", "3"]
+    assert again.rows == first.rows
+    assert first.folder.with_name(f"{first.folder.name}.damaged").is_dir()
+
+
+@pytest.mark.slow
+def test_winner_that_cannot_be_written_loses_no_trial(train, val, tmp_path, uninterrupted):
+    """Was: the trials were removed first; a full disk at that moment lost the whole search."""
+    folder = prepare(tmp_path / "full", train, val)
+    (folder / "models").write_text("a file where a folder should be")
+    with start_stage("tune", folder, stderr=subprocess.PIPE) as failed:
+        _, said = failed.communicate()
+    assert failed.returncode == 1
+    assert "models/hyperparameters.yaml: not written" in said
+    assert "Traceback" not in said
+    (folder / "models").unlink()
+    with start_stage("tune", folder) as again:
+        output = again.stdout.read()
+    assert again.returncode == 0
+    assert not re.findall(r"^trial (\d)/", output, re.MULTILINE), "nothing is run again"
+    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
