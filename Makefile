@@ -17,9 +17,9 @@ install: .venv/installed  ## make .venv from requirements.lock (once; again cost
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-repro: install  ## run every stale stage, then show the accuracy and the overfitting gap
+repro: install  ## run every stale stage, then show all metrics beside the committed ones
 	dvc repro
-	dvc metrics show metrics/train.json metrics/test.json
+	dvc metrics diff --all
 
 test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 	pytest $(PARALLEL)

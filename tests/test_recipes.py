@@ -149,6 +149,13 @@ def test_report_recipe_is_the_reports(params):
     assert space.learning_rate.model_dump() == {"min": 1e-4, "max": 1e-2}
 
 
+def test_recipes_are_at_hand_in_any_folder(tmp_path, monkeypatch):
+    """Was: of the folder that one is in, "recipes/ holds: nothing" elsewhere."""
+    here = options("report")
+    monkeypatch.chdir(tmp_path)
+    assert options("report") == here
+
+
 def test_unknown_recipe_names_the_known_ones_and_stops_dvc():
     result = CliRunner().invoke(app, ["recipe", "reprot"])
     assert isinstance(result.exception, K49Error)

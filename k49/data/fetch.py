@@ -58,6 +58,8 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
         return fetch_pinned(data, raw, downloads)
     if data.source.startswith(("http://", "https://")):
         return fetch_address(data, raw, downloads)
+    if "://" in data.source:
+        raise K49Error(f"data.source: {shown(data.source)}: only http and https addresses")
     return copy_folder(Path(data.source).expanduser(), raw)
 
 

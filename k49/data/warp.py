@@ -12,6 +12,6 @@ def elastic_basis(knots: int) -> np.ndarray:
     Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
     """
     positions = np.arange(-3.0, knots + 1)
-    at = np.linspace(0, knots - 3, SIZE, endpoint=False)
+    at = (np.arange(SIZE) + 0.5) / SIZE * (knots - 3)  # the middles of the pixels
     line = BSpline.design_matrix(at, positions, 3).toarray()  # (28, knots)
     return np.kron(line, line).astype(np.float32)

@@ -107,6 +107,7 @@ def make_repeatable(seed: int) -> None:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # it warns of new models, which a search is made of
         tf.config.experimental.enable_op_determinism()
 
 

@@ -583,6 +583,11 @@ def test_missing_folder(refused, tmp_path):
     assert "standin" in text
 
 
+def test_address_of_another_kind(refused):
+    text = refused(source="ftp://somebody:secret@example.org/k49")
+    assert text == "data.source: ftp://example.org/k49: only http and https addresses"
+
+
 def test_folder_that_lacks_a_file(refused, files, tmp_path):
     source = folder_of(files, tmp_path / "mirror")
     (source / BIG).unlink()

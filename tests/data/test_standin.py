@@ -91,6 +91,20 @@ def test_format(request, split, full):
     assert part.told == len(part.images)
 
 
+def test_cut_to_the_ink_and_centred(train, test):
+    """As K49's images: ink's longer side is 27.7 pixels on average, its box is in the middle."""
+    for part in (train, test):
+        ink = part.images > 80
+        places = []
+        for line in (ink.any(2), ink.any(1)):
+            first, last = line.argmax(1), 27 - line[:, ::-1].argmax(1)
+            places.append((last - first + 1, (first + last) / 2))
+        (height, row), (width, column) = places
+        assert 27 < np.maximum(height, width).mean() <= 28
+        assert np.abs(row - 13.5).mean() < 0.7
+        assert np.abs(column - 13.5).mean() < 0.7
+
+
 def test_light_ink_on_black(train):
     x = train.images
     border = np.concatenate([x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]], 1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from k49.data.warp import elastic_basis
 from k49.settings import Augment
 from k49.stage import load_settings
 from tests.helpers import ROOT
@@ -83,6 +84,14 @@ def test_scale_keeps_the_middle():
     assert (moved[:, 1].min(), moved[:, 1].max()) == pytest.approx(
         (13.5 + 8.5 / 1.2, 13.5 + 8.5 / 0.8), abs=0.8
     )
+
+
+def test_elastic_basis_looks_the_same_from_every_side():
+    """Was: off by half a pixel, so that one side moved more than the other."""
+    basis = elastic_basis(5).reshape(28, 28, 5, 5)
+    np.testing.assert_allclose(basis[::-1, :, ::-1], basis, atol=1e-6)
+    np.testing.assert_allclose(basis.transpose(1, 0, 3, 2), basis, atol=1e-6)
+    np.testing.assert_allclose(basis.sum((2, 3)), 1, atol=1e-6)
 
 
 def test_elastic_bends_smoothly():

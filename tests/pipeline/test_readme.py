@@ -1,0 +1,89 @@
+"""README's commands, from the first to the last, do what it says; on a tiny data set."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from k49.data import npz
+from tests.helpers import ROOT, STAGES, ink, saved, stages_run
+from tests.pipeline.test_experiments import mirror_of
+
+pytestmark = pytest.mark.slow
+
+README = (ROOT / "README.md").read_text("utf-8")
+COMMANDS = re.findall(r"^\$ (.+?)(?:\s{2,}# (.+))?$", README, re.MULTILINE)
+
+# What a test can't do, or has done already.
+LEFT_OUT = {
+    "make repro": "installs, then runs what is run here",
+    "make test": "is what runs this",
+    "source .venv/bin/activate": "the environment that this runs in",
+    "dvc exp run -S data.source=k49": "needs its authors' server",
+}
+# What stands for the reader's own, and fewer seeds.
+PLACES = {"/path/to/folder": "{mirror}", "range(1, 6)": "range(1, 3)"}
+# What a command must print, beside its comment's "reruns ...".
+PRINTS = {
+    "dvc dag": r"\| evaluate \|",
+    "dvc metrics diff": r"test_accuracy(.|\n)*overfitting_gap",
+    "dvc params diff": r"train\.epochs",
+    "dvc plots diff": r"index\.html",
+    "dvc plots show": r"index\.html",
+    "dvc exp run $(k49 recipe report)": r"(?m)^Running stage 'tune'",
+    "dvc exp run $(k49 recipe default)": r"(?m)^Running stage 'tune'",
+    "dvc queue start": r"Started|started",
+    "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
+    "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",
+    "dvc artifacts get . mlp --out given.keras": r"given\.keras",
+}
+
+
+def test_every_expectation_is_of_a_command_of_the_readme():
+    commands = [command for command, _ in COMMANDS]
+    assert set(PRINTS) | set(LEFT_OUT) <= set(commands)
+    assert all(place in README for place in PLACES)
+
+
+def test_commands_one_after_the_other(fresh, tmp_path):
+    mirror = mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
+    for name in ("scan.png", "another.jpg"):
+        saved(fresh.path / name, Image.fromarray(255 - ink()))
+    npz.write(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
+    default = fresh.read("params.yaml")["train"]["learning_rate"]
+
+    for command, comment in COMMANDS:
+        if command in LEFT_OUT:
+            continue
+        changed = command
+        for place, mine in PLACES.items():
+            changed = changed.replace(place, mine.format(mirror=mirror))
+        printed = fresh.run("bash", "-c", changed).stdout
+        assert "Traceback" not in printed, command
+        assert re.search(PRINTS.get(command, ""), printed), f"{command}: {printed}"
+        if reruns := re.search(r"reruns (.+)", comment):
+            expected = STAGES if reruns[1] == "everything" else ["check", *reruns[1].split(", ")]
+            assert stages_run(printed) == expected, command
+        if command.startswith("dvc exp show"):
+            assert max(map(len, printed.splitlines())) <= 160, printed
+            assert re.search(r"[├└]── .*\[", printed), "shows experiments"
+        if command == "dvc queue start":
+            wait_for_queue(fresh)
+        if command.startswith("git checkout ."):
+            assert not fresh.dvc_json("status")
+            assert fresh.read("params.yaml")["train"]["learning_rate"] == default
+    assert (fresh.path / "given.keras").is_file()
+    assert "more-smoothing" in fresh.git("branch").stdout
+
+
+def wait_for_queue(repo):
+    """Until no experiment waits or runs."""
+    for _ in range(300):
+        queue = repo.dvc("queue", "status").stdout
+        assert "Failed" not in queue, queue
+        if "Running" not in queue and "Queued" not in queue:
+            return
+        time.sleep(1)
+    raise AssertionError(queue)
