@@ -181,7 +181,7 @@ class Downloader:
             except DownloadError as error:
                 tried.append(f"{shown(base)}/{name}: {error}")
         expected = f" (expected: {checksum})" if checksum else ""
-        raise K49Error("\n  ".join([f"{name}{expected} is not to be had:", *tried, WAYS_OUT]))
+        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {WAYS_OUT}")
 
     def md5sums(self, base: str) -> dict[str, Checksum]:
         """The checksums in an address's `md5sums` file; empty if it has none."""
@@ -193,7 +193,7 @@ class Downloader:
         except DownloadError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return {}
-            raise K49Error(f"{shown(base)}/{MD5SUMS}: {error}\n  {WAYS_OUT}") from error
+            raise K49Error(f"{shown(base)}/{MD5SUMS}: {error}. {WAYS_OUT}") from error
         where = f"{shown(base)}/{MD5SUMS}"
         return read_md5sums(path.read_text("utf-8", errors="replace"), where)
 

@@ -61,13 +61,15 @@ def find_ink(grey: np.ndarray) -> Ink:
     far = far if far.mean() > 0.02 else ~mask  # ink nearly everywhere
     if not mask.any() or not far.any():
         raise NoInkError("blank: there is no ink")
-    darker = continued(smooth, far, side / 12) - smooth
+    paper = continued(smooth, far, side / 12)
+    darker = paper - smooth
     noise = darker[far].std()
     contrast = darker[mask].mean()
     if contrast < max(LEAST_CONTRAST, LEAST_TO_NOISE * noise):
         raise NoInkError("no ink stands out from the paper: blank, or too noisy")
-    paper = np.maximum(continued(grey, far, side / 12), 1)
-    strength = 1 - grey / paper  # as a share, since less light falls on ink and paper alike
+    strength = 1 - grey / np.maximum(
+        paper, 1
+    )  # as a share, since less light falls on ink and paper alike
     return Ink(np.maximum(strength - 1.5 * strength[far].std(), 0), mask, light)
 
 
@@ -115,6 +117,6 @@ def without_specks(mask: np.ndarray) -> np.ndarray:
 
 def continued(grey: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
     """The picture where it is `known`, smoothed, and its continuation to everywhere else."""
-    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma)
-    smooth = ndimage.gaussian_filter(np.where(known, grey, 0), sigma)
+    weight = ndimage.gaussian_filter(known.astype(np.float32), sigma, truncate=2)
+    smooth = ndimage.gaussian_filter(np.where(known, grey, 0), sigma, truncate=2)
     return np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), np.median(grey[known]))
