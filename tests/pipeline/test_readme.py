@@ -28,7 +28,7 @@ PLACES = {"/path/to/folder": "{mirror}", "range(1, 6)": "range(1, 3)"}
 # What a command must print, beside its comment's "reruns ...".
 PRINTS = {
     "dvc dag": r"\| evaluate \|",
-    "dvc metrics diff": r"test_accuracy(.|\n)*overfitting_gap",
+    "dvc metrics diff": r"(?s)(?=.*test_accuracy)(?=.*overfitting_gap)",
     "dvc params diff": r"train\.epochs",
     "dvc plots diff": r"index\.html",
     "dvc plots show": r"index\.html",
