@@ -23,8 +23,13 @@ LEFT_OUT = {
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
 }
-# What stands for the reader's own, and fewer seeds.
-PLACES = {"/path/to/folder": "{mirror}", "range(1, 6)": "range(1, 3)"}
+# What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
+PLACES = {
+    "/path/to/folder": "{mirror}",
+    "range(1, 6)": "range(1, 3)",
+    "recipe report)": "recipe report) -S tune.trials=2 -S tune.epochs=1 -S train.epochs=3",
+    "recipe default)": "recipe default) -S tune.trials=2 -S tune.epochs=1 -S train.epochs=3",
+}
 # What a command must print, beside its comment's "reruns ...".
 PRINTS = {
     "dvc dag": r"\| evaluate \|",
