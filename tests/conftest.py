@@ -16,8 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; mo
 # Where pytest is started in the background, Ctrl-C is ignored, by its children, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Of the slow files, first the one that makes `reproduced`, and last the one that can wait for it.
-ORDER = ("test_repro.py", "test_search.py", "test_fit.py", "test_experiments.py")
+# Of the slow files, first the longest, which makes `reproduced`; then those that need not wait.
+ORDER = ("test_readme.py", "test_search.py", "test_fit.py", "test_repro.py", "test_experiments.py")
 
 
 def pytest_collection_modifyitems(items):

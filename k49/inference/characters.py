@@ -38,13 +38,12 @@ def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
         NoInkError: there is no ink.
     """
     ink = find_ink(grey)
-    found = boxes(ink.mask)
-    (rows, columns), *others = found
-    longest = max(rows.stop - rows.start, columns.stop - columns.start)
-    if grey.shape == (SIDE, SIDE) and longest >= FULL:
+    if grey.shape == (SIDE, SIDE) and max(ink.mask[bounds(ink.mask)].shape) >= FULL:
         return [full_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
-    several = "" if others or is_one(ink.mask) else "may hold several characters, read as one"
-    return [fit(ink.strength[box]) for box in found], several
+    found = boxes(ink.mask)
+    clear = len(found) > 1 or is_one(ink.mask)
+    doubt = "" if clear else "may hold several characters, read as one"
+    return [fit(ink.strength[box]) for box in found], doubt
 
 
 def boxes(mask: np.ndarray) -> list[Box]:
