@@ -11,6 +11,7 @@ from k49.errors import K49Error
 
 LONGER_SIDE = 512  # pixels at which a picture is looked at: a character has 28 in the end
 SMALLEST = 8  # pixels, the shorter side: with less, nothing can be told
+WIDEST = 5  # no stroke is wider than this part of the picture's longer side
 SPECK = 0.02  # share of the largest stroke's area below which a spot is no stroke
 LEAST_CONTRAST = 8.0  # grey levels between paper and ink
 LEAST_TO_NOISE = 4.0  # ink's distance from the paper, in standard deviations of the paper
@@ -33,7 +34,8 @@ def find_ink(grey: np.ndarray) -> Ink:
     """Tell ink from paper.
 
     Strokes are found by Sauvola's local threshold, which was made for old paper in uneven light
-    (J. Sauvola and M. Pietikäinen, 2000, doi:10.1016/S0031-3203(99)00055-2). The paper below them
+    (J. Sauvola and M. Pietikäinen, 2000, doi:10.1016/S0031-3203(99)00055-2), once shadows are taken
+    out: a grey closing, wider than any stroke, leaves the light alone. The paper below strokes
     is a smooth continuation of the paper around them, and the ink is how much light it takes away.
 
     Args:
@@ -49,6 +51,9 @@ def find_ink(grey: np.ndarray) -> Ink:
     grey = 255 - grey if light else grey  # from here on ink is dark
     side = max(grey.shape)
     smooth = ndimage.gaussian_filter(grey, side / 300)
+    lit = ndimage.grey_closing(smooth, size=side // WIDEST)  # the paper's light, shadows and all
+    lit = np.maximum(ndimage.gaussian_filter(lit, side / 60), 1)
+    grey, smooth = grey * (255 / lit), smooth * (255 / lit)
 
     dark, bright = np.percentile(smooth, [1, 99])
     if bright - dark < LEAST_CONTRAST:
@@ -67,9 +72,8 @@ def find_ink(grey: np.ndarray) -> Ink:
     contrast = darker[mask].mean()
     if contrast < max(LEAST_CONTRAST, LEAST_TO_NOISE * noise):
         raise NoInkError("no ink stands out from the paper: blank, or too noisy")
-    strength = 1 - grey / np.maximum(
-        paper, 1
-    )  # as a share, since less light falls on ink and paper alike
+    # as a share, since less light falls on ink and paper alike
+    strength = 1 - grey / np.maximum(paper, 1)
     return Ink(np.maximum(strength - 1.5 * strength[far].std(), 0), mask, light)
 
 

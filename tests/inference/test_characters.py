@@ -51,6 +51,12 @@ def sideways(height: int, width: int) -> np.ndarray:
     return np.tile(np.linspace(1, 0.45, width), (height, 1))
 
 
+def shadow(height: int, width: int) -> np.ndarray:
+    """The edge of a shadow, slanting across the page."""
+    rows, columns = np.mgrid[-0.5 : 0.5 : height * 1j, -0.5 : 0.5 : width * 1j]
+    return 1 - 0.4 / (1 + np.exp(-30 * (0.8 * columns + 0.6 * rows)))
+
+
 def around(height: int, width: int) -> np.ndarray:
     """A lamp above the upper left corner."""
     rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
@@ -90,6 +96,7 @@ CONDITIONS = {
     "inverted, grey ground": {"paper": 140, "dark": 250},
     "light from the left": {"light": sideways},
     "lamp": {"light": around},
+    "shadow": {"light": shadow},
     "noise": {"noise": 6},
     "noise in dim light": {"noise": 6, "light": sideways, "paper": 180},
 }
