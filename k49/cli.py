@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -106,9 +107,9 @@ def read_all(paths: list[Path]) -> tuple[list[tuple[str, np.ndarray]], list[K49E
 
 def project() -> Path:
     """The folder of the project that one is in: the nearest with a dvc.yaml, or this one."""
-    here = Path()
-    above = [here, *(Path(*[".."] * n) for n in range(1, len(here.absolute().parts)))]
-    return next((folder for folder in above if (folder / "dvc.yaml").is_file()), here)
+    here = Path.cwd()
+    above = (folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file())
+    return Path(os.path.relpath(next(above, here)))
 
 
 @app.command()

@@ -52,10 +52,12 @@ def test_names_are_printed_as_they_are(capsys, name):
     assert json.loads(capsys.readouterr().out) == rows_of(name)
 
 
-def k49(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
+def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.CompletedProcess:
     """Run the installed command."""
     command = [Path(sys.executable).with_name("k49"), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, encoding="utf-8", **options
+    )
 
 
 @pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
@@ -183,16 +185,14 @@ def test_model_of_the_project_is_found_from_a_folder_inside(folder, monkeypatch,
 
 
 def test_picture_on_standard_input(folder):
-    command = [Path(sys.executable).with_name("k49"), "predict", "-", "--format", "csv"]
     with (folder / "ink.png").open("rb") as file:
-        done = subprocess.run(command, cwd=folder, stdin=file, capture_output=True, text=True)
+        done = k49("predict", "-", "--format", "csv", folder=folder, stdin=file)
     assert [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["-"] * 5
 
 
 def test_terminal_without_japanese(folder):
-    command = [Path(sys.executable).with_name("k49"), "predict", "ink.png"]
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    done = k49("predict", "ink.png", folder=folder, env=env)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\\u") == 5

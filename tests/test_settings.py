@@ -11,6 +11,7 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
+from k49.cli import leaves
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
 from k49.settings import Hyperparameters, Settings, Space, validate, without_effect
@@ -61,15 +62,6 @@ def refusal(path: Path) -> str:
     return text.removeprefix(f"{path}: ")
 
 
-def leaves(content: dict, prefix: str = "") -> dict[str, Any]:
-    """Dotted keys and values, however deep."""
-    found = {}
-    for key, value in content.items():
-        nested = isinstance(value, dict)
-        found |= leaves(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
-    return found
-
-
 def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
     """Dotted names of every field that is no section, in the spaces of the committed file."""
     found = set()
@@ -93,14 +85,14 @@ def test_committed_file_loads():
 
 
 def test_nothing_in_the_committed_file_is_ignored():
-    committed = leaves(COMMITTED)
+    committed = dict(leaves(COMMITTED))
     assert committed.keys() <= fields(Settings)
-    loaded = leaves(load_settings(PARAMS).model_dump())
+    loaded = dict(leaves(load_settings(PARAMS).model_dump()))
     assert {key: loaded[key] for key in committed} == committed
 
 
 def test_every_setting_stands_in_the_committed_file():
-    assert fields(Settings) == leaves(COMMITTED).keys()
+    assert fields(Settings) == dict(leaves(COMMITTED)).keys()
 
 
 def test_settings_cannot_be_changed():
@@ -425,15 +417,15 @@ def other(value: Any) -> list[str]:
     return ["null", "3", "1e-5", "[]", "''", "text"]
 
 
-@pytest.mark.parametrize("key", sorted(leaves(COMMITTED)))
+@pytest.mark.parametrize("key", sorted(dict(leaves(COMMITTED))))
 def test_any_override_leaves_a_valid_file(tmp_path, key):
     """Was: an empty list of mirrors joined two lines, and the file was YAML no longer."""
     text = PARAMS.read_text("utf-8")
-    before = leaves(COMMITTED)
+    before = dict(leaves(COMMITTED))
     for value in other(before[key]):
         path = written(tmp_path, text)
         apply_overrides(path, [f"{key}={value}"])
-        after = leaves(read_yaml(path))
+        after = dict(leaves(read_yaml(path)))
         assert {k: v for k, v in after.items() if k != key} == {
             k: v for k, v in before.items() if k != key
         }, value

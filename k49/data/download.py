@@ -94,20 +94,20 @@ def _transfer(
         have = 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            partial.unlink()  # complete or longer already, and nobody knows whether it is right
+        part = answer.status_code == HTTPStatus.PARTIAL_CONTENT
+        part_starts = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        wrong_part = part and not part_starts
+        too_far = answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        if have and (wrong_part or too_far):  # what is there is of no use: once more, without it
+            partial.unlink()
             _transfer(url, partial, checksum, timeout, on_bytes)
             return
         if not answer.ok:
             _refuse(answer)
-        if answer.status_code != HTTPStatus.PARTIAL_CONTENT:  # no resume here: from the start
+        if wrong_part:
+            raise DownloadError("a part of the file came, and nobody asked for a part")
+        if not part:  # no resume here: from the start
             have = 0
-        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            if not have:
-                raise DownloadError("a part of the file came, and nobody asked for a part")
-            partial.unlink()  # another part than the one that is missing
-            _transfer(url, partial, checksum, timeout, on_bytes)
-            return
         left = answer.headers.get("Content-Length")
         total = have + int(left) if left else checksum.size if checksum else None
         if checksum and checksum.size and total != checksum.size:

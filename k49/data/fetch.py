@@ -74,9 +74,9 @@ def draw_standin(drawn: Standin, raw: Path) -> str:
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):
-            images, labels = standin.draw(split, drawn, partial(bar.advance, task))
-            npz.write(raw / f"k49-{split}-imgs.npz", images)
-            npz.write(raw / f"k49-{split}-labels.npz", labels)
+            arrays = standin.draw(split, drawn, partial(bar.advance, task))
+            for name, array in zip(npz.names(split), arrays, strict=True):
+                npz.write(raw / name, array)
     with atomic_write(raw / CLASSMAP) as tmp:
         tmp.write_bytes(classes.classmap_csv().encode())
     return f"{n:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
@@ -100,12 +100,18 @@ def copy_folder(folder: Path, raw: Path) -> str:
             raise K49Error(
                 f"{folder / name}: MD5 is {md5(folder / name)}, {sums} says {checksums[name].md5}"
             )
-    note = check_content({name: folder / name for name in K49_FILES})
-    for name in K49_FILES:
-        with atomic_write(raw / name) as tmp:
-            shutil.copyfile(folder / name, tmp)
+    paths = {name: folder / name for name in K49_FILES}
+    note = check_content(paths)
+    copy_to(raw, paths)
     how = f"{sums} and their contents" if checksums else "their contents"
     return f"5 files copied from {folder}, verified by {how}{note and f'; {note}'}"
+
+
+def copy_to(raw: Path, paths: dict[str, Path]) -> None:
+    """Copy verified files into `raw`, each under its published name."""
+    for name, path in paths.items():
+        with atomic_write(raw / name) as tmp:
+            shutil.copyfile(path, tmp)
 
 
 def fetch_pinned(data: Data, raw: Path, downloads: Path) -> str:
@@ -115,9 +121,7 @@ def fetch_pinned(data: Data, raw: Path, downloads: Path) -> str:
     with progress(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
         got = {name: downloader.file(name, data.mirrors, K49_FILES[name]) for name in K49_FILES}
-    for name, path in got.items():
-        with atomic_write(raw / name) as tmp:
-            shutil.copyfile(path, tmp)
+    copy_to(raw, got)
     return "5 files downloaded, verified by their MD5 sums"
 
 
@@ -139,10 +143,9 @@ def fetch_address(data: Data, raw: Path, downloads: Path) -> str:
         for name, path in got.items():
             text = text.replace(str(path), f"{shown(data.source)}/{name}")
         raise K49Error(text) from error
-    for name, path in got.items():
-        with atomic_write(raw / name) as tmp:
-            shutil.copyfile(path, tmp)
-        if not checksums:  # without a hash nobody could tell later whether it is still the same
+    copy_to(raw, got)
+    if not checksums:  # without a hash nobody could tell later whether they are still the same
+        for path in got.values():
             path.unlink()
     how = "their MD5 sums and their contents" if checksums else "their contents"
     return f"5 files downloaded, verified by {how}{note and f'; {note}'}"

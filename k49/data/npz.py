@@ -50,9 +50,15 @@ def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+def names(split: str) -> tuple[str, str]:
+    """The published names of the files of "train" or "test": images, and labels."""
+    return f"k49-{split}-imgs.npz", f"k49-{split}-labels.npz"
+
+
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28) and labels (N,) of "train" or "test", under their published names."""
-    return read_pair(folder / f"k49-{split}-imgs.npz", folder / f"k49-{split}-labels.npz")
+    images, labels = names(split)
+    return read_pair(folder / images, folder / labels)
 
 
 def write(path: Path, array: np.ndarray) -> None:

@@ -82,8 +82,8 @@ def check_content(paths: dict[str, Path]) -> str:
     """
     images = {}
     for split in ("train", "test"):
-        path = paths[f"k49-{split}-imgs.npz"]
-        images[split], _ = npz.read_pair(path, paths[f"k49-{split}-labels.npz"])
+        path, labels = (paths[name] for name in npz.names(split))
+        images[split], _ = npz.read_pair(path, labels)
         if images[split].min() == images[split].max():
             raise K49Error(f"{path}: blank, every pixel is {images[split].max()}")
     if paths[CLASSMAP].read_bytes() != classes.classmap_csv().encode():

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy import ndimage
 
 from k49.data import IMAGE_SHAPE
-from k49.inference.ink import find_ink
+from k49.inference.ink import find_ink, scale
 
 SIDE = IMAGE_SHAPE[0]
 FULL = 26  # pixels of the ink's longer side from which a 28 x 28 picture is K49's kind already
@@ -113,10 +113,8 @@ def within(box: Box, outer: Box) -> Box:
 
 def fit(strength: np.ndarray) -> np.ndarray:
     """Ink scaled so that its longer side fills 28 pixels, centred on black; (28, 28) uint8."""
-    factor = SIDE / max(strength.shape)
-    height, width = (max(round(length * factor), 1) for length in strength.shape)
-    picture = Image.fromarray(strength.astype(np.float32))
-    small = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+    small = scale(strength, SIDE, Image.Resampling.LANCZOS)
+    height, width = small.shape
     image = np.zeros((SIDE, SIDE), np.float32)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     image[top : top + height, left : left + width] = np.maximum(small, 0)

@@ -79,12 +79,16 @@ def find_ink(grey: np.ndarray) -> Ink:
 
 def shrink(grey: np.ndarray, side: int) -> np.ndarray:
     """The picture with `side` pixels at most, by averaging; (H, W) float32."""
-    grey = grey.astype(np.float32)
+    if max(grey.shape) <= side:
+        return grey.astype(np.float32)
+    return scale(grey, side, Image.Resampling.BOX)
+
+
+def scale(grey: np.ndarray, side: int, by: Image.Resampling) -> np.ndarray:
+    """The picture with its longer side `side` pixels; (H, W) float32."""
     factor = side / max(grey.shape)
-    if factor >= 1:
-        return grey
     height, width = (max(round(length * factor), 1) for length in grey.shape)
-    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(grey.astype(np.float32)).resize((width, height), by))
 
 
 def is_light(grey: np.ndarray) -> bool:

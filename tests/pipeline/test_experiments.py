@@ -1,6 +1,5 @@
 """Experiments: variations of parameters and data, compared and run elsewhere."""
 
-import hashlib
 import json
 import re
 import shlex
@@ -13,9 +12,7 @@ from PIL import Image
 
 from k49.data.classes import CHARACTERS
 from k49.stage import load_settings
-from tests.helpers import DAG, OUTPUTS, ROOT, STAGES, stages_run
-
-README = (ROOT / "README.md").read_text("utf-8")
+from tests.helpers import DAG, KEPT, OUTPUTS, README, STAGES, mirror_of, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -108,26 +105,6 @@ def test_plots_page_holds_confusion_and_loss(experiment, tmp_path, command):
 
 
 # --- other data, other code, in a folder of DVC's ------------------------------------------------
-
-KEPT = [4, 17, 48]  # classes
-
-
-def mirror_of(raw, folder):
-    """A folder with the five files, only three classes, and their MD5 sums."""
-    folder.mkdir()
-    for split in ("train", "test"):
-        images, labels = (
-            np.load(raw / f"k49-{split}-{what}.npz")["arr_0"] for what in ("imgs", "labels")
-        )
-        chosen = np.isin(labels, KEPT)
-        np.savez_compressed(folder / f"k49-{split}-imgs.npz", images[chosen])
-        np.savez_compressed(folder / f"k49-{split}-labels.npz", labels[chosen])
-    shutil.copy(raw / "k49_classmap.csv", folder)
-    sums = [
-        f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.name}\n" for file in folder.iterdir()
-    ]
-    (folder / "md5sums").write_text("".join(sums))
-    return folder
 
 
 @pytest.fixture(scope="module")

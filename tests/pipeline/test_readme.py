@@ -8,12 +8,10 @@ import pytest
 from PIL import Image
 
 from k49.data import npz
-from tests.helpers import ROOT, STAGES, ink, saved, stages_run
-from tests.pipeline.test_experiments import mirror_of
+from tests.helpers import README, STAGES, ink, mirror_of, saved, stages_run
 
 pytestmark = pytest.mark.slow
 
-README = (ROOT / "README.md").read_text("utf-8")
 COMMANDS = re.findall(r"^\$ (.+?)(?:\s{2,}# (.+))?$", README, re.MULTILINE)
 
 # What a test can't do, or has done already.
