@@ -139,6 +139,17 @@ class Fit(Section):
     schedule: Literal["constant", "cosine"]
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    patience: Epochs | None  # None: no early stopping
+
+    @model_validator(mode="after")
+    def _a_cosine_runs_to_its_end(self) -> Self:
+        if self.schedule == "cosine" and self.patience is not None:
+            raise ValueError(
+                f"patience is {self.patience}, but a cosine schedule has to run to its end, where "
+                "most is gained: leave patience empty, or set schedule to constant"
+            )
+        return self
 
 
 class Train(Section):
@@ -146,8 +157,6 @@ class Train(Section):
 
     seed: Seed
     epochs: Epochs
-    patience: Epochs
-    dropout: Annotated[float, Field(ge=0, lt=1)]
     learning_rate: LearningRate | None
 
 
@@ -165,8 +174,6 @@ class TrainingConfig(Section):
     fit: Fit
     augment: Augment
     epochs: Epochs
-    patience: Epochs | None  # None: no early stopping
-    dropout: float
     seed: int
 
 
@@ -217,6 +224,10 @@ def without_effect(settings: Settings) -> list[str]:
         found.append("augment.elastic_grid has no effect: augment.elastic is 0")
     if fit.warmup_ratio and fit.schedule == "constant":
         found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
+    if fit.patience is not None and fit.patience >= max(
+        settings.tune.epochs, settings.train.epochs
+    ):
+        found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
     if fit.weight_decay and space.weight_decay:
         found.append(
             f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from k49 import clock
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
@@ -68,7 +69,7 @@ def run_stage(main: Callable[[Settings], None]) -> None:
     seconds = time.perf_counter() - start
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(f"{name}: {seconds:.1f} s, peak memory {peak:.0f} MiB")
+    print(f"{name}: {seconds:.1f} s ({clock.report(seconds)}), peak memory {peak:.0f} MiB")
 
 
 def save_dataset(name: str, dataset: Dataset) -> None:

@@ -26,10 +26,10 @@ def main(settings: Settings) -> None:
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters())
 
-    model, history = fit(config, train, val, on_epoch=live_log(config.epochs))
-    metrics = summarize(model, history, train, val)
+    training = fit(config, train, val, on_epoch=live_log(config.epochs))
+    metrics = summarize(training, train, val)
 
-    save_model(model, MODEL, {"dataset": read_dataset_name(), **config.model_dump()})
+    save_model(training.model, MODEL, {"dataset": read_dataset_name(), **config.model_dump()})
     write_npy(VARIATIONS, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
     print(f"{read_dataset_name()}: {metrics}")

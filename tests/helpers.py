@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset
 from k49.files import read_json, read_yaml
-from k49.settings import Hyperparameters
+from k49.settings import Fit, Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,6 +53,17 @@ SMALL_SPACE = {
     "units.step": 16,
 }
 
+
+PLAIN = Fit(  # nothing that a recipe may add
+    batch_size=49,
+    batch_normalization=False,
+    weight_decay=0.0,
+    schedule="constant",
+    warmup_ratio=0.0,
+    label_smoothing=0.0,
+    dropout=0.0,
+    patience=None,
+)
 
 SMALL_MODEL = Hyperparameters(
     units=[16, 8],
@@ -226,6 +237,11 @@ def ink(width: int = 120, height: int = 120) -> np.ndarray:
 def saved(path: Path, picture: Image.Image, **options) -> Path:
     picture.save(path, **options)
     return path
+
+
+def plain(**changes):
+    """PLAIN with some of a recipe's additions."""
+    return PLAIN.model_copy(update=changes)
 
 
 def bars(of_class, seed):

@@ -17,7 +17,7 @@ from k49 import cli
 from k49.data import npz
 from k49.data.classes import CHARACTERS, code_point
 from k49.inference.pictures import read, stack
-from tests.helpers import SMALL_MODEL, ink, saved
+from tests.helpers import SMALL_MODEL, ink, plain, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
@@ -26,9 +26,8 @@ ORIGIN = {
     "dataset": "stand-in (drawn, not K49)",
     "hyperparameters": SMALL_MODEL.model_dump(),
     "augment": {"enabled": True},
-    "fit": {"batch_size": 49},
+    "fit": {"batch_size": 49, "dropout": 0.1},
     "epochs": 3,
-    "dropout": 0.1,
 }
 
 
@@ -77,7 +76,7 @@ def folder(tmp_path_factory):
     """A folder with an untrained model, a picture and an array of four images."""
     from k49.training.model import build_model, save_model
 
-    model = build_model(SMALL_MODEL, batch_normalization=True, dropout=0.1)
+    model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
     folder = tmp_path_factory.mktemp("command")
     save_model(model, folder / "models" / "mlp.keras", ORIGIN)
     saved(folder / "ink.png", Image.fromarray(255 - ink()))

@@ -45,10 +45,10 @@ CHANGES = [
     "spaces.report.learning_rate={min:0.1,max:0.2}",
     "spaces.report.weight_decay={min:0.1,max:0.2}",
     "+spaces.mine={}",
+    "fit.dropout=0.5",
+    "fit.patience=1",
     "train.seed=1",
     "train.epochs=3",
-    "train.patience=1",
-    "train.dropout=0.5",
     "train.learning_rate=1e-5",
     "evaluate.seed=1",
     "evaluate.resamples=100",
@@ -140,7 +140,7 @@ def test_report_recipe_is_the_reports(params):
     assert found.fit.warmup_ratio == found.fit.weight_decay == found.fit.label_smoothing == 0
     assert found.tune.trials == found.tune.epochs == 10
     assert found.train.epochs == 20
-    assert 0.2 <= found.train.dropout <= 0.3
+    assert 0.2 <= found.fit.dropout <= 0.3
     assert found.train.learning_rate is None
     assert space.layers.model_dump() == {"min": 1, "max": 5, "step": 1}
     assert space.units.model_dump() == {"min": 32, "max": 512, "step": 32}

@@ -224,9 +224,9 @@ def test_section_that_is_none(tmp_path, key, value):
 
 
 def test_every_fault_is_named(tmp_path):
-    path = changed(tmp_path, "train", {"epochs": 0, "patiense": 5, "dropout": "0.5"})
+    path = changed(tmp_path, "train", {"epochs": 0, "epoch": 5, "seed": "49"})
     text = refusal(path)
-    for key in ("epochs", "patience", "patiense", "dropout", "learning_rate"):
+    for key in ("epochs", "epoch", "seed", "learning_rate"):
         assert f"train.{key}: " in text
 
 
@@ -242,8 +242,15 @@ def test_duplicate_key(tmp_path, key):
 
 
 def test_duplicate_nested_key(tmp_path):
-    text = PARAMS.read_text("utf-8").replace("  patience:", "  epochs: 3\n  patience:")
+    text = PARAMS.read_text("utf-8").replace("\n  epochs: 100", "\n  epochs: 3\n  epochs: 100")
     assert 'duplicate key "epochs"' in refusal(written(tmp_path, text))
+
+
+def test_patience_with_a_cosine_schedule(tmp_path):
+    """Was: stopped while the rate was high, so that the gain of the anneal never came."""
+    said = refusal(with_literal(tmp_path, "fit.patience", "5"))
+    assert said.startswith("fit: patience is 5, but a cosine schedule")
+    assert "set schedule to constant" in said
 
 
 # values
@@ -293,16 +300,16 @@ def test_duplicate_nested_key(tmp_path):
         ("spaces.report.learning_rate.max", "1.1"),
         ("spaces.report.learning_rate.min", "0"),
         ("train.epochs", "0"),
-        ("train.patience", "-64"),
-        ("train.dropout", "1"),
-        ("train.dropout", "-0.1"),
+        ("fit.patience", "-64"),
+        ("fit.dropout", "1"),
+        ("fit.dropout", "-0.1"),
         ("train.learning_rate", "0"),
         ("evaluate.resamples", "99"),
         # no numbers
         ("split.validation_share", ".nan"),
         ("standin.scale", ".inf"),
         ("data.timeout", ".inf"),
-        ("train.dropout", ".NaN"),
+        ("fit.dropout", ".NaN"),
         ("train.learning_rate", ".nan"),
         ("spaces.report.learning_rate.max", ".nan"),
         ("train.seed", ".nan"),

@@ -6,11 +6,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from k49 import stage
+from k49 import clock, stage
+from k49.clock import timed
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
 from tests.helpers import ROOT, bars, start_stage
@@ -41,11 +43,27 @@ def raising(error):
     return main
 
 
-def test_stage_gets_its_settings_and_ends_with_time_and_memory(folder, capsys):
+def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
+    folder, capsys, monkeypatch
+):
     got = []
-    stage.run_stage(got.append)
+    monkeypatch.setattr(clock, "SECONDS", {})
+
+    def main(settings):
+        got.append(settings)
+        for _ in range(2):
+            with timed("waiting"):
+                time.sleep(0.1)
+        time.sleep(0.1)
+
+    stage.run_stage(main)
     assert got == [stage.load_settings(ROOT / "params.yaml")]
-    assert re.fullmatch(r"train: \d+\.\d s, peak memory \d+ MiB\n", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    pattern = r"train: (\d\.\d) s \((\d\.\d) waiting, (\d\.\d) the rest\), peak memory \d+ MiB\n"
+    seconds, waiting, rest = map(float, re.fullmatch(pattern, said).groups())
+    assert waiting >= 0.2
+    assert rest >= 0.1
+    assert seconds == pytest.approx(waiting + rest, abs=0.11)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def describe(model: Path) -> list[str]:
     lines = [
         f"{model}: trained on {origin['dataset']}; layers of {found['units']}, "
         f"{found['activation']}, {origin['epochs']} epochs at most, batches of "
-        f"{origin['fit']['batch_size']}, dropout {origin['dropout']}, "
+        f"{origin['fit']['batch_size']}, dropout {origin['fit']['dropout']}, "
         f"{'distorted images' if augment['enabled'] else 'images as they are'}"
     ]
     if origin["dataset"] == STANDIN_NAME:

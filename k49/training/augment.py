@@ -2,33 +2,32 @@
 
 Every image of a batch gets an affine map and an elastic displacement of its own. Both are linear
 in a few random numbers, so one matrix product gives where each pixel comes from; there the image is
-interpolated. Everything is `keras.ops`, and so runs inside the training step on any backend.
+interpolated between four neighbours, which one look-up brings, packed into one number.
 """
 
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
+import tensorflow as tf
 
 from k49.data.warp import SIZE, elastic_basis
 from k49.settings import Augment
+from k49.training.rng import normal, uniform
 
 PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
+AFFINE_STREAM, ELASTIC_STREAM = 0, 1  # of the random numbers
+Tensor = Any  # TensorFlow has no types
 
 
-class Distort(keras.layers.Layer):
-    """Distorts images (N, 28, 28, 1) uint8 while training; passes them on untouched otherwise.
+class Distort:
+    """Distorts a batch of images, with random numbers of a seed.
 
     Args:
         settings: the range of each transformation.
-        seed: of the random numbers.
     """
 
-    def __init__(self, settings: Augment, seed: int) -> None:
-        super().__init__(name="distort")
+    def __init__(self, settings: Augment) -> None:
         self.settings = settings
-        self.seed_generator = keras.random.SeedGenerator(seed)
         self.knots = settings.elastic_grid**2
         middle = np.arange(SIZE) - (SIZE - 1) / 2
         rows, columns = (axis.ravel() for axis in np.meshgrid(middle, middle, indexing="ij"))
@@ -36,49 +35,61 @@ class Distort(keras.layers.Layer):
         features = np.vstack([elastic_basis(settings.elastic_grid).T, rows, columns, rows * 0 + 1])
         self.features = features.astype(np.float32)
 
-    def call(self, images: Any, training: bool = False) -> Any:  # the backend's tensors
-        """Distort a batch of uint8 images; uint8 comes back."""
-        if not training:
-            return images
-        n = ops.shape(images)[0]
-        rows, columns = self.coordinates(n)
-        top, left = ops.floor(rows), ops.floor(columns)
+    def __call__(self, images: Tensor, seed: Tensor) -> Tensor:
+        """Distorted images (B, 28, 28, 1) uint8; `seed` as in `rng`, (2,) int64."""
+        n = images.shape[0]
+        rows, columns = self.coordinates(n, seed)
+        top, left = tf.floor(rows), tf.floor(columns)
         down, right = rows - top, columns - left
 
-        padded = ops.pad(images[..., 0], ((0, 0), (1, 1), (1, 1)))
-        pixels = ops.cast(ops.reshape(padded, (n, PADDED**2)), "float32")
-        corner = ops.cast(top * PADDED + left, "int32")
+        corner = tf.range(n)[:, tf.newaxis] * PADDED**2 + tf.cast(top * PADDED + left, tf.int32)
+        four = tf.gather(pack(images), corner)
+        upper = byte(four, 0) + right * (byte(four, 1) - byte(four, 0))
+        lower = byte(four, 2) + right * (byte(four, 3) - byte(four, 2))
+        moved = tf.round(upper + down * (lower - upper))
+        return tf.cast(tf.reshape(moved, (n, SIZE, SIZE, 1)), tf.uint8)
 
-        def at(offset: int) -> Any:
-            return ops.take_along_axis(pixels, corner + offset, axis=1)
-
-        upper = at(0) + right * (at(1) - at(0))
-        lower = at(PADDED) + right * (at(PADDED + 1) - at(PADDED))
-        moved = ops.round(upper + down * (lower - upper))
-        return ops.reshape(ops.cast(moved, "uint8"), (n, SIZE, SIZE, 1))
-
-    def coordinates(self, n: Any) -> tuple[Any, Any]:
+    def coordinates(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Where each pixel comes from: row and column in the padded image, each (N, 784)."""
         s = self.settings
-        uniform = keras.random.uniform((6, n, 1), -1, 1, seed=self.seed_generator)
-        turn, shear = uniform[0] * s.rotation, uniform[1] * s.shear
-        tall, wide = 1 + uniform[2] * s.scale, 1 + uniform[3] * s.scale
+        random = 2 * uniform((6, n, 1), seed, AFFINE_STREAM) - 1
+        turn, shear = random[0] * s.rotation, random[1] * s.shear
+        tall, wide = 1 + random[2] * s.scale, 1 + random[3] * s.scale
         centre = (PADDED - 1) / 2
-        down, right = uniform[4] * s.shift + centre, uniform[5] * s.shift + centre
-        bend = keras.random.normal((2, n, self.knots), 0, s.elastic, seed=self.seed_generator)
+        down, right = random[4] * s.shift + centre, random[5] * s.shift + centre
+        bend = s.elastic * normal((2, n, self.knots), seed, ELASTIC_STREAM)
 
-        cos, sin = ops.cos(turn), ops.sin(turn)
-        rows = ops.concatenate([bend[0], tall * cos, -wide * sin, down], 1)
-        columns = ops.concatenate([bend[1], tall * sin + shear, wide * cos, right], 1)
-        limit = PADDED - 1 - 1e-3  # so that the corner's neighbours are inside, too
-        return (
-            ops.clip(ops.matmul(rows, self.features), 0, limit),
-            ops.clip(ops.matmul(columns, self.features), 0, limit),
-        )
+        cos, sin = tf.cos(turn), tf.sin(turn)
+        rows = tf.concat([bend[0], tall * cos, -wide * sin, down], 1)
+        columns = tf.concat([bend[1], tall * sin + shear, wide * cos, right], 1)
+        at = tf.matmul(tf.concat([rows, columns], 0), self.features)
+        inside = tf.clip_by_value(at, 0.0, PADDED - 1 - 1e-3)  # the corner's neighbours, too
+        return inside[:n], inside[n:]
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """Distortion keeps the shape."""
-        return input_shape
+
+def pack(images: Tensor) -> Tensor:
+    """Each pixel of the padded images with its neighbours right, below and beyond both.
+
+    (N, 28, 28, 1) uint8 become (N * 900,) uint32 of four bytes each, the pixel itself the lowest.
+    """
+    padded = tf.cast(tf.pad(images[..., 0], ((0, 0), (1, 1), (1, 1))), tf.uint32)
+
+    def from_there(down: int, right: int) -> Tensor:
+        return tf.roll(padded, [-down, -right], [1, 2])
+
+    packed = (
+        padded
+        + from_there(0, 1) * 2**8
+        + from_there(1, 0) * 2**16
+        + from_there(1, 1) * 2**24
+    )  # fmt: skip
+    return tf.reshape(packed, [-1])
+
+
+def byte(packed: Tensor, i: int) -> Tensor:
+    """Byte `i` of each number, from the lowest, as float32."""
+    shifted = tf.bitwise.right_shift(packed, tf.constant(8 * i, tf.uint32))
+    return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(255, tf.uint32)), tf.float32)
 
 
 def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
@@ -90,5 +101,5 @@ def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.n
     if not settings.enabled:
         return originals
     batch = np.repeat(images, n, axis=0)
-    distorted = ops.convert_to_numpy(Distort(settings, seed)(batch, training=True))
+    distorted = Distort(settings)(batch, tf.constant([seed, 0], tf.int64)).numpy()
     return np.concatenate([originals, distorted.reshape(-1, n, *images.shape[1:])], axis=1)

@@ -1,29 +1,33 @@
-"""Trains one model: what a batch goes through stands in `fit`, top to bottom."""
+"""Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from k49.data import IMAGE_SHAPE, Dataset
+from k49.clock import timed
+from k49.data import Dataset
 from k49.errors import K49Error
-from k49.settings import Fit, Hyperparameters, Settings, TrainingConfig
-from k49.training.augment import Distort
+from k49.settings import Hyperparameters, Settings, TrainingConfig
+from k49.training.batches import Batches
+from k49.training.engine import compile_train_block
 from k49.training.model import build_model
+from k49.training.score import Scorer
 
-STEPS_PER_CALL = 50  # training steps for each call from Python: the model is small, calls are not
+History = dict[
+    str, list[float]
+]  # loss, accuracy, val_loss, val_accuracy: for each a value an epoch
 
-# What is logged each epoch, and Keras' name for it. The loss is the plain cross-entropy, whatever
-# the smoothing of the one that is minimized: losses of two recipes must be the same quantity.
-FIGURES = {
-    "loss": "cross_entropy",
-    "accuracy": "accuracy",
-    "val_loss": "val_cross_entropy",
-    "val_accuracy": "val_accuracy",
-}
-History = dict[str, list[float]]  # for each of FIGURES a value an epoch
+
+@dataclass(frozen=True)
+class Training:
+    """A trained model and how it came about."""
+
+    model: keras.Model
+    history: History
+    kept_epoch: int  # the one whose weights the model has, from 1
 
 
 class DivergedError(K49Error):
@@ -35,7 +39,7 @@ def fit(
     train: Dataset,
     val: Dataset,
     on_epoch: Callable[[dict[str, float]], None] = lambda figures: None,
-) -> tuple[keras.Model, History]:
+) -> Training:
     """Build a model and train it; the same seed gives the same model on the same machine.
 
     The model sees distorted images; validation, and whoever uses the model, never do.
@@ -44,46 +48,54 @@ def fit(
         config: layers, recipe, length and seed.
         train, val: what to learn from, and what to watch.
         on_epoch: called after each epoch with loss, accuracy, val_loss, val_accuracy. Both losses
-            are the plain cross-entropy.
+            are the plain cross-entropy, whatever the smoothing of the one that is minimized: losses
+            of two recipes must be the same quantity.
 
     Returns:
-        The model, with early stopping in the weights of the epoch of lowest val_loss, and the
-        figures of each epoch.
+        The model and its history; with patience, the weights of the epoch of lowest val_loss.
 
     Raises:
-        DivergedError: the loss became NaN.
+        DivergedError: a loss became NaN.
     """
     make_repeatable(config.seed)
-    model = build_model(config.hyperparameters, config.fit.batch_normalization, config.dropout)
-    trained = keras.Sequential([keras.Input(IMAGE_SHAPE, dtype="uint8")])
-    if config.augment.enabled:
-        trained.add(Distort(config.augment, config.seed))
-    trained.add(model)
-    trained.compile(
-        optimizer(config, steps=math.ceil(len(train) / config.fit.batch_size) * config.epochs),
-        keras.losses.CategoricalCrossentropy(label_smoothing=config.fit.label_smoothing),
-        metrics=["accuracy", keras.metrics.CategoricalCrossentropy(name="cross_entropy")],
-        steps_per_execution=STEPS_PER_CALL,
-    )
-    logged = trained.fit(
-        train.images,
-        train.labels,
-        batch_size=config.fit.batch_size,
-        epochs=config.epochs,
-        validation_data=(val.images, val.labels),
-        validation_batch_size=2048,
-        callbacks=[
-            *early_stopping(config.patience),
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: on_epoch({k: logs[v] for k, v in FIGURES.items()})
-            ),
-            keras.callbacks.TerminateOnNaN(),
-        ],
-        verbose=0,
-    ).history
-    history = {name: logged[keras_name] for name, keras_name in FIGURES.items()}
-    check(history, config)
-    return model, history
+    model = build_model(config.hyperparameters, config.fit)
+    optimizer = adamw(config)
+    optimizer.build(model.trainable_variables)
+    train_block = compile_train_block(model, optimizer, config)
+    score = Scorer(model)
+    stopping = early_stopping(config.fit.patience, model)
+    batches = Batches(train, config.fit.batch_size, config.seed)
+    steps = batches.steps(config.epochs)
+    history: History = {}
+    with timed("compiling"):
+        train_block(
+            batches.images,
+            batches.labels,
+            np.zeros(batches.block_steps, np.float32),
+            tf.constant(0),
+        )
+
+    for epoch in range(config.epochs):
+        sums, images = np.zeros(2), 0
+        for x, y, n in batches.epoch():
+            first = int(optimizer.iterations)
+            rates = learning_rates(config, first + np.arange(len(x)), steps)
+            with timed("steps"):
+                sums += train_block(x, y, rates, tf.constant(n)).numpy()
+            images += n * x.shape[1]
+        figures = dict(zip(("loss", "accuracy"), (sums / images).tolist(), strict=True))
+        with timed("validation"):
+            figures["val_loss"], figures["val_accuracy"] = score(val)
+        check_finite(figures, epoch, config)
+        for name, value in figures.items():
+            history.setdefault(name, []).append(value)
+        on_epoch(figures)
+        stopping.on_epoch_end(epoch, figures)
+        if model.stop_training:
+            break
+
+    stopping.on_train_end()
+    return Training(model, history, kept_epoch(history, config))
 
 
 def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfig:
@@ -95,8 +107,6 @@ def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfi
         fit=settings.fit,
         augment=settings.augment,
         epochs=settings.train.epochs,
-        patience=settings.train.patience,
-        dropout=settings.train.dropout,
         seed=settings.train.seed,
     )
 
@@ -104,57 +114,58 @@ def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfi
 def make_repeatable(seed: int) -> None:
     """Seed Python, NumPy and Keras, and choose operations that give the same bits every time."""
     keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.get_logger().setLevel("ERROR")  # it warns of new models, which a search is made of
-        tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_op_determinism()
 
 
-def optimizer(config: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
+def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
     found = config.hyperparameters
     chosen = keras.optimizers.AdamW(
-        schedule(found.learning_rate, steps, config.fit),
+        found.learning_rate,
         weight_decay=config.fit.weight_decay if found.weight_decay is None else found.weight_decay,
     )
     chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return chosen
 
 
-def schedule(
-    learning_rate: float, steps: int, settings: Fit
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate over all steps: constant, or risen in a line and then lowered to 0."""
-    if settings.schedule == "constant":
-        return learning_rate
-    warmup = int(settings.warmup_ratio * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else learning_rate,
-        decay_steps=max(steps - warmup, 1),
-        warmup_target=learning_rate if warmup else None,
-        warmup_steps=warmup,
-    )
+def learning_rates(config: TrainingConfig, step: np.ndarray, steps: int) -> np.ndarray:
+    """The learning rate at each of `step`, of `steps` in all, counted from 0; float32.
+
+    Constant, or risen in a line and then lowered to 0 along half a cosine (arXiv:1608.03983).
+    """
+    highest = config.hyperparameters.learning_rate
+    if config.fit.schedule == "constant":
+        return np.full(len(step), highest, np.float32)
+    warmup = int(config.fit.warmup_ratio * steps)
+    along = np.clip((step - warmup) / (steps - warmup), 0, 1)
+    rate = np.where(step < warmup, step / max(warmup, 1), (1 + np.cos(np.pi * along)) / 2)
+    return (highest * rate).astype(np.float32)
 
 
-def early_stopping(patience: int | None) -> list[keras.callbacks.Callback]:
-    """Stop after `patience` epochs without a lower val_loss, back to the best; None: never."""
-    if patience is None:
-        return []
-    return [
-        keras.callbacks.EarlyStopping(
-            "val_cross_entropy", mode="min", patience=patience, restore_best_weights=True
+def early_stopping(patience: int | None, model: keras.Model) -> keras.callbacks.Callback:
+    """Stops after `patience` epochs without a lower val_loss, back to the best; None: never."""
+    stopping = keras.callbacks.Callback()
+    if patience is not None:
+        stopping = keras.callbacks.EarlyStopping(
+            "val_loss", mode="min", patience=patience, restore_best_weights=True
         )
-    ]
+    stopping.set_model(model)
+    model.stop_training = False  # which Keras' fit would set
+    stopping.on_train_begin()
+    return stopping
 
 
-def check(history: History, config: TrainingConfig) -> None:
-    """DivergedError if a loss is NaN, or if training ended early with nothing that may end it."""
-    epochs = len(history["loss"])
-    finite = np.isfinite([*history["loss"], *history["val_loss"]]).all()
-    if not finite or (config.patience is None and epochs < config.epochs):
+def kept_epoch(history: History, config: TrainingConfig) -> int:
+    """From 1: with patience the best, which early stopping brings back; without, the last."""
+    losses = history["val_loss"]
+    return len(losses) if config.fit.patience is None else int(np.argmin(losses)) + 1
+
+
+def check_finite(figures: dict[str, float], epoch: int, config: TrainingConfig) -> None:
+    """DivergedError if a loss is NaN or infinite."""
+    if not np.isfinite([figures["loss"], figures["val_loss"]]).all():
         raise DivergedError(
-            f"training diverged in epoch {epochs}: the loss became NaN; lower "
+            f"training diverged in epoch {epoch + 1}: the loss became NaN; lower "
             f"train.learning_rate (it was {config.hyperparameters.learning_rate})"
         )
 
@@ -169,7 +180,7 @@ class TrainingMetrics:
     val_loss: float
     history_gap: float  # the gap of the last epoch as logged, with dropout: the report's figure
     epochs: int
-    best_epoch: int  # of lowest val_loss, from 1
+    kept_epoch: int  # whose weights were kept, from 1
 
     def __str__(self) -> str:
         return (
@@ -178,25 +189,18 @@ class TrainingMetrics:
         )
 
 
-def summarize(
-    model: keras.Model, history: History, train: Dataset, val: Dataset
-) -> TrainingMetrics:
+def summarize(training: Training, train: Dataset, val: Dataset) -> TrainingMetrics:
     """Metrics of a trained model, train and val on the same footing."""
-    model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
-    _, train_accuracy = score(model, train)
-    val_loss, val_accuracy = score(model, val)
+    with timed("validation"):
+        score = Scorer(training.model)
+        (_, train_accuracy), (val_loss, val_accuracy) = score(train), score(val)
+    history = training.history
     return TrainingMetrics(
-        train_accuracy=train_accuracy,
-        val_accuracy=val_accuracy,
+        train_accuracy=round(train_accuracy, 6),
+        val_accuracy=round(val_accuracy, 6),
         overfitting_gap=round(train_accuracy - val_accuracy, 6),
-        val_loss=val_loss,
+        val_loss=round(val_loss, 6),
         history_gap=round(history["accuracy"][-1] - history["val_accuracy"][-1], 6),
-        epochs=len(history["val_loss"]),
-        best_epoch=int(np.argmin(history["val_loss"])) + 1,
+        epochs=len(history["loss"]),
+        kept_epoch=training.kept_epoch,
     )
-
-
-def score(model: keras.Model, dataset: Dataset) -> tuple[float, float]:
-    """Loss and accuracy of a compiled model, to six digits."""
-    loss, accuracy = model.evaluate(dataset.images, dataset.labels, batch_size=2048, verbose=0)
-    return round(loss, 6), round(accuracy, 6)

@@ -1,4 +1,4 @@
-"""The hyperparameter search: Keras Tuner chooses, every trial trains under a seed of its own."""
+"""The hyperparameter search: Keras Tuner chooses, every trial trains as the winner will."""
 
 import time
 from dataclasses import dataclass
@@ -135,16 +135,17 @@ def search_config(settings: Settings) -> SearchConfig:
     )
 
 
-def trial_config(config: SearchConfig, found: Hyperparameters, seed: int) -> TrainingConfig:
-    """How one trial is trained: short, without dropout and early stopping."""
+def trial_config(config: SearchConfig, found: Hyperparameters) -> TrainingConfig:
+    """How one trial is trained: as the winner will be, but for its length and seed.
+
+    All trials share the seed, so that they differ in nothing but what is searched.
+    """
     return TrainingConfig(
         hyperparameters=found,
         fit=config.fit,
         augment=config.augment,
         epochs=config.tune.epochs,
-        patience=None,
-        dropout=0.0,
-        seed=seed,
+        seed=config.tune.seed,
     )
 
 
@@ -215,19 +216,18 @@ class Tuner(keras_tuner.RandomSearch):
         self.oracle.verbose = 0
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
-        """Train one combination; its seed depends on its number alone, not on what ran before."""
+        """Train one combination; what ran before it makes no difference."""
         keras.utils.clear_session()
         hyperparameters = choose(trial.hyperparameters, self.config.space)
         at = f"trial {int(trial.trial_id) + 1}/{self.config.tune.trials}"
         print(f"{at}  {hyperparameters}", flush=True)
-        config = trial_config(self.config, hyperparameters, trial_seed(self.config, trial))
         try:
-            _, history = fit(config, self.train, self.val)
+            training = fit(trial_config(self.config, hyperparameters), self.train, self.val)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN") from error
         except Exception as error:  # Keras Tuner would go on with the next trial
             raise keras_tuner.errors.FatalError from error
-        return {"val_accuracy": max(history["val_accuracy"])}
+        return {"val_accuracy": training.history["val_accuracy"][training.kept_epoch - 1]}
 
     def on_trial_begin(self, trial: Trial) -> None:
         """Start the clock of a trial."""
@@ -246,11 +246,6 @@ class Tuner(keras_tuner.RandomSearch):
         print(f"  {score}, best so far {best:.4f}  {seconds:.1f} s, about {left:.0f} s left")
 
 
-def trial_seed(config: SearchConfig, trial: Trial) -> int:
-    """The seed that a trial trains under."""
-    return config.tune.seed + 1 + int(trial.trial_id)
-
-
 def row(trial: Trial, config: SearchConfig) -> dict:
     """One trial as a row of `plots/trials.json`; without a score where it failed."""
     completed = trial.status == TrialStatus.COMPLETED
@@ -261,6 +256,5 @@ def row(trial: Trial, config: SearchConfig) -> dict:
         "val_accuracy": round(trial.score, 6) if completed else None,
         "layers": len(hyperparameters.units),
         **hyperparameters.model_dump(),
-        "seed": trial_seed(config, trial),
         "error": None if completed else (trial.message or "").strip().rpartition("\n")[2],
     }

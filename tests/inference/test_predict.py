@@ -7,7 +7,7 @@ from k49.data.classes import CHARACTERS, code_point
 from k49.errors import K49Error
 from k49.inference.predict import best, predict
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import SMALL_MODEL
+from tests.helpers import PLAIN, SMALL_MODEL
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
 
@@ -24,7 +24,7 @@ def test_best():
 
 def test_candidates_are_those_of_the_saved_model(tmp_path):
     path = tmp_path / "mlp.keras"
-    save_model(build_model(SMALL_MODEL, batch_normalization=False, dropout=0), path, {})
+    save_model(build_model(SMALL_MODEL, PLAIN), path, {})
     probabilities = predict_proba(load_model(path), IMAGES)
     found = predict(path, IMAGES, top=3)
     likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]

@@ -1,5 +1,6 @@
 """The search: resumable, repeatable, and never won by a trial that failed."""
 
+import functools
 import itertools
 import json
 import re
@@ -9,15 +10,15 @@ import subprocess
 import numpy as np
 import pytest
 
-from k49.data import Dataset
 from k49.errors import K49Error
 from k49.files import read_json, read_yaml, write_json, write_yaml
 from k49.settings import SearchConfig
 from k49.stage import load_settings
+from k49.training import fit as fit_module
 from k49.training import search as module
-from k49.training.fit import DivergedError
-from k49.training.search import discard, search, search_config
-from tests.helpers import DAG, ROOT, bars, outputs, start_stage
+from k49.training.fit import DivergedError, Training
+from k49.training.search import discard, search, search_config, trial_config
+from tests.helpers import DAG, ROOT, SMALL_MODEL, bars, outputs, start_stage
 
 TRIALS = 3
 
@@ -88,6 +89,19 @@ def test_search_is_known_by_all_the_code_that_stage_tune_depends_on():
     assert {file.resolve() for file in module.SOURCES} == files
 
 
+def test_trials_train_as_the_winner_will_and_differ_in_nothing_else():
+    """Was: another seed for each, no dropout, and the best epoch's accuracy instead of the kept."""
+    recipe = config().fit.model_copy(update={"dropout": 0.3, "schedule": "constant", "patience": 1})
+    settings = config(fit=recipe)
+    one, other = (
+        trial_config(settings, SMALL_MODEL.model_copy(update={"learning_rate": rate}))
+        for rate in (0.1, 0.2)
+    )
+    assert one.fit == other.fit == recipe
+    assert one.seed == other.seed == settings.tune.seed
+    assert one.epochs == other.epochs == settings.tune.epochs
+
+
 # the stage as a process, killed and started again
 
 
@@ -135,11 +149,11 @@ def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path):
-    """Labels that make every loss NaN, as in a model that diverges."""
-    lost = Dataset(train.images, np.full(train.labels.shape, np.nan, np.float32))
+def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path, monkeypatch):
+    nothing = functools.partial(np.full_like, fill_value=np.nan, dtype=np.float32)
+    monkeypatch.setattr(fit_module, "learning_rates", lambda config, step, steps: nothing(step))
     with pytest.raises(K49Error, match="none of 2 trials was completed") as error:
-        search(config(trials=2, epochs=1), lost, val, tmp_path)
+        search(config(trials=2, epochs=1), train, val, tmp_path)
     assert "\n" not in str(error.value)
     assert "diverged" in str(error.value)
     assert not list(tmp_path.iterdir())
@@ -156,7 +170,8 @@ def faked(monkeypatch, train, val, tmp_path):
             found = accuracy(next(trials))
             if found is None:
                 raise DivergedError("training diverged")
-            return None, {"val_accuracy": [found] * config.epochs}
+            history = {"val_accuracy": [1.0] * (config.epochs - 1) + [found]}
+            return Training(None, history, config.epochs)
 
         monkeypatch.setattr(module, "fit", fit)
         return search(config(**changes), train, val, tmp_path / str("seed" in changes))

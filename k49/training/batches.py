@@ -1,0 +1,54 @@
+"""The order in which training sees images, and how they come off the disk: a block at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from k49.clock import timed
+from k49.data import Dataset
+
+BLOCK_IMAGES = 3200  # a call from Python is 50 steps at batch 64; 2.5 MB
+
+
+class Batches:
+    """Blocks of batches of a dataset, shuffled anew each epoch, and never a short batch.
+
+    What is left at an epoch's end, less than a batch, begins the next epoch: an epoch has a step
+    more or less than another, no image is left out over two of them, and the program that takes the
+    steps sees one shape only. What the last epoch leaves over has been seen once less.
+
+    Args:
+        dataset: read where it lies, nothing is kept but an order of its images.
+        batch_size: images a step; all of them if there are fewer.
+        seed: of the order.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int) -> None:
+        self.dataset = dataset
+        self.batch_size = min(batch_size, len(dataset))
+        self.block_steps = max(1, BLOCK_IMAGES // self.batch_size)
+        self.rng = np.random.default_rng(seed)
+        self.left = np.empty(0, np.int64)
+        shape = (self.block_steps, self.batch_size)
+        self.images = np.zeros((*shape, *dataset.images.shape[1:]), np.uint8)
+        self.labels = np.zeros((*shape, dataset.labels.shape[1]), np.uint8)
+
+    def steps(self, epochs: int) -> int:
+        """How many steps so many epochs from the start are."""
+        return epochs * len(self.dataset) // self.batch_size
+
+    def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """The next epoch's blocks: images (K, B, 28, 28, 1), labels (K, B, 49), batches in it.
+
+        The arrays are the same in each round, and what follows the last block's batches is old.
+        """
+        order = np.concatenate([self.left, self.rng.permutation(len(self.dataset))])
+        steps = len(order) // self.batch_size
+        order, self.left = np.split(order, [steps * self.batch_size])
+        order = order.reshape(steps, self.batch_size)
+        for first in range(0, steps, self.block_steps):
+            block = order[first : first + self.block_steps]
+            with timed("reading"):
+                self.images[: len(block)] = self.dataset.images[block]
+                self.labels[: len(block)] = self.dataset.labels[block]
+            yield self.images, self.labels, len(block)

@@ -1,0 +1,130 @@
+"""The training step: it does what Keras would do, and any step can be repeated."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from k49.settings import Augment, TrainingConfig
+from k49.training.engine import compile_score_block, compile_train_block, forward
+from k49.training.fit import adamw
+from k49.training.model import build_model
+from tests.helpers import PLAIN, SMALL_MODEL, bars, plain
+
+pytestmark = pytest.mark.slow
+
+K, B = 4, 49
+DATA = bars(K, seed=0)
+IMAGES, LABELS = DATA.images.reshape(K, B, 28, 28, 1), DATA.labels.reshape(K, B, 49)
+RATES = np.array([1e-2, 5e-3, 2e-3, 1e-3], np.float32)
+NO_AUGMENT = Augment(
+    enabled=False, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, elastic=0.0, elastic_grid=5
+)
+
+
+def config(augment: Augment = NO_AUGMENT, seed: int = 3, **recipe) -> TrainingConfig:
+    return TrainingConfig(
+        hyperparameters=SMALL_MODEL, fit=plain(**recipe), augment=augment, epochs=1, seed=seed
+    )
+
+
+def trained(settings: TrainingConfig, *blocks: slice):
+    """A model after the steps of each block, and the sums that came back."""
+    keras.utils.set_random_seed(1)
+    model, optimizer = build_model(SMALL_MODEL, settings.fit), adamw(settings)
+    optimizer.build(model.trainable_variables)
+    train_block = compile_train_block(model, optimizer, settings)
+    sums = []
+    for block in blocks:
+        n = len(IMAGES[block])
+        filled = [np.zeros_like(each) for each in (IMAGES, LABELS, RATES)]
+        for target, source in zip(filled, (IMAGES, LABELS, RATES), strict=True):
+            target[:n] = source[block]
+        sums.append(train_block(*filled, tf.constant(n)).numpy())
+    return model, np.sum(sums, 0)
+
+
+def weights(model) -> np.ndarray:
+    return np.concatenate([each.ravel() for each in model.get_weights()])
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"batch_normalization": True, "weight_decay": 0.1},
+        {"label_smoothing": 0.2, "weight_decay": 0.1},
+    ],
+)
+def test_steps_are_those_of_keras(recipe):
+    settings = config(**recipe)
+    model, (loss, right) = trained(settings, slice(None))
+
+    keras.utils.set_random_seed(1)
+    reference = build_model(SMALL_MODEL, settings.fit)
+    reference.compile(
+        adamw(settings),
+        keras.losses.CategoricalCrossentropy(label_smoothing=settings.fit.label_smoothing),
+        metrics=["accuracy", "categorical_crossentropy"],
+    )
+    logged = []
+    for images, labels, rate in zip(IMAGES, LABELS, RATES, strict=True):
+        reference.optimizer.learning_rate.assign(rate)
+        reference.reset_metrics()
+        logged.append(reference.train_on_batch(images, labels, return_dict=True))
+    np.testing.assert_allclose(weights(model), weights(reference), atol=1e-5)
+    plain_losses = [each["categorical_crossentropy"] for each in logged]
+    assert loss == pytest.approx(sum(plain_losses) * B, rel=1e-4)
+    assert right == round(sum(each["accuracy"] for each in logged) * B)
+
+
+def test_blocks_of_any_length_take_the_same_steps():
+    settings = config(dropout=0.3, batch_normalization=True)
+    whole, sums = trained(settings, slice(0, 4))
+    parts, sums_of_parts = trained(settings, slice(0, 3), slice(3, 4), slice(4, 4))
+    assert (weights(whole) == weights(parts)).all()
+    np.testing.assert_allclose(sums, sums_of_parts, rtol=1e-6)
+
+
+def test_random_numbers_are_of_seed_and_step():
+    recipe = {"dropout": 0.3}
+    one, same, other = (weights(trained(config(seed=s, **recipe), slice(2))[0]) for s in (1, 1, 2))
+    assert (one == same).all()
+    assert (one != other).any()
+
+
+def dropped(seed: int, step: int, *rates: float) -> np.ndarray:
+    """What dropout layers leave of a layer that returns ones alone, of 2,000 images."""
+    layers = [keras.layers.Dropout(rate) for rate in rates]
+    model = keras.Sequential([keras.Input((100,)), *layers, keras.layers.Softmax()])
+    return forward(model, tf.ones((2000, 100)), tf.constant([seed, step], tf.int64)).numpy()
+
+
+def test_dropout_leaves_out_its_share_and_makes_up_for_it():
+    found = dropped(1, 1, 0.25)
+    assert set(np.unique(found)) == {np.float32(0), np.float32(1) / np.float32(0.75)}
+    assert (found == 0).mean() == pytest.approx(0.25, abs=0.005)
+    assert found.mean(0).std() < 0.03, "no unit is left out more often than another"
+    assert (found != dropped(1, 2, 0.25)).any()
+    assert (found != dropped(2, 1, 0.25)).any()
+
+
+def test_layers_drop_out_apart_from_each_other():
+    assert (dropped(1, 1, 0.5, 0.5) == 0).mean() == pytest.approx(0.75, abs=0.01)
+
+
+def test_distortion_is_inside_the_step():
+    shift = NO_AUGMENT.model_copy(update={"enabled": True, "shift": 3.0})
+    still, moved = (weights(trained(config(augment=a), slice(1))[0]) for a in (NO_AUGMENT, shift))
+    assert (still != moved).any()
+
+
+def test_score_counts_images_with_a_label_alone():
+    model = build_model(SMALL_MODEL, PLAIN)
+    images, labels = DATA.images, DATA.labels.copy()
+    labels[100:] = 0
+    loss, right = compile_score_block(model)(images, labels).numpy()
+    probabilities = model.predict(images[:100], verbose=0)
+    truth = labels[:100] == 1
+    assert loss == pytest.approx(-np.log(probabilities[truth]).sum(), rel=1e-4)
+    assert right == (probabilities.argmax(1) == labels[:100].argmax(1)).sum()
