@@ -3,14 +3,13 @@
 The only module that knows of DVC, beside the command; all else takes typed settings and paths.
 """
 
-import resource
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from k49 import clock
+from k49 import usage
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
@@ -50,7 +49,7 @@ def load_hyperparameters(path: Path = HYPERPARAMETERS) -> Hyperparameters:
 
 
 def run_stage(main: Callable[[Settings], None]) -> None:
-    """Run a stage: settings first, then `main`, then one line with time and memory.
+    """Run a stage: settings first, then `main`, then one line that says where time and memory went.
 
     A K49Error ends in one line and exit status 1, Ctrl-C in exit status 130.
     """
@@ -67,9 +66,7 @@ def run_stage(main: Callable[[Settings], None]) -> None:
         print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
         sys.exit(130)
     seconds = time.perf_counter() - start
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    print(f"{name}: {seconds:.1f} s ({clock.report(seconds)}), peak memory {peak:.0f} MiB")
+    print(f"{name}: {usage.summary(seconds)}")
 
 
 def save_dataset(name: str, dataset: Dataset) -> None:

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 
 import numpy as np
 import pytest
 
-from k49 import clock, stage
-from k49.clock import timed
+from k49 import stage, usage
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
+from k49.usage import timed
 from tests.helpers import ROOT, bars, start_stage
 
 
@@ -47,7 +48,7 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
     folder, capsys, monkeypatch
 ):
     got = []
-    monkeypatch.setattr(clock, "SECONDS", {})
+    monkeypatch.setattr(usage, "seconds", defaultdict(float))
 
     def main(settings):
         got.append(settings)

@@ -1,6 +1,7 @@
 """Where images come from, and how they are split; here, what the other rooms know of them."""
 
 from dataclasses import dataclass
+from mmap import mmap
 
 import numpy as np
 
@@ -15,5 +16,18 @@ class Dataset:
     images: np.ndarray  # (N, 28, 28, 1) uint8, light ink on black
     labels: np.ndarray  # (N, 49) uint8, one-hot
 
+    def __reduce__(self) -> tuple:
+        """Pickled as the names of its files where it is mapped: another process maps them, too."""
+        return _opened, tuple(
+            str(each.filename) if isinstance(each.base, mmap) else each  # a part is sent as it is
+            for each in (self.images, self.labels)
+        )
+
     def __len__(self) -> int:
         return len(self.images)
+
+
+def _opened(*arrays: np.ndarray | str) -> Dataset:
+    return Dataset(
+        *(np.load(each, mmap_mode="r") if isinstance(each, str) else each for each in arrays)
+    )

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from k49.clock import timed
 from k49.data import Dataset
+from k49.usage import timed
 
 BLOCK_IMAGES = 3200  # a call from Python is 50 steps at batch 64; 2.5 MB
 

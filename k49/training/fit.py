@@ -1,13 +1,14 @@
 """Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
+import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from k49.clock import timed
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.settings import Hyperparameters, Settings, TrainingConfig
@@ -15,10 +16,10 @@ from k49.training.batches import Batches
 from k49.training.engine import compile_train_block
 from k49.training.model import build_model
 from k49.training.score import Scorer
+from k49.usage import timed
 
-History = dict[
-    str, list[float]
-]  # loss, accuracy, val_loss, val_accuracy: for each a value an epoch
+# loss, accuracy, val_loss, val_accuracy: for each a value an epoch
+History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,15 @@ def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfi
 
 def make_repeatable(seed: int) -> None:
     """Seed Python, NumPy and Keras, and choose operations that give the same bits every time."""
+    tf.get_logger().setLevel("ERROR")  # it warns of new models, and some come here one by one
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+def give_back_memory() -> None:
+    """What compiling has freed, 100 MB, which glibc would keep; elsewhere nothing."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from k49.clock import timed
 from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset
 from k49.training.engine import compile_score_block
+from k49.usage import timed
 
 PIECE = 2048  # images; a short last one is filled up, so that one compiled program does for all
 

@@ -16,6 +16,7 @@ from keras_tuner.src import config as keras_tuner_config
 
 from k49.data import Dataset, warp
 from k49.errors import K49Error
+from k49.process import in_own_process
 from k49.settings import (
     Hyperparameters,
     LogRange,
@@ -198,6 +199,12 @@ def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> 
     return float(f"{hp.Float(name, bounds.min, bounds.max, sampling='log'):.6g}")
 
 
+def score_trial(config: TrainingConfig, train: Dataset, val: Dataset) -> float:
+    """The val_accuracy that decides: of the weights that training would keep."""
+    training = fit(config, train, val)
+    return training.history["val_accuracy"][training.kept_epoch - 1]
+
+
 class Tuner(keras_tuner.RandomSearch):
     """Keras Tuner's random search with trials of our own: see `run_trial`."""
 
@@ -217,17 +224,17 @@ class Tuner(keras_tuner.RandomSearch):
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Train one combination; what ran before it makes no difference."""
-        keras.utils.clear_session()
         hyperparameters = choose(trial.hyperparameters, self.config.space)
         at = f"trial {int(trial.trial_id) + 1}/{self.config.tune.trials}"
         print(f"{at}  {hyperparameters}", flush=True)
         try:
-            training = fit(trial_config(self.config, hyperparameters), self.train, self.val)
+            config = trial_config(self.config, hyperparameters)
+            score = in_own_process(score_trial, config, self.train, self.val)
         except DivergedError as error:
             raise keras_tuner.errors.FailedTrialError("diverged: the loss became NaN") from error
         except Exception as error:  # Keras Tuner would go on with the next trial
             raise keras_tuner.errors.FatalError from error
-        return {"val_accuracy": training.history["val_accuracy"][training.kept_epoch - 1]}
+        return {"val_accuracy": score}
 
     def on_trial_begin(self, trial: Trial) -> None:
         """Start the clock of a trial."""

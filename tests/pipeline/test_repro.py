@@ -132,7 +132,8 @@ RERUNS = {
     "k49/evaluation/figures.py": ["evaluate", "plot"],
     "stages/train.py": ["train"],
     "k49/settings.py": ["check"],
-    "k49/files.py k49/clock.py k49/stage.py k49/cli.py k49/errors.py k49/__init__.py": [],
+    "k49/files.py k49/usage.py k49/process.py k49/stage.py": [],
+    "k49/cli.py k49/errors.py k49/__init__.py": [],
     "k49/recipes/report.yaml": [],
     "k49/inference/pictures.py k49/inference/predict.py README.md": [],
 }

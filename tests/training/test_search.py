@@ -1,6 +1,5 @@
 """The search: resumable, repeatable, and never won by a trial that failed."""
 
-import functools
 import itertools
 import json
 import re
@@ -14,9 +13,8 @@ from k49.errors import K49Error
 from k49.files import read_json, read_yaml, write_json, write_yaml
 from k49.settings import SearchConfig
 from k49.stage import load_settings
-from k49.training import fit as fit_module
 from k49.training import search as module
-from k49.training.fit import DivergedError, Training
+from k49.training.fit import DivergedError
 from k49.training.search import discard, search, search_config, trial_config
 from tests.helpers import DAG, ROOT, SMALL_MODEL, bars, outputs, start_stage
 
@@ -148,17 +146,6 @@ def test_killed_search_goes_on_and_ends_as_an_uninterrupted_one(
 # trials that fail
 
 
-@pytest.mark.slow
-def test_search_without_a_good_trial_publishes_nothing(train, val, tmp_path, monkeypatch):
-    nothing = functools.partial(np.full_like, fill_value=np.nan, dtype=np.float32)
-    monkeypatch.setattr(fit_module, "learning_rates", lambda config, step, steps: nothing(step))
-    with pytest.raises(K49Error, match="none of 2 trials was completed") as error:
-        search(config(trials=2, epochs=1), train, val, tmp_path)
-    assert "\n" not in str(error.value)
-    assert "diverged" in str(error.value)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.fixture
 def faked(monkeypatch, train, val, tmp_path):
     """A function that searches without training; `accuracy` is of a trial's number, or None."""
@@ -166,17 +153,24 @@ def faked(monkeypatch, train, val, tmp_path):
     def run(accuracy, **changes):
         trials = itertools.count(1)
 
-        def fit(config, train, val):
+        def in_own_process(function, *arguments):
             found = accuracy(next(trials))
             if found is None:
                 raise DivergedError("training diverged")
-            history = {"val_accuracy": [1.0] * (config.epochs - 1) + [found]}
-            return Training(None, history, config.epochs)
+            return found
 
-        monkeypatch.setattr(module, "fit", fit)
+        monkeypatch.setattr(module, "in_own_process", in_own_process)
         return search(config(**changes), train, val, tmp_path / str("seed" in changes))
 
     return run
+
+
+def test_search_without_a_good_trial_publishes_nothing(faked, tmp_path):
+    with pytest.raises(K49Error, match="none of 3 trials was completed") as error:
+        faked(lambda trial: None)
+    assert "\n" not in str(error.value)
+    assert "diverged" in str(error.value)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
 def test_diverged_trial_is_recorded_and_never_wins(faked):

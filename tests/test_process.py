@@ -1,0 +1,85 @@
+"""A function in a process of its own: its result, its errors, its end."""
+
+import os
+import signal
+import threading
+from mmap import mmap
+
+import numpy as np
+import pytest
+
+from k49 import usage
+from k49.data import Dataset
+from k49.errors import K49Error
+from k49.process import in_own_process
+from k49.usage import timed
+from tests.helpers import bars
+
+
+def doubled(number):
+    return os.getpid(), 2 * number
+
+
+def test_result_comes_from_another_process():
+    process, result = in_own_process(doubled, 4)
+    assert result == 8
+    assert process != os.getpid()
+
+
+def fails(error):
+    raise error
+
+
+@pytest.mark.parametrize("error", [K49Error("one line"), MemoryError("none left"), KeyError("a")])
+def test_error_is_raised_here(error):
+    with pytest.raises(type(error)) as caught:
+        in_own_process(fails, error)
+    assert caught.value.args == error.args
+
+
+def fails_with_a_lock():
+    raise ValueError("told", threading.Lock())
+
+
+def test_error_that_cannot_be_sent_is_told():
+    with pytest.raises(RuntimeError, match=r"ValueError: .*told"):
+        in_own_process(fails_with_a_lock)
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_process_that_is_killed_has_run_out_of_memory():
+    with pytest.raises(MemoryError, match="killed"):
+        in_own_process(killed)
+
+
+def works():
+    with timed("a kind of work"):
+        return len(bytearray(300 * 2**20))
+
+
+def test_time_and_memory_are_counted_here(monkeypatch):
+    monkeypatch.setattr(usage, "peaks", [0.0])
+    assert "a kind of work" not in usage.seconds
+    in_own_process(works)
+    assert usage.seconds.pop("a kind of work") > 0
+    assert usage.peaks[-1] > 300
+
+
+def where_it_lies(dataset):
+    return (
+        isinstance(dataset.images.base, mmap),
+        int(dataset.images.sum()),
+        int(dataset.labels.argmax(1).sum()),
+    )
+
+
+def test_mapped_dataset_is_not_copied_but_mapped_again(tmp_path):
+    dataset = bars(1, seed=0)
+    np.save(tmp_path / "images.npy", dataset.images)
+    mapped = Dataset(np.load(tmp_path / "images.npy", mmap_mode="r"), dataset.labels)
+    assert in_own_process(where_it_lies, mapped) == (True, *where_it_lies(dataset)[1:])
+    part = Dataset(mapped.images[10:], mapped.labels[10:])
+    assert in_own_process(where_it_lies, part) == (False, *where_it_lies(part)[1:])
