@@ -29,6 +29,7 @@ class Training:
     model: keras.Model
     history: History
     kept_epoch: int  # the one whose weights the model has, from 1
+    score: Scorer  # of the model
 
 
 class DivergedError(K49Error):
@@ -69,12 +70,9 @@ def fit(
     steps = batches.steps(config.epochs)
     history: History = {}
     with timed("compiling"):
-        train_block(
-            batches.images,
-            batches.labels,
-            np.zeros(batches.block_steps, np.float32),
-            tf.constant(0),
-        )
+        no_rates = np.zeros(batches.block_steps, np.float32)
+        train_block(batches.images, batches.labels, no_rates, tf.constant(0))
+        give_back_memory()
 
     for epoch in range(config.epochs):
         sums, images = np.zeros(2), 0
@@ -96,7 +94,7 @@ def fit(
             break
 
     stopping.on_train_end()
-    return Training(model, history, kept_epoch(history, config))
+    return Training(model, history, kept_epoch(history, config), score)
 
 
 def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfig:
@@ -200,8 +198,7 @@ class TrainingMetrics:
 def summarize(training: Training, train: Dataset, val: Dataset) -> TrainingMetrics:
     """Metrics of a trained model, train and val on the same footing."""
     with timed("validation"):
-        score = Scorer(training.model)
-        (_, train_accuracy), (val_loss, val_accuracy) = score(train), score(val)
+        (_, train_accuracy), (val_loss, val_accuracy) = map(training.score, (train, val))
     history = training.history
     return TrainingMetrics(
         train_accuracy=round(train_accuracy, 6),
