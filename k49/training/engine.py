@@ -14,7 +14,7 @@ import tensorflow as tf
 from k49.data import NUM_CLASSES
 from k49.settings import TrainingConfig
 from k49.training.augment import Distort
-from k49.training.rng import uniform
+from k49.training.rng import kept
 
 Tensor = Any  # TensorFlow has no types
 DROPOUT_STREAM = 2  # those of the random numbers below it are Distort's
@@ -75,8 +75,8 @@ def forward(model: keras.Model, x: Tensor, seed: Tensor) -> Tensor:
     """
     for i, layer in enumerate(model.layers[:-1]):
         if isinstance(layer, keras.layers.Dropout):
-            kept = uniform(tf.shape(x), seed, DROPOUT_STREAM + i) >= layer.rate
-            x = tf.where(kept, x / (1 - layer.rate), 0.0)
+            mask = kept(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
+            x = tf.where(mask, x / (1 - layer.rate), 0.0)
         else:
             x = layer(x, training=True)
     return x

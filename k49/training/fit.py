@@ -126,10 +126,8 @@ def give_back_memory() -> None:
 def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
     found = config.hyperparameters
-    chosen = keras.optimizers.AdamW(
-        found.learning_rate,
-        weight_decay=config.fit.weight_decay if found.weight_decay is None else found.weight_decay,
-    )
+    decay = config.fit.weight_decay if found.weight_decay is None else found.weight_decay
+    chosen = keras.optimizers.AdamW(found.learning_rate, weight_decay=decay)
     chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return chosen
 

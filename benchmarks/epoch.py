@@ -1,0 +1,221 @@
+"""How long an epoch takes, our way and the others'.
+
+`make bench` runs all of it; for a part:
+
+    .venv-bench/bin/python -m benchmarks.epoch --rounds 1 --only ours notebook
+
+Every way trains in a process of its own, one after the other, all of them once a round, so that
+what else the machine does hits all alike. Writes benchmarks/epoch.json, .md and .png.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.ways import BATCH, UNITS, WAYS
+from k49.files import atomic_write, read_yaml, write_json, write_yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+BEFORE = "65a511e"  # the last commit before the engine
+K49 = 193_818  # images that an epoch of K49 has
+RUNS = {
+    "report": (
+        *("ours", "before", "notebook", "keras", "keras-jax"),
+        *("torch-loader", "torch-loop", "torch-compile", "sklearn"),
+    ),
+    "default": (
+        *("ours", "ours-distorted", "before", "before-distorted"),
+        *("before-jax", "before-jax-distorted", "keras", "torch-loop", "torch-compile"),
+    ),
+}
+PACKAGES = ("tensorflow-cpu", "keras", "jax", "torch", "scikit-learn", "numpy")
+
+
+def main() -> None:
+    """Run every way, round after round, and write what came out."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--epochs", type=int, default=3, help="the first compiles and isn't counted"
+    )
+    parser.add_argument("--scale", type=float, default=0.1, help="of the stand-in; 1 is K49's size")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    options = parser.parse_args()
+
+    with TemporaryDirectory() as scratch:
+        data, before = Path(scratch, "data"), Path(scratch, "before")
+        images = draw(data, options.scale)
+        command = ["git", "worktree", "add", "--quiet", "--detach", str(before), BEFORE]
+        subprocess.run(command, cwd=ROOT, check=True)
+        try:
+            rows = []
+            for number in range(1, options.rounds + 1):
+                for recipe, name in [(r, n) for r, names in RUNS.items() for n in names]:
+                    if name not in options.only:
+                        continue
+                    tree = before if name.startswith("before") else ROOT
+                    row = {"recipe": recipe, "way": name, "round": number, "images": images}
+                    row |= run(name, recipe, (tree, data), options.epochs)
+                    rows.append(row)
+                    print(f"{number}/{options.rounds} {recipe} {name}: {row}", flush=True)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(before)], cwd=ROOT)
+
+    write_json(HERE / "epoch.json", rows)
+    with atomic_write(HERE / "epoch.md") as tmp:
+        tmp.write_text(table(rows, machine()), encoding="utf-8")
+    chart(rows, machine())
+    print(table(rows, machine()))
+
+
+def draw(folder: Path, scale: float) -> int:
+    """Stand-in data in `folder`, by the pipeline's own stages; how many images train has."""
+    folder.mkdir()
+    params = read_yaml(ROOT / "params.yaml")
+    params["standin"]["scale"] = scale
+    write_yaml(folder / "params.yaml", params)
+    for stage in ("fetch", "split"):
+        command = [sys.executable, "-m", f"stages.{stage}"]
+        subprocess.run(command, cwd=folder, env=environment(ROOT), check=True)
+    return len(np.load(folder / "data/split/train_labels.npy", mmap_mode="r"))
+
+
+def run(name: str, recipe: str, where: tuple[Path, Path], epochs: int) -> dict:
+    """One way in a process of its own: seconds of each epoch, the process's peak memory."""
+    tree, data = where
+    command = [sys.executable, str(HERE / "ways.py"), name, recipe, str(data), str(epochs)]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=environment(tree), capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return {"failed": last[:200]}
+    return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - start}
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """This process's, with the packages of `tree` first."""
+    return {**os.environ, "PYTHONPATH": str(tree)}
+
+
+def machine() -> str:
+    """Processor, versions of what ran, and the commit."""
+    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    flags = "AVX-512" if "avx512f" in Path("/proc/cpuinfo").read_text() else "no AVX-512"
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{len(cpu)} cores of {cpu[0].split(': ')[1].strip()} ({flags}), sgemm {sgemm():.0f} "
+        f"GFLOP/s; {versions}; commit {commit}"
+    )
+
+
+def sgemm(size: int = 2048) -> float:
+    """What the machine can multiply at most, by NumPy, in GFLOP/s."""
+    a = np.random.default_rng(0).random((size, size), np.float32)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def summary(rows: list[dict], recipe: str) -> list[dict]:
+    """Of each way: seconds for K49's images, median, least and most over the rounds; memory."""
+    found = []
+    for name in RUNS[recipe]:
+        runs = [row for row in rows if (row["recipe"], row["way"]) == (recipe, name)]
+        good = [row for row in runs if "seconds" in row]
+        if good:
+            each = [np.median(row["seconds"][1:]) / row["images"] * K49 for row in good]
+            first = [row["seconds"][0] - np.median(row["seconds"][1:]) for row in good]
+            found.append(
+                {
+                    "way": name,
+                    "median": np.median(each),
+                    "least": min(each),
+                    "most": max(each),
+                    "first": np.median(first),
+                    "mib": np.median([row["peak_mib"] for row in good]),
+                }
+            )
+    return found
+
+
+def table(rows: list[dict], where: str) -> str:
+    """All of it in Markdown."""
+    first = rows[0]
+    lines = [
+        "# An epoch",
+        "",
+        f"Seconds for {K49:,} images, K49's, measured on {first['images']:,} of the stand-in (drawn, "
+        f"not K49); median and range of {max(row['round'] for row in rows)} interleaved rounds, by "
+        "`make bench`.",
+        "",
+        where,
+    ]
+    for recipe in RUNS:
+        layers = "-".join(map(str, (784, *UNITS[recipe], 49)))
+        lines += [
+            "",
+            f"## {recipe}: {layers}, batch {BATCH[recipe]}",
+            "",
+            "| way | seconds | range | ours / this | first epoch, beyond | peak MiB |",
+            "|---|---|---|---|---|---|",
+        ]
+        found = summary(rows, recipe)
+        ours = {each["way"]: each["median"] for each in found if each["way"].startswith("ours")}
+        for each in found:
+            mine = ours.get("ours-distorted" if "distorted" in each["way"] else "ours", np.nan)
+            lines.append(
+                f"| {WAYS[each['way']][0]} | {each['median']:.2f} | {each['least']:.2f} to "
+                f"{each['most']:.2f} | {mine / each['median']:.2f} | {each['first']:.1f} s | "
+                f"{each['mib']:.0f} |"
+            )
+        failed = {row["way"]: row["failed"] for row in rows if "failed" in row}
+        lines += [f"| {WAYS[way][0]} | failed: {why} | | | | |" for way, why in failed.items()]
+    return "\n".join(lines) + "\n"
+
+
+def chart(rows: list[dict], where: str) -> None:
+    """A bar for each way, a panel for each recipe."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(2, 1, height_ratios=[len(names) for names in RUNS.values()])
+    for axis, recipe in zip(axes, RUNS, strict=True):
+        found = summary(rows, recipe)[::-1]
+        median = np.array([each["median"] for each in found])
+        spread = [
+            median - [each["least"] for each in found],
+            np.array([each["most"] for each in found]) - median,
+        ]
+        colors = ["C0" if each["way"].startswith("ours") else "0.7" for each in found]
+        names = [WAYS[each["way"]][0] for each in found]
+        bars = axis.barh(names, median, xerr=spread, color=colors, ecolor="0.3", capsize=3)
+        axis.bar_label(bars, fmt="%.1f", padding=6)
+        axis.set_title(f"{recipe} recipe")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.1)
+    axes[-1].set_xlabel(
+        f"seconds for an epoch of {K49:,} images (stand-in, not K49); less is better"
+    )
+    middle = where.index("; ")
+    figure.suptitle(f"{where[:middle]}\n{where[middle + 2 :]}", fontsize=8)
+    with atomic_write(HERE / "epoch.png") as tmp:
+        figure.savefig(tmp, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

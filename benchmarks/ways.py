@@ -1,0 +1,245 @@
+"""Ways to train the same network on the same images: ours, and those that people would write.
+
+    python -m benchmarks.ways NAME RECIPE FOLDER EPOCHS
+
+trains in FOLDER, which holds data/split, and prints a line of JSON: seconds of each epoch, without
+validation (the first one compiles), and the peak memory of the process in MiB. `benchmarks.epoch`
+runs them all. Nothing is imported before it is known which way it is.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNITS = {"report": [512, 448], "default": [512, 512, 512]}
+BATCH = {"report": 64, "default": 256}
+RATE = {"report": 1.696e-4, "default": 3e-3}
+STEPS_PER_EXECUTION = 50
+Lap = Callable[[], None]  # called before the first epoch and after each
+
+
+def load(folder: Path, kind: type) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, 784), of floats scaled to 1, or (N, 28, 28, 1) uint8 mapped; one-hot labels."""
+    images, labels = (
+        np.load(folder / f"data/split/train_{what}.npy", mmap_mode="r")
+        for what in ("images", "labels")
+    )
+    if kind is np.uint8:
+        return images, labels
+    return images.reshape(-1, 784).astype(kind) / kind(255), labels.astype(kind)
+
+
+# --- ours
+
+
+def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = False) -> None:
+    """The pipeline's own training."""
+    from k49.data import Dataset
+    from k49.settings import Hyperparameters, Settings, validate
+    from k49.training import fit as module
+
+    train = Dataset(*load(folder, np.uint8))
+    val = Dataset(train.images[:49], train.labels[:49])
+    settings = validate(Settings, settings_of(recipe, distorted), recipe)
+    found = Hyperparameters(
+        units=UNITS[recipe],
+        activation="relu",
+        initializer="glorot_normal" if recipe == "report" else "he_uniform",
+        learning_rate=RATE[recipe],
+        weight_decay=None,
+    )
+    config = module.training_config(settings, found).model_copy(update={"epochs": epochs})
+    lap()
+    module.fit(config, train, val, lambda figures: lap())
+
+
+def settings_of(recipe: str, distorted: bool) -> dict:
+    """A recipe as the content of a params.yaml."""
+    import k49
+    from k49.files import read_yaml
+
+    root = Path(k49.__file__).parent
+    content = read_yaml(root.parent / "params.yaml")
+    for section, values in read_yaml(root / "recipes" / f"{recipe}.yaml").items():
+        content[section] |= values
+    content["augment"]["enabled"] = distorted
+    return content
+
+
+# --- Keras
+
+
+def keras_model(recipe: str, raw: bool) -> Any:
+    """The recipe's network, compiled, on raw uint8 images or on floats."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential()
+    if raw:
+        model.add(keras.Input((28, 28, 1), dtype="uint8"))
+        model.add(layers.Rescaling(1 / 255))
+        model.add(layers.Flatten())
+    else:
+        model.add(keras.Input((784,)))
+    for units in UNITS[recipe]:
+        model.add(layers.Dense(units, use_bias=recipe == "report"))
+        if recipe == "default":
+            model.add(layers.BatchNormalization())
+        model.add(layers.Activation("relu"))
+        if recipe == "report":
+            model.add(layers.Dropout(0.25))
+    model.add(layers.Dense(49, activation="softmax"))
+    optimizer = keras.optimizers.Adam(RATE[recipe])
+    if recipe == "default":
+        optimizer = keras.optimizers.AdamW(RATE[recipe], weight_decay=0.05)
+    model.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.1 * (recipe == "default")),
+        metrics=["accuracy"],
+        steps_per_execution=STEPS_PER_EXECUTION if raw else 1,
+    )
+    return model
+
+
+def keras_fit(recipe: str, folder: Path, epochs: int, lap: Lap, raw: bool) -> None:
+    """`model.fit`."""
+    x, y = load(folder, np.uint8 if raw else np.float32)
+    model = keras_model(recipe, raw)
+    lap()
+    for _ in range(epochs):
+        model.fit(x, y, batch_size=BATCH[recipe], epochs=1, verbose=0)
+        lap()
+
+
+# --- PyTorch
+
+
+def torch_model(recipe: str) -> Any:
+    """The recipe's network, on floats (N, 784)."""
+    from torch import nn
+
+    layers, before = [], 784
+    for units in UNITS[recipe]:
+        layers.append(nn.Linear(before, units, bias=recipe == "report"))
+        if recipe == "default":
+            layers.append(nn.BatchNorm1d(units))
+        layers.append(nn.ReLU())
+        if recipe == "report":
+            layers.append(nn.Dropout(0.25))
+        before = units
+    return nn.Sequential(*layers, nn.Linear(before, 49))
+
+
+def torch_loader(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
+    """As the tutorials do it: DataLoader, float32 tensors, Adam."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    x, y = load(folder, np.float32)
+    dataset = TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+    model = torch_model(recipe)
+    optimizer = torch.optim.Adam(model.parameters(), RATE[recipe])
+    lap()
+    for _ in range(epochs):
+        for images, labels in DataLoader(dataset, BATCH[recipe], shuffle=True):
+            loss = torch.nn.functional.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        lap()
+
+
+def torch_loop(recipe: str, folder: Path, epochs: int, lap: Lap, compiled: bool = False) -> None:
+    """As fast as it goes by hand: uint8, indices instead of a loader, the fused optimizer."""
+    import torch
+
+    x, y = (torch.from_numpy(np.array(each)) for each in load(folder, np.uint8))
+    x, y = x.reshape(-1, 784), y.argmax(1)
+    model = torch_model(recipe)
+    call = torch.compile(model) if compiled else model
+    kind = torch.optim.AdamW if recipe == "default" else torch.optim.Adam
+    optimizer = kind(model.parameters(), RATE[recipe], fused=True)
+    smoothing = 0.1 * (recipe == "default")
+    lap()
+    for _ in range(epochs):
+        for batch in torch.randperm(len(x)).split(BATCH[recipe]):
+            logits = call(x[batch].float() / 255)
+            loss = torch.nn.functional.cross_entropy(logits, y[batch], label_smoothing=smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        lap()
+
+
+# --- scikit-learn
+
+
+def sklearn_mlp(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
+    """MLPClassifier, which knows no dropout."""
+    import warnings
+
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = load(folder, np.float32)
+    y = y.argmax(1)
+    warnings.simplefilter("ignore")  # that one epoch is not enough
+    model = MLPClassifier(
+        UNITS[recipe],
+        batch_size=BATCH[recipe],
+        learning_rate_init=RATE[recipe],
+        alpha=0,
+        max_iter=1,
+        warm_start=True,
+    )
+    lap()
+    for _ in range(epochs):
+        model.fit(x, y)
+        lap()
+
+
+# name: what it is, its function, and the settings of its own
+WAYS: dict[str, tuple[str, Callable[..., None], dict]] = {
+    "ours": ("this project", ours, {}),
+    "ours-distorted": ("this project, images distorted", ours, {"distorted": True}),
+    "before": ("this project before the engine", ours, {}),
+    "before-distorted": ("this project before the engine, distorted", ours, {"distorted": True}),
+    "before-jax": ("the same on JAX", ours, {}),
+    "before-jax-distorted": ("the same on JAX, distorted", ours, {"distorted": True}),
+    "notebook": ("Keras fit, float32 arrays (the notebook way)", keras_fit, {"raw": False}),
+    "keras": ("Keras fit, uint8, steps_per_execution", keras_fit, {"raw": True}),
+    "keras-jax": ("Keras fit on JAX, uint8, steps_per_execution", keras_fit, {"raw": True}),
+    "torch-loader": ("PyTorch, DataLoader", torch_loader, {}),
+    "torch-loop": ("PyTorch, index loop, fused Adam", torch_loop, {}),
+    "torch-compile": ("PyTorch, index loop, torch.compile", torch_loop, {"compiled": True}),
+    "sklearn": ("scikit-learn MLPClassifier (no dropout)", sklearn_mlp, {}),
+}
+
+
+def main(name: str, recipe: str, folder: Path, epochs: int) -> None:
+    """Train, and print how long each epoch took."""
+    os.environ["KERAS_BACKEND"] = "jax" if "jax" in name else "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _, function, options = WAYS[name]
+    times: list[float] = []
+    function(recipe, folder, epochs, lambda: times.append(time.perf_counter()), **options)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    print(
+        json.dumps(
+            {
+                "seconds": np.diff(times).tolist(),
+                "peak_mib": int(status["VmHWM"].split()[0]) // 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
