@@ -159,7 +159,7 @@ def table(rows: list[dict], where: str) -> str:
     lines = [
         "# An epoch",
         "",
-        f"Seconds for {K49:,} images, K49's, measured on {first['images']:,} of the stand-in (drawn, "
+        f"Seconds for {K49:,} images, as K49 has, on {first['images']:,} of the stand-in (drawn, "
         f"not K49); median and range of {max(row['round'] for row in rows)} interleaved rounds, by "
         "`make bench`.",
         "",

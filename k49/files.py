@@ -5,13 +5,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
+
+PIECE = 4096  # rows of an array that are written at once
 
 
 @contextmanager
@@ -79,10 +81,23 @@ def read_yaml(path: Path) -> Any:
         raise K49Error(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def write_npy(path: Path, array: np.ndarray) -> None:
-    """Write an array so that it can be memory-mapped."""
-    with atomic_write(path) as tmp:
-        np.save(tmp, array, allow_pickle=False)
+def write_npy(path: Path, array: np.ndarray, rows: np.ndarray | None = None) -> None:
+    """Write an array, or some of its rows in their order, so that it can be memory-mapped.
+
+    A piece at a time: of a mapped array there is never a copy in memory.
+    """
+    n = len(array if rows is None else rows)
+    with atomic_write(path) as tmp, tmp.open("wb") as file:
+        write_npy_header(file, (n, *array.shape[1:]), array.dtype)
+        for first in range(0, n, PIECE):
+            piece = slice(first, first + PIECE)
+            file.write(np.ascontiguousarray(array[piece if rows is None else rows[piece]]).data)
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """What stands before the data of an array in C order in NumPy's format."""
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -5,6 +5,7 @@ process lives: 20 to 45 MB for each model that is trained.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -26,6 +27,7 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
     Raises:
         MemoryError: the process was killed from outside, which is how memory runs out on Linux.
+        RuntimeError: it ended in another way before it could answer.
     """
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
@@ -34,7 +36,10 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         result, error, seconds, peak = receiver.recv()
     except EOFError as ended:
-        raise MemoryError("the process was killed") from ended
+        process.join()
+        if process.exitcode == -signal.SIGKILL:
+            raise MemoryError("the process was killed") from ended
+        raise RuntimeError(f"the process ended with exit status {process.exitcode}") from ended
     finally:
         process.terminate()
         process.join()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from k49 import usage
-from k49.data import Dataset
+from k49.data import Dataset, Part
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
 from k49.settings import Hyperparameters, Settings, validate
@@ -69,14 +69,14 @@ def run_stage(main: Callable[[Settings], None]) -> None:
     print(f"{name}: {usage.summary(seconds)}")
 
 
-def save_dataset(name: str, dataset: Dataset) -> None:
+def save_split(name: str, part: Part) -> None:
     """Write a split ("train", "val" or "test") as arrays that can be memory-mapped."""
-    write_npy(SPLIT / f"{name}_images.npy", dataset.images)
-    write_npy(SPLIT / f"{name}_labels.npy", dataset.labels)
+    write_npy(SPLIT / f"{name}_images.npy", part.images, part.rows)
+    write_npy(SPLIT / f"{name}_labels.npy", part.labels, part.rows)
 
 
 def load_dataset(name: str) -> Dataset:
-    """Memory-map a split that `save_dataset` wrote."""
+    """Memory-map a split that `save_split` wrote."""
     return Dataset(read_npy(SPLIT / f"{name}_images.npy"), read_npy(SPLIT / f"{name}_labels.npy"))
 
 

@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from k49 import cli
-from k49.data import npz
 from k49.data.classes import CHARACTERS, code_point
 from k49.inference.pictures import read, stack
 from tests.helpers import SMALL_MODEL, ink, plain, saved
@@ -80,7 +79,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("command")
     save_model(model, folder / "models" / "mlp.keras", ORIGIN)
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
-    npz.write(folder / "many.npz", ARRAY)
+    np.savez(folder / "many.npz", ARRAY)
     return folder
 
 

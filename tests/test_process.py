@@ -55,6 +55,11 @@ def test_process_that_is_killed_has_run_out_of_memory():
         in_own_process(killed)
 
 
+def test_process_that_ends_without_an_answer_is_told():
+    with pytest.raises(RuntimeError, match="exit status 3"):
+        in_own_process(os._exit, 3)
+
+
 def works():
     with timed("a kind of work"):
         return len(bytearray(300 * 2**20))

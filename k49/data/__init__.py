@@ -27,6 +27,18 @@ class Dataset:
         return len(self.images)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A split as rows of what was published, which may be mapped: not an image is copied."""
+
+    images: np.ndarray  # (M, 28, 28, 1) uint8, of all that was published together
+    labels: np.ndarray  # (M, 49) uint8, one-hot
+    rows: np.ndarray  # (N,) which of them, in which order
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
 def _opened(*arrays: np.ndarray | str) -> Dataset:
     return Dataset(
         *(np.load(each, mmap_mode="r") if isinstance(each, str) else each for each in arrays)

@@ -3,15 +3,15 @@
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -23,7 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from k49.data import classes, npz
+from k49.data import IMAGE_SHAPE, classes, npz
 from k49.data.download import DownloadError, OnBytes, download
 from k49.data.published import CLASSMAP, K49_FILES, Checksum, check_content, matches, md5
 from k49.errors import K49Error
@@ -74,12 +74,20 @@ def draw_standin(drawn: Standin, raw: Path) -> str:
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):
-            arrays = standin.draw(split, drawn, partial(bar.advance, task))
-            for name, array in zip(npz.names(split), arrays, strict=True):
-                npz.write(raw / name, array)
+            labels, chunks = standin.draw(split, drawn)
+            images_file, labels_file = (raw / name for name in npz.names(split))
+            npz.write(labels_file, labels.shape, [labels])
+            npz.write(images_file, (len(labels), *IMAGE_SHAPE[:2]), told(chunks, bar, task))
     with atomic_write(raw / CLASSMAP) as tmp:
         tmp.write_bytes(classes.classmap_csv().encode())
     return f"{n:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
+
+
+def told(chunks: Iterable[np.ndarray], bar: Progress, task: TaskID) -> Iterator[np.ndarray]:
+    """The chunks, each counted when it is there."""
+    for chunk in chunks:
+        bar.advance(task, len(chunk))
+        yield chunk
 
 
 def copy_folder(folder: Path, raw: Path) -> str:

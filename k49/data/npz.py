@@ -1,7 +1,9 @@
 """The dataset's file format, `.npz` with one array `arr_0`, uint8: checked, then read."""
 
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO
@@ -10,7 +12,7 @@ import numpy as np
 
 from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import atomic_write
+from k49.files import atomic_write, write_npy_header
 
 MEMBER = "arr_0.npy"
 # 37 times K49: a header that claims more is refused before memory is taken
@@ -29,9 +31,15 @@ UNREADABLE = (
 )
 
 
-def read_images(path: Path) -> np.ndarray:
-    """Images (N, 28, 28) uint8; K49Error if the file holds anything else."""
-    return _read(path, IMAGE_SHAPE[:2])
+def read_images(path: Path, mapped: bool = False) -> np.ndarray:
+    """Images (N, 28, 28) uint8; K49Error if the file holds anything else.
+
+    Args:
+        path: the file.
+        mapped: map images that are not compressed instead of reading them; the file's checksum is
+            not looked at then.
+    """
+    return _read(path, IMAGE_SHAPE[:2], mapped)
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -42,9 +50,9 @@ def read_labels(path: Path) -> np.ndarray:
     return labels
 
 
-def read_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_pair(images: Path, labels: Path, mapped: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Images and their labels; K49Error if they are not equally many."""
-    x, y = read_images(images), read_labels(labels)
+    x, y = read_images(images, mapped), read_labels(labels)
     if len(x) != len(y):
         raise K49Error(f"{images} holds {len(x)} images, but {labels} {len(y)} labels")
     return x, y
@@ -56,18 +64,33 @@ def names(split: str) -> tuple[str, str]:
 
 
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28) and labels (N,) of "train" or "test", under their published names."""
+    """Images (N, 28, 28), mapped if possible, and labels (N,) of "train" or "test".
+
+    For files that lie under their published names, and were checked before.
+    """
     images, labels = names(split)
-    return read_pair(folder / images, folder / labels)
+    return read_pair(folder / images, folder / labels, mapped=True)
 
 
-def write(path: Path, array: np.ndarray) -> None:
-    """Write an array in the dataset's format, uncompressed: the same bytes on every machine."""
-    with atomic_write(path) as tmp:
-        np.savez(tmp, array)
+def write(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+    """Write a uint8 array in the dataset's format, uncompressed: the same bytes on every machine.
+
+    Args:
+        path: the file.
+        shape: of the whole array.
+        pieces: the array's rows, so many at a time, in C order.
+    """
+    with (
+        atomic_write(path) as tmp,
+        zipfile.ZipFile(tmp, "w") as archive,
+        archive.open(zipfile.ZipInfo(MEMBER), "w", force_zip64=True) as file,
+    ):
+        write_npy_header(file, shape, np.dtype(np.uint8))
+        for piece in pieces:
+            file.write(piece.data)
 
 
-def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
+def _read(path: Path, item: tuple[int, ...], mapped: bool = False) -> np.ndarray:
     expected = f"expected uint8 of shape {('N', *item)}".replace("'", "").replace(",)", ")")
     try:
         with zipfile.ZipFile(path) as archive:
@@ -76,6 +99,8 @@ def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
                 shape, dtype = _header(file)
                 if dtype != np.uint8 or shape[1:] != item or not 1 <= shape[0] <= MOST_IMAGES:
                     raise K49Error(f"{path}: holds {dtype} of shape {shape}, {expected}")
+                if mapped and info.compress_type == zipfile.ZIP_STORED:
+                    return _mapped(path, _start(path, info) + file.tell(), shape)
                 content = file.read(int(np.prod(shape)) + 1)  # never more than the header claims
     except FileNotFoundError as error:
         raise K49Error(f"{path}: not found") from error
@@ -87,6 +112,20 @@ def _read(path: Path, item: tuple[int, ...]) -> np.ndarray:
     if len(content) != np.prod(shape):
         raise K49Error(f"{path}: holds {len(content)} bytes of data, its header says {shape}")
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    if path.stat().st_size < offset + np.prod(shape):
+        raise ValueError("shorter than its header says")
+    return np.memmap(path, np.uint8, "r", offset, shape)
+
+
+def _start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where a member's content starts: behind its local header of 30 bytes, a name and extras."""
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<2H", file.read(4))
+    return info.header_offset + 30 + name + extra
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

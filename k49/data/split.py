@@ -3,14 +3,14 @@
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, classes
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Part, classes
 from k49.errors import K49Error
 from k49.settings import Split
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 
 
-def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Dataset]:
+def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
     """Split validation off train; test stays as it is.
 
     Args:
@@ -23,21 +23,20 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Dataset]:
     Raises:
         K49Error: a class has too few images.
     """
-    images, labels = train
-    kept, held_out = split_indices(labels, settings.validation_share, settings.seed)
-    splits = {
-        "train": (images[kept], labels[kept]),
-        "val": (images[held_out], labels[held_out]),
-        "test": test,
-    }
-    return {name: Dataset(x[..., np.newaxis], one_hot(y)) for name, (x, y) in splits.items()}
-
-
-def describe(splits: dict[str, Dataset]) -> dict:
-    """Images of each split, in all and for each class (in the order of the classes), and shapes."""
-    of_class = {name: dataset.labels.sum(0, dtype=int) for name, dataset in splits.items()}
+    kept, held_out = split_indices(train[1], settings.validation_share, settings.seed)
+    train, test = ((images[..., np.newaxis], one_hot(labels)) for images, labels in (train, test))
     return {
-        "images": {name: len(dataset) for name, dataset in splits.items()},
+        "train": Part(*train, kept),
+        "val": Part(*train, held_out),
+        "test": Part(*test, np.arange(len(test[0]))),
+    }
+
+
+def describe(splits: dict[str, Part]) -> dict:
+    """Images of each split, in all and for each class (in the order of the classes), and shapes."""
+    of_class = {name: part.labels[part.rows].sum(0, dtype=int) for name, part in splits.items()}
+    return {
+        "images": {name: len(part) for name, part in splits.items()},
         "classes": int(np.count_nonzero(of_class["train"] + of_class["val"])),
         "image_shape": list(IMAGE_SHAPE),
         "images_of_class": {name: counts.tolist() for name, counts in of_class.items()},

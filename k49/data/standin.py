@@ -13,8 +13,9 @@ K49's are: the longer side fills 28 pixels, the shorter one is centred.
 """
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import matplotlib_fontja
@@ -63,18 +64,17 @@ def counts(full: np.ndarray, scale: float) -> np.ndarray:
 def draw(
     split: str,
     settings: Standin,
-    on_chunk: Callable[[int], None] = lambda images: None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, Iterator[np.ndarray]]:
     """Draw one split of the stand-in.
 
     Args:
         split: "train" or "test"; they share no book and no random number.
         settings: scale, number of books, and seed: the same one gives the same bytes, for any
             number of cores.
-        on_chunk: called with the number of images drawn since the last call.
 
     Returns:
-        images (N, 28, 28) uint8, light ink on black as in K49, and labels (N,) uint8, shuffled.
+        labels (N,) uint8, shuffled; and the images, light ink on black as in K49, in chunks
+        (n, 28, 28) uint8 that are drawn as they are asked for, and a few ahead.
     """
     full = {"train": classes.TRAIN_COUNTS, "test": classes.TEST_COUNTS}[split]
     n = {"train": settings.train_books, "test": settings.test_books}[split]
@@ -84,18 +84,28 @@ def draw(
     books = open_books(n, len(fields), np.random.default_rng([seed, stream, 0]))
     labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts(full, settings.scale))
     np.random.default_rng([seed, stream, 1]).shuffle(labels)
-    images = np.empty((len(labels), SIZE, SIZE), np.uint8)
 
-    def draw_chunk(start: int) -> int:
+    def draw_chunk(start: int) -> np.ndarray:
         rng = np.random.default_rng([seed, stream, 2, start])
-        part = slice(start, start + CHUNK)
-        images[part] = draw_images(labels[part], books, fields, rng)
-        return len(labels[part])
+        return draw_images(labels[start : start + CHUNK], books, fields, rng)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy frees the lock while it computes
-        for done in pool.map(draw_chunk, range(0, len(labels), CHUNK)):
-            on_chunk(done)
-    return images, labels
+    return labels, in_threads(draw_chunk, range(0, len(labels), CHUNK))
+
+
+def in_threads(function: Callable[[int], np.ndarray], arguments: range) -> Iterator[np.ndarray]:
+    """Results in the order of the arguments, by as many threads as there are cores.
+
+    NumPy frees the lock while it computes. No more than a few results wait to be taken.
+    """
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future] = deque()
+        for argument in arguments:
+            waiting.append(pool.submit(function, argument))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def distance_fields() -> np.ndarray:

@@ -68,15 +68,15 @@ def test_reads_what_numpy_wrote(tmp_path, save):
 
 def test_reads_what_it_wrote(tmp_path):
     path = tmp_path / "new" / "images.npz"
-    npz.write(path, IMAGES)
+    npz.write(path, IMAGES.shape, [IMAGES[:2], IMAGES[2:]])
     assert np.array_equal(npz.read_images(path), IMAGES)
     assert np.array_equal(np.load(path)["arr_0"], IMAGES)
     assert [file.name for file in path.parent.iterdir()] == ["images.npz"]
 
 
-def test_writes_the_same_bytes(tmp_path):
-    npz.write(tmp_path / "a.npz", IMAGES)
-    npz.write(tmp_path / "b.npz", IMAGES.copy())
+def test_writes_the_bytes_that_numpy_writes(tmp_path):
+    np.savez(tmp_path / "a.npz", IMAGES)
+    npz.write(tmp_path / "b.npz", IMAGES.shape, [IMAGES])
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
@@ -264,3 +264,13 @@ def test_encrypted(tmp_path):
     content[content.rindex(b"PK\x01\x02") + 8] |= 1  # and in the directory
     path.write_bytes(content)
     refusal(npz.read_images, path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_images_of_a_split_are_mapped_unless_compressed(tmp_path, save):
+    saved(tmp_path / "k49-train-imgs.npz", IMAGES, save)
+    saved(tmp_path / "k49-train-labels.npz", LABELS, save)
+    images, labels = npz.read_split(tmp_path, "train")
+    assert np.array_equal(images, IMAGES)
+    assert np.array_equal(labels, LABELS)
+    assert isinstance(images, np.memmap) == (save is np.savez)

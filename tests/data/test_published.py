@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from k49.data import classes, npz, published
+from k49.data import classes, published
 from k49.data.published import Checksum, dataset_name, md5
 
 
@@ -14,9 +14,10 @@ def folder(tmp_path):
     """A folder with five files."""
     folder = tmp_path / "old-books"
     rng = np.random.default_rng(0)
+    folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
-        npz.write(folder / f"k49-{split}-imgs.npz", rng.integers(0, 256, (9, 28, 28), np.uint8))
-        npz.write(folder / f"k49-{split}-labels.npz", np.arange(9, dtype=np.uint8))
+        np.savez(folder / f"k49-{split}-imgs.npz", rng.integers(0, 256, (9, 28, 28), np.uint8))
+        np.savez(folder / f"k49-{split}-labels.npz", np.arange(9, dtype=np.uint8))
     (folder / "k49_classmap.csv").write_text(classes.classmap_csv(), "utf-8")
     return folder
 
@@ -63,5 +64,5 @@ def test_digest_is_of_the_contents(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "again")
     names = [dataset_name(str(each), each) for each in (folder, tmp_path / "again")]
     assert digest(names[0]) == digest(names[1])
-    npz.write(folder / "k49-test-labels.npz", np.zeros(9, np.uint8))
+    np.savez(folder / "k49-test-labels.npz", np.zeros(9, np.uint8))
     assert digest(dataset_name(str(folder), folder)) != digest(names[0])

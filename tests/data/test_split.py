@@ -97,25 +97,36 @@ def test_shapes(splits):
         "val": 120,
         "test": 90,
     }
-    for dataset in splits.values():
-        assert dataset.images.shape == (len(dataset), 28, 28, 1)
-        assert dataset.labels.shape == (len(dataset), 49)
-        assert dataset.images.dtype == dataset.labels.dtype == np.uint8
-        assert (dataset.labels.sum(1) == 1).all()
+    for part in splits.values():
+        assert part.images[part.rows].shape == (len(part), 28, 28, 1)
+        assert part.labels[part.rows].shape == (len(part), 49)
+        assert part.images.dtype == part.labels.dtype == np.uint8
+        assert (part.labels.sum(1) == 1).all()
+
+
+def arrays(part):
+    return part.images[part.rows], part.labels[part.rows]
+
+
+def test_no_image_is_copied(raw, splits):
+    """Was: every split a copy, so that memory grew with the data."""
+    for name, (images, _) in {"train": raw[0], "val": raw[0], "test": raw[1]}.items():
+        assert np.shares_memory(splits[name].images, images)
 
 
 def test_images_keep_their_labels(raw, splits):
     (images, labels), test = raw
     rows = []
     for name in ("train", "val"):
-        x, y = splits[name].images, splits[name].labels
+        x, y = arrays(splits[name])
         row = x[:, 0, 0, 0].astype(int) * 256 + x[:, 0, 1, 0]
         assert np.array_equal(x[..., 0], images[row])
         assert np.array_equal(y.argmax(1), labels[row])
         rows.extend(row)
     assert sorted(rows) == list(range(600))
-    assert np.array_equal(splits["test"].images[..., 0], test[0])  # in the published order
-    assert np.array_equal(splits["test"].labels.argmax(1), test[1])
+    x, y = arrays(splits["test"])
+    assert np.array_equal(x[..., 0], test[0])  # in the published order
+    assert np.array_equal(y.argmax(1), test[1])
 
 
 def test_description_counts_what_is_there(raw, splits):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.data import npz
 from k49.errors import K49Error
 from k49.inference.characters import characters
 from k49.inference.pictures import read, stack, to_grey
@@ -196,7 +195,7 @@ def test_npy_of_one(tmp_path, shape):
 
 @pytest.mark.parametrize("name", ["many.npz", "MANY.NPZ"])
 def test_npz_of_many(tmp_path, name):
-    npz.write(tmp_path / "written.npz", ARRAY)
+    np.savez(tmp_path / "written.npz", ARRAY)
     (tmp_path / "written.npz").rename(tmp_path / name)
     names, images = zip(*read(tmp_path / name)[0], strict=True)
     assert names == tuple(f"{tmp_path / name}[{i}]" for i in range(4))
@@ -272,7 +271,7 @@ def test_npz_with_another_member(tmp_path):
 
 
 def test_npz_named_npy(tmp_path):
-    npz.write(tmp_path / "many.npz", ARRAY)
+    np.savez(tmp_path / "many.npz", ARRAY)
     refusal((tmp_path / "many.npz").rename(tmp_path / "many.npy"))
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.data import npz
 from tests.helpers import README, STAGES, ink, mirror_of, saved, stages_run
 
 pytestmark = pytest.mark.slow
@@ -54,7 +53,7 @@ def test_commands_one_after_the_other(fresh, tmp_path):
     mirror = mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
     for name in ("scan.png", "another.jpg"):
         saved(fresh.path / name, Image.fromarray(255 - ink()))
-    npz.write(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
+    np.savez(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
     default = fresh.read("params.yaml")["train"]["learning_rate"]
 
     for command, comment in COMMANDS:
