@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check-run lint lock clean
+.PHONY: help install repro test test-fast check-run lint bench lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,9 +36,20 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 	mypy
 	lint-imports
 
+.venv-bench/installed: requirements.lock benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
+
+bench: .venv-bench/installed  ## time our training beside other ways to do it (half an hour)
+	.venv-bench/bin/python -m benchmarks.epoch
+	.venv-bench/bin/python -m benchmarks.search
+	.venv-bench/bin/python -m benchmarks.cost
+
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again
-	rm -rf .venv data models/mlp.keras predictions
+	rm -rf .venv .venv-bench data models/mlp.keras predictions

@@ -31,8 +31,7 @@ def peak_memory() -> float:
 
 def summary(total: float) -> str:
     """`4.0 s (3.1 steps, 0.4 reading, 0.5 the rest), peak memory 650 MiB`, of `total` seconds."""
-    rest = max(total - sum(seconds.values()), 0.0)
-    parts = ", ".join(
-        f"{spent:.1f} {work}" for work, spent in {**seconds, "the rest": rest}.items()
-    )
-    return f"{total:.1f} s ({parts}), peak memory {peak_memory():.0f} MiB"
+    rest = {"the rest": max(total - sum(seconds.values()), 0.0)}
+    parts = ", ".join(f"{spent:.1f} {work}" for work, spent in {**seconds, **rest}.items())
+    where = f" ({parts})" if seconds else ""
+    return f"{total:.1f} s{where}, peak memory {peak_memory():.0f} MiB"

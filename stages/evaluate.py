@@ -15,18 +15,22 @@ from k49.stage import (
     read_dataset_name,
     run_stage,
 )
+from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
-    from k49.training.model import load_model, predict_proba  # Keras takes seconds
+    with timed("importing"):  # Keras takes seconds: settings are checked before
+        from k49.training.model import load_model, predict_proba
 
     test, model = load_dataset("test"), load_model(MODEL)
     labels = test.labels.argmax(1).astype(np.uint8)
     val_accuracy = read_json(METRICS / "train.json")["val_accuracy"]
 
-    probabilities = predict_proba(model, test.images)
-    result = evaluate(probabilities, labels, val_accuracy, settings.evaluate)
+    with timed("predicting"):
+        probabilities = predict_proba(model, test.images)
+    with timed("evaluating"):
+        result = evaluate(probabilities, labels, val_accuracy, settings.evaluate)
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)

@@ -6,6 +6,7 @@ from k49.data.split import describe, split_dataset
 from k49.files import write_json
 from k49.settings import Settings
 from k49.stage import METRICS, RAW, run_stage, save_split
+from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
@@ -14,8 +15,9 @@ def main(settings: Settings) -> None:
 
     splits = split_dataset(train, test, settings.split)
 
-    for name, part in splits.items():
-        save_split(name, part)
+    with timed("writing"):
+        for name, part in splits.items():
+            save_split(name, part)
     summary = {"dataset": dataset_name(settings.data.source, RAW), **describe(splits)}
     write_json(METRICS / "data.json", summary)
     print(f"{summary['dataset']}: {summary['images']}")

@@ -15,13 +15,15 @@ from k49.stage import (
     read_dataset_name,
     run_stage,
 )
+from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
     """Train, save, and write the metrics of train and validation."""
-    from k49.training.augment import variations  # Keras takes seconds: settings are checked before
-    from k49.training.fit import fit, summarize, training_config
-    from k49.training.model import save_model
+    with timed("importing"):  # Keras takes seconds: settings are checked before
+        from k49.training.augment import variations
+        from k49.training.fit import fit, summarize, training_config
+        from k49.training.model import save_model
 
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters())

@@ -4,6 +4,7 @@ from k49.files import write_yaml
 from k49.process import start_server
 from k49.settings import Settings
 from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, SEARCH, load_dataset, publish, run_stage
+from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
@@ -11,7 +12,8 @@ def main(settings: Settings) -> None:
     # Keras takes seconds: settings are checked before, and the processes of the trials begin to
     # import it at the same time as this one
     start_server("k49.training.fit")
-    from k49.training.search import discard, search, search_config
+    with timed("importing"):
+        from k49.training.search import discard, search, search_config
 
     train, val = load_dataset("train"), load_dataset("val")
 
