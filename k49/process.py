@@ -5,8 +5,10 @@ process lives: 20 to 45 MB for each model that is trained.
 """
 
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,9 +19,17 @@ context = multiprocessing.get_context("forkserver")
 
 
 def start_server(*modules: str) -> None:
-    """Begin to import `modules` in the server that the processes are forks of, and don't wait."""
-    context.set_forkserver_preload(list(modules))
-    forkserver.ensure_running()
+    """Begin to import `modules` in the server that the processes are forks of, and don't wait.
+
+    Neither the server nor its forks hear Ctrl-C: it is for their caller, who ends them.
+    """
+    if modules:
+        context.set_forkserver_preload(list(modules))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # and that is inherited
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -29,11 +39,12 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
         MemoryError: the process was killed from outside, which is how memory runs out on Linux.
         RuntimeError: it ended in another way before it could answer.
     """
+    start_server()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
-    process.start()
-    sender.close()  # this process's copy, so that the end of the other one is noticed
     try:
+        process.start()
+        sender.close()  # this process's copy, so that the end of the other one is noticed
         result, error, seconds, peak = receiver.recv()
     except EOFError as ended:
         process.join()
@@ -41,8 +52,9 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
             raise MemoryError("the process was killed") from ended
         raise RuntimeError(f"the process ended with exit status {process.exitcode}") from ended
     finally:
-        process.terminate()
-        process.join()
+        if process.pid is not None:
+            process.terminate()
+            process.join()
         receiver.close()
     for work, spent in seconds.items():
         usage.seconds[work] += spent
@@ -59,7 +71,8 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple) 
     except Exception as raised:  # whatever it is, the caller gets to see it
         error = raised
     used = dict(usage.seconds), usage.peak_memory()
-    try:
-        sender.send((result, error, *used))
-    except Exception:  # an error that can't be pickled, as some of TensorFlow's
-        sender.send((None, RuntimeError(f"{type(error).__name__}: {error}"), *used))
+    with suppress(BrokenPipeError):  # the caller is gone
+        try:
+            sender.send((result, error, *used))
+        except (pickle.PicklingError, TypeError, AttributeError):  # as of some errors of TensorFlow
+            sender.send((None, RuntimeError(f"{type(error).__name__}: {error}"), *used))

@@ -115,16 +115,18 @@ def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_the_middle_of_training(folder):
+@pytest.mark.parametrize("wait", [0, 3])
+def test_ctrl_c_in_the_middle_of_training(folder, wait):
     """A real process with TensorFlow at work: no traceback, nothing half-written."""
     for name in ("train", "val"):
         save(name, bars(4, seed=0))
     (folder / "metrics").mkdir()
     (folder / "metrics/data.json").write_text('{"dataset": "bars"}')
-    with start_stage("tune", folder, stderr=subprocess.PIPE) as running:
+    with start_stage("tune", folder, stderr=subprocess.PIPE, process_group=0) as running:
         for line in running.stdout:
             if line.startswith("trial 1/"):
-                running.send_signal(signal.SIGINT)
+                time.sleep(wait)
+                os.killpg(running.pid, signal.SIGINT)  # as a terminal does
                 break
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130
