@@ -5,8 +5,10 @@ process lives: 20 to 45 MB for each model that is trained.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import forkserver
@@ -65,6 +67,7 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple) -> None:
+    threading.Thread(target=_end_with_the_caller, daemon=True).start()
     result, error = None, None
     try:
         result = function(*arguments)
@@ -76,3 +79,10 @@ def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple) 
             sender.send((result, error, *used))
         except (pickle.PicklingError, TypeError, AttributeError):  # as of some errors of TensorFlow
             sender.send((None, RuntimeError(f"{type(error).__name__}: {error}"), *used))
+
+
+def _end_with_the_caller() -> None:
+    caller = multiprocessing.parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)  # nobody is left to answer to

@@ -2,8 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from mmap import mmap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,7 @@ from k49.data import Dataset
 from k49.errors import K49Error
 from k49.process import in_own_process
 from k49.usage import timed
-from tests.helpers import bars
+from tests.helpers import ROOT, bars
 
 
 def doubled(number):
@@ -58,6 +62,43 @@ def test_process_that_is_killed_has_run_out_of_memory():
 def test_process_that_ends_without_an_answer_is_told():
     with pytest.raises(RuntimeError, match="exit status 3"):
         in_own_process(os._exit, 3)
+
+
+CALLER = """
+import sys
+from k49.process import in_own_process
+from tests.test_process import says_who_it_is_and_sleeps
+if __name__ == "__main__":
+    in_own_process(says_who_it_is_and_sleeps, sys.argv[1])
+"""
+
+
+def says_who_it_is_and_sleeps(path):
+    Path(path).write_text(f"{os.getpid()}\n")
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_process_ends_with_its_caller(tmp_path):
+    """Else a search that was killed would go on training beside the one that takes its place."""
+    (tmp_path / "caller.py").write_text(CALLER)
+    told = tmp_path / "pid"
+    command = [sys.executable, tmp_path / "caller.py", told]
+    caller = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    wait_until(lambda: told.exists() and told.read_text().endswith("\n"))
+    process = Path("/proc", told.read_text().strip())
+    assert process.exists()
+    caller.kill()
+    caller.wait()
+    wait_until(lambda: not process.exists())
+
+
+def wait_until(there):
+    for _ in range(300):
+        if there():
+            return
+        time.sleep(0.1)
+    raise AssertionError
 
 
 def works():

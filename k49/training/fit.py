@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -67,24 +68,18 @@ def fit(
     score = Scorer(model)
     stopping = early_stopping(config.fit.patience, model)
     batches = Batches(train, config.fit.batch_size, config.seed)
-    steps = batches.steps(config.epochs)
+    rates = partial(learning_rates, config, batches.steps(config.epochs))
     history: History = {}
-    with timed("compiling"):
-        no_rates = np.zeros(batches.block_steps, np.float32)
-        train_block(batches.images, batches.labels, no_rates, tf.constant(0))
+    with timed("compiling"):  # by taking no steps
+        none = np.zeros(batches.block_steps, np.float32)
+        train_block(batches.images, batches.labels, none, tf.constant(0))
         give_back_memory()
 
     for epoch in range(config.epochs):
-        sums, images = np.zeros(2), 0
-        for x, y, n in batches.epoch():
-            first = int(optimizer.iterations)
-            rates = learning_rates(config, first + np.arange(len(x)), steps)
-            with timed("steps"):
-                sums += train_block(x, y, rates, tf.constant(n)).numpy()
-            images += n * x.shape[1]
-        figures = dict(zip(("loss", "accuracy"), (sums / images).tolist(), strict=True))
+        loss, accuracy = train_epoch(train_block, optimizer, batches, rates)
         with timed("validation"):
-            figures["val_loss"], figures["val_accuracy"] = score(val)
+            val_loss, val_accuracy = score(val)
+        figures = dict(loss=loss, accuracy=accuracy, val_loss=val_loss, val_accuracy=val_accuracy)
         check_finite(figures, epoch, config)
         for name, value in figures.items():
             history.setdefault(name, []).append(value)
@@ -95,6 +90,30 @@ def fit(
 
     stopping.on_train_end()
     return Training(model, history, kept_epoch(history, config), score)
+
+
+def train_epoch(
+    train_block: Callable,
+    optimizer: keras.optimizers.Optimizer,
+    batches: Batches,
+    rates: Callable[[np.ndarray], np.ndarray],
+) -> tuple[float, float]:
+    """Take an epoch's steps; mean cross-entropy and accuracy of its images as training saw them.
+
+    Args:
+        train_block: takes a block of steps, as `engine` makes it.
+        optimizer: which counts them.
+        batches: the images.
+        rates: the learning rates at steps, counted from the start of the training.
+    """
+    sums, images = np.zeros(2), 0
+    for x, y, n in batches.epoch():
+        at = rates(int(optimizer.iterations) + np.arange(len(x)))
+        with timed("steps"):
+            sums += train_block(x, y, at, tf.constant(n)).numpy()
+        images += n * x.shape[1]
+    loss, accuracy = (sums / images).tolist()
+    return loss, accuracy
 
 
 def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfig:
@@ -132,8 +151,8 @@ def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
     return chosen
 
 
-def learning_rates(config: TrainingConfig, step: np.ndarray, steps: int) -> np.ndarray:
-    """The learning rate at each of `step`, of `steps` in all, counted from 0; float32.
+def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.ndarray:
+    """The learning rate at each of `step`, counted from 0, of `steps` in all; float32.
 
     Constant, or risen in a line and then lowered to 0 along half a cosine (arXiv:1608.03983).
     """

@@ -96,7 +96,7 @@ def test_learning_rate_of_train_replaces_the_searchs():
 
 def rates(steps: int, **changes) -> np.ndarray:
     """The learning rate of each step, for a highest one of 1."""
-    return learning_rates(config(learning_rate=1.0, **changes), np.arange(steps + 1), steps)
+    return learning_rates(config(learning_rate=1.0, **changes), steps, np.arange(steps + 1))
 
 
 def test_constant_schedule():
@@ -133,7 +133,7 @@ def test_schedule_ends_with_the_last_step(train, val, monkeypatch):
     recipe = config(schedule="cosine", batch_size=50, epochs=3)
     fit(recipe, train, val)
     assert int(made[0].iterations) == 11
-    assert float(made[0].learning_rate) == learning_rates(recipe, np.array([10]), 11)
+    assert float(made[0].learning_rate) == learning_rates(recipe, 11, np.array([10]))
 
 
 # weight decay
