@@ -24,10 +24,10 @@ STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 
 
-def load(folder: Path, kind: type) -> tuple[np.ndarray, np.ndarray]:
+def load(folder: Path, kind: type, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 784), of floats scaled to 1, or (N, 28, 28, 1) uint8 mapped; one-hot labels."""
     images, labels = (
-        np.load(folder / f"data/split/train_{what}.npy", mmap_mode="r")
+        np.load(folder / f"data/split/{split}_{what}.npy", mmap_mode="r")
         for what in ("images", "labels")
     )
     if kind is np.uint8:
