@@ -42,10 +42,10 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
-bench: .venv-bench/installed  ## time our training beside other ways to do it (half an hour)
+bench: install .venv-bench/installed  ## time our training beside other ways to do it (half an hour)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
-	.venv-bench/bin/python -m benchmarks.cost
+	python -m benchmarks.cost
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \
