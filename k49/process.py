@@ -9,8 +9,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,11 +27,31 @@ def start_server(*modules: str) -> None:
     """
     if modules:
         context.set_forkserver_preload(list(modules))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # and that is inherited
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which is inherited
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def held_back(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals that come while the block runs come after it.
+
+    By handlers, not by a mask: that would hold for one of the process's threads only.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which signals don't interrupt
+        yield
+        return
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -45,7 +65,8 @@ def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
     try:
-        process.start()
+        with held_back(signal.SIGINT, signal.SIGTERM):  # half a message would end in a traceback
+            process.start()
         sender.close()  # this process's copy, so that the end of the other one is noticed
         result, error, seconds, peak = receiver.recv()
     except EOFError as ended:
