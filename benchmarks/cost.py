@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.epoch import HERE, ROOT, environment, machine
-from k49.files import atomic_write, read_json, read_yaml, write_json, write_yaml
+from benchmarks.epoch import ROOT, environment, machine, publish
+from k49.files import read_json, read_yaml, write_yaml
 
 STAGES = ("fetch", "split", "tune", "train", "evaluate", "plot")
 
@@ -30,10 +30,7 @@ def main() -> None:
     for scale in options.scales:
         with TemporaryDirectory() as scratch:
             rows += stages(Path(scratch), scale)
-    write_json(HERE / "cost.json", rows)
-    with atomic_write(HERE / "cost.md") as tmp:
-        tmp.write_text(table(rows), encoding="utf-8")
-    print(table(rows))
+    publish("cost", rows, table(rows))
 
 
 def stages(folder: Path, scale: float) -> list[dict]:

@@ -14,7 +14,8 @@ import os
 import subprocess
 import sys
 import time
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -70,11 +71,17 @@ def main() -> None:
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(before)], cwd=ROOT)
 
-    write_json(HERE / "epoch.json", rows)
-    with atomic_write(HERE / "epoch.md") as tmp:
-        tmp.write_text(table(rows, machine()), encoding="utf-8")
-    chart(rows, machine())
-    print(table(rows, machine()))
+    where = machine()
+    publish("epoch", rows, table(rows, where))
+    chart(rows, where)
+
+
+def publish(name: str, rows: list[dict], text: str) -> None:
+    """Write what was measured as JSON and as Markdown, and print the latter."""
+    write_json(HERE / f"{name}.json", rows)
+    with atomic_write(HERE / f"{name}.md") as tmp:
+        tmp.write_text(text, encoding="utf-8")
+    print(text)
 
 
 def draw(folder: Path, scale: float) -> int:
@@ -107,13 +114,18 @@ def environment(tree: Path) -> dict[str, str]:
 
 
 def machine() -> str:
-    """Processor, versions of what ran, and the commit."""
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-    flags = "AVX-512" if "avx512f" in Path("/proc/cpuinfo").read_text() else "no AVX-512"
+    """Processor, versions of what is installed, and the commit."""
+    info = Path("/proc/cpuinfo").read_text()
+    cpu = [line for line in info.splitlines() if "model name" in line]
+    flags = "AVX-512" if "avx512f" in info else "no AVX-512"
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    found = []
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # the rivals', outside of .venv-bench
+            found.append(f"{name} {version(name)}")
+    versions = ", ".join(found)
     return (
         f"{len(cpu)} cores of {cpu[0].split(': ')[1].strip()} ({flags}), sgemm {sgemm():.0f} "
         f"GFLOP/s; {versions}; commit {commit}"

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.ways import load
 from k49.data import Dataset
-from k49.files import read_npy
 from k49.process import in_own_process
 from k49.settings import Hyperparameters, Settings, TrainingConfig
 from k49.stage import load_settings
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
 
     settings = load_settings(options.folder / "params.yaml")
-    train, val = (load(options.folder, name) for name in ("train", "val"))
+    train, val = (Dataset(*load(options.folder, np.uint8, name)) for name in ("train", "val"))
     short = {n: trials(settings, (options.trials, n), train, val) for n in options.epochs}
     candidates = [
         Hyperparameters(**{key: row[key] for key in Hyperparameters.model_fields})
@@ -53,11 +53,6 @@ def main() -> None:
             f"val_accuracy of full training, {spearmanr(scores, -loss).statistic:.2f} with its "
             f"val_loss; the winner is {accuracy.max() - accuracy[best]:.4f} below the best"
         )
-
-
-def load(folder: Path, name: str) -> Dataset:
-    """A split of the pipeline, mapped."""
-    return Dataset(*(read_npy(folder / f"data/split/{name}_{w}.npy") for w in ("images", "labels")))
 
 
 def trials(settings: Settings, size: tuple[int, int], train: Dataset, val: Dataset) -> list[dict]:

@@ -17,8 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.epoch import HERE, ROOT, draw, environment, machine
-from k49.files import atomic_write, write_json
+from benchmarks.epoch import ROOT, draw, environment, machine, publish
 
 WAYS = {"ours": "this project", "plain": "a plain Keras Tuner script: one process, float32 arrays"}
 
@@ -47,10 +46,7 @@ def main() -> None:
                 result = json.loads(done.stdout.splitlines()[-1])
                 rows.append({"way": way, "round": number, "images": images, **result})
                 print(rows[-1], flush=True)
-    write_json(HERE / "search.json", rows)
-    with atomic_write(HERE / "search.md") as tmp:
-        tmp.write_text(table(rows), encoding="utf-8")
-    print(table(rows))
+    publish("search", rows, table(rows))
 
 
 def search_here(way: str) -> None:

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset
 from k49.files import read_json, read_yaml
-from k49.settings import Fit, Hyperparameters
+from k49.settings import Augment, Fit, Hyperparameters
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,6 +63,10 @@ PLAIN = Fit(  # nothing that a recipe may add
     label_smoothing=0.0,
     dropout=0.0,
     patience=None,
+)
+
+NO_AUGMENT = Augment(
+    enabled=False, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, elastic=0.0, elastic_grid=5
 )
 
 SMALL_MODEL = Hyperparameters(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -61,3 +62,10 @@ def test_table_has_medians_and_ratios():
     assert lines[WAYS["notebook"][0]].split(" | ")[1:4] == ["601.06", "301.03 to 901.08", "0.33"]
     assert "a machine" in text
     assert "not K49" in text
+
+
+def test_machine_is_told_without_the_rivals_packages():
+    """Was: an error behind the last measurement where one of them is not installed."""
+    found = epoch.machine()
+    assert f"keras {version('keras')}" in found
+    assert "GFLOP/s" in found

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from mmap import mmap
+from pathlib import Path
 
 import numpy as np
+
+from k49.files import read_npy
 
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 49
@@ -40,6 +43,4 @@ class Part:
 
 
 def _opened(*arrays: np.ndarray | str) -> Dataset:
-    return Dataset(
-        *(np.load(each, mmap_mode="r") if isinstance(each, str) else each for each in arrays)
-    )
+    return Dataset(*(read_npy(Path(each)) if isinstance(each, str) else each for each in arrays))

@@ -10,7 +10,7 @@ from k49.training.engine import compile_score_block, compile_train_block, forwar
 from k49.training.fit import adamw
 from k49.training.model import build_model
 from k49.training.rng import kept
-from tests.helpers import PLAIN, SMALL_MODEL, bars, plain
+from tests.helpers import NO_AUGMENT, PLAIN, SMALL_MODEL, bars, plain
 
 pytestmark = pytest.mark.slow
 
@@ -18,9 +18,6 @@ K, B = 4, 49
 DATA = bars(K, seed=0)
 IMAGES, LABELS = DATA.images.reshape(K, B, 28, 28, 1), DATA.labels.reshape(K, B, 49)
 RATES = np.array([1e-2, 5e-3, 2e-3, 1e-3], np.float32)
-NO_AUGMENT = Augment(
-    enabled=False, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, elastic=0.0, elastic_grid=5
-)
 
 
 def config(augment: Augment = NO_AUGMENT, seed: int = 3, **recipe) -> TrainingConfig:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from k49.data import Dataset
-from k49.settings import Augment, TrainingConfig
+from k49.settings import TrainingConfig
 from k49.stage import load_settings
 from k49.training.fit import (
     DivergedError,
@@ -15,13 +15,10 @@ from k49.training.fit import (
     summarize,
     training_config,
 )
-from tests.helpers import PLAIN, ROOT, SMALL_MODEL, bars
+from tests.helpers import NO_AUGMENT, PLAIN, ROOT, SMALL_MODEL, bars
 
 pytestmark = pytest.mark.slow
 
-NO_AUGMENT = Augment(
-    enabled=False, rotation=0.0, scale=0.0, shear=0.0, shift=0.0, elastic=0.0, elastic_grid=5
-)
 CONFIG = TrainingConfig(
     hyperparameters=SMALL_MODEL,
     fit=PLAIN,
