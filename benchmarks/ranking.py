@@ -66,8 +66,7 @@ def trials(settings: Settings, size: tuple[int, int], train: Dataset, val: Datas
 def figures(config: TrainingConfig, train: Dataset, val: Dataset) -> tuple[float, float]:
     """The val_accuracy and val_loss that full training ends with."""
     training = fit(config, train, val)
-    kept = training.kept_epoch - 1
-    return training.history["val_accuracy"][kept], training.history["val_loss"][kept]
+    return training.kept("val_accuracy"), training.kept("val_loss")
 
 
 if __name__ == "__main__":

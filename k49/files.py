@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -12,8 +12,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
-
-PIECE = 4096  # rows of an array that are written at once
 
 
 @contextmanager
@@ -81,23 +79,24 @@ def read_yaml(path: Path) -> Any:
         raise K49Error(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def write_npy(path: Path, array: np.ndarray, rows: np.ndarray | None = None) -> None:
-    """Write an array, or some of its rows in their order, so that it can be memory-mapped.
-
-    A piece at a time: of a mapped array there is never a copy in memory.
-    """
-    n = len(array if rows is None else rows)
+def write_npy(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+    """Write a uint8 array so that it can be memory-mapped; for the arguments see `write_rows`."""
     with atomic_write(path) as tmp, tmp.open("wb") as file:
-        write_npy_header(file, (n, *array.shape[1:]), array.dtype)
-        for first in range(0, n, PIECE):
-            piece = slice(first, first + PIECE)
-            file.write(np.ascontiguousarray(array[piece if rows is None else rows[piece]]).data)
+        write_rows(file, shape, pieces)
 
 
-def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """What stands before the data of an array in C order in NumPy's format."""
-    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+def write_rows(file: IO[bytes], shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+    """Write a uint8 array in NumPy's format.
+
+    Args:
+        file: to write to.
+        shape: of the whole array.
+        pieces: its rows, so many at a time: all of it need never be in memory.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
+    for piece in pieces:
+        file.write(np.ascontiguousarray(piece).data)
 
 
 def read_npy(path: Path) -> np.ndarray:

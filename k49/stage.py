@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from k49 import usage
-from k49.data import Dataset, Part
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Part
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
 from k49.settings import Hyperparameters, Settings, validate
@@ -71,8 +71,9 @@ def run_stage(main: Callable[[Settings], None]) -> None:
 
 def save_split(name: str, part: Part) -> None:
     """Write a split ("train", "val" or "test") as arrays that can be memory-mapped."""
-    write_npy(SPLIT / f"{name}_images.npy", part.images, part.rows)
-    write_npy(SPLIT / f"{name}_labels.npy", part.labels, part.rows)
+    n = len(part)
+    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), part.image_pieces())
+    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), part.label_pieces())
 
 
 def load_dataset(name: str) -> Dataset:

@@ -2,7 +2,9 @@
 
 from dataclasses import asdict
 
-from k49.files import write_npy
+import numpy as np
+
+from k49.files import atomic_write
 from k49.settings import Settings
 from k49.stage import (
     METRICS,
@@ -32,7 +34,8 @@ def main(settings: Settings) -> None:
     metrics = summarize(training, train, val)
 
     save_model(training.model, MODEL, {"dataset": read_dataset_name(), **config.model_dump()})
-    write_npy(VARIATIONS, variations(train.images[:2], config.augment, 16, config.seed))
+    with atomic_write(VARIATIONS) as tmp:
+        np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
     print(f"{read_dataset_name()}: {metrics}")
 

@@ -1,5 +1,6 @@
 """Where images come from, and how they are split; here, what the other rooms know of them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
@@ -10,6 +11,7 @@ from k49.files import read_npy
 
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 49
+PIECE = 2048  # images that are read, written or judged at once
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,29 @@ class Part:
     """A split as rows of what was published, which may be mapped: not an image is copied."""
 
     images: np.ndarray  # (M, 28, 28, 1) uint8, of all that was published together
-    labels: np.ndarray  # (M, 49) uint8, one-hot
+    labels: np.ndarray  # (M,) uint8, 0 to 48
     rows: np.ndarray  # (N,) which of them, in which order
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def image_pieces(self) -> Iterator[np.ndarray]:
+        """All of its images, a PIECE (n, 28, 28, 1) at a time."""
+        return (self.images[self.rows[piece]] for piece in pieces(len(self)))
+
+    def label_pieces(self) -> Iterator[np.ndarray]:
+        """All of its labels, a PIECE at a time, as one-hot rows (n, 49) uint8."""
+        return (one_hot(self.labels[self.rows[piece]]) for piece in pieces(len(self)))
+
+
+def pieces(n: int) -> Iterator[slice]:
+    """Slices of PIECE, and a shorter last one, that together are `n` rows."""
+    return (slice(first, min(first + PIECE, n)) for first in range(0, n, PIECE))
+
+
+def one_hot(labels: np.ndarray) -> np.ndarray:
+    """Labels (N,) as one-hot rows (N, 49) uint8."""
+    return np.eye(NUM_CLASSES, dtype=np.uint8)[labels]
 
 
 def _opened(*arrays: np.ndarray | str) -> Dataset:

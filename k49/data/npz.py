@@ -12,7 +12,7 @@ import numpy as np
 
 from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import atomic_write, write_npy_header
+from k49.files import atomic_write, write_rows
 
 MEMBER = "arr_0.npy"
 # 37 times K49: a header that claims more is refused before memory is taken
@@ -75,19 +75,14 @@ def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 def write(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
     """Write a uint8 array in the dataset's format, uncompressed: the same bytes on every machine.
 
-    Args:
-        path: the file.
-        shape: of the whole array.
-        pieces: the array's rows, so many at a time, in C order.
+    For the arguments see `write_rows`.
     """
     with (
         atomic_write(path) as tmp,
         zipfile.ZipFile(tmp, "w") as archive,
         archive.open(zipfile.ZipInfo(MEMBER), "w", force_zip64=True) as file,
     ):
-        write_npy_header(file, shape, np.dtype(np.uint8))
-        for piece in pieces:
-            file.write(piece.data)
+        write_rows(file, shape, pieces)
 
 
 def _read(path: Path, item: tuple[int, ...], mapped: bool = False) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Splits validation off train, stratified, and gives labels as one-hot rows."""
+"""Splits validation off train, stratified."""
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -24,7 +24,7 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
         K49Error: a class has too few images.
     """
     kept, held_out = split_indices(train[1], settings.validation_share, settings.seed)
-    train, test = ((images[..., np.newaxis], one_hot(labels)) for images, labels in (train, test))
+    train, test = ((images[..., np.newaxis], labels) for images, labels in (train, test))
     return {
         "train": Part(*train, kept),
         "val": Part(*train, held_out),
@@ -34,7 +34,10 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
 
 def describe(splits: dict[str, Part]) -> dict:
     """Images of each split, in all and for each class (in the order of the classes), and shapes."""
-    of_class = {name: part.labels[part.rows].sum(0, dtype=int) for name, part in splits.items()}
+    of_class = {
+        name: np.bincount(part.labels[part.rows], minlength=NUM_CLASSES)
+        for name, part in splits.items()
+    }
     return {
         "images": {name: len(part) for name, part in splits.items()},
         "classes": int(np.count_nonzero(of_class["train"] + of_class["val"])),
@@ -68,8 +71,3 @@ def split_indices(
         )
     everything = np.arange(len(labels))
     return train_test_split(everything, test_size=val, stratify=labels, random_state=seed)
-
-
-def one_hot(labels: np.ndarray) -> np.ndarray:
-    """Labels (N,) as one-hot rows (N, 49) uint8."""
-    return np.eye(NUM_CLASSES, dtype=np.uint8)[labels]

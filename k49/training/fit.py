@@ -32,6 +32,10 @@ class Training:
     kept_epoch: int  # the one whose weights the model has, from 1
     score: Scorer  # of the model
 
+    def kept(self, name: str) -> float:
+        """A figure of the history as it was in the kept epoch."""
+        return self.history[name][self.kept_epoch - 1]
+
 
 class DivergedError(K49Error):
     """The loss became NaN."""

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, pieces
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Fit, Hyperparameters
@@ -19,7 +19,6 @@ ORIGIN = "k49.json"  # in the archive: what the model was trained on, and how
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
 # after 190 steps, as short as a trial of the search may be; at 0.9 it is 2e-9.
 MOMENTUM = 0.9
-PIECE = 2048  # images predicted at once
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
@@ -115,5 +114,4 @@ def read_origin(path: Path) -> dict:
 
 def predict_proba(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8."""
-    pieces = np.split(images, range(PIECE, len(images), PIECE))
-    return np.concatenate([model.predict_on_batch(piece) for piece in pieces])
+    return np.concatenate([model.predict_on_batch(images[piece]) for piece in pieces(len(images))])

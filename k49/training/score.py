@@ -3,11 +3,9 @@
 import keras
 import numpy as np
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, PIECE, Dataset, pieces
 from k49.training.engine import compile_score_block
 from k49.usage import timed
-
-PIECE = 2048  # images; a short last one is filled up, so that one compiled program does for all
 
 
 class Scorer:
@@ -23,8 +21,7 @@ class Scorer:
     def __call__(self, dataset: Dataset) -> tuple[float, float]:
         """Mean cross-entropy, and accuracy as a share of 1, as the model is used: no dropout."""
         sums = np.zeros(2)
-        for first in range(0, len(dataset), PIECE):
-            piece = slice(first, first + PIECE)
+        for piece in pieces(len(dataset)):
             images, labels = filled(dataset.images[piece]), filled(dataset.labels[piece])
             sums += self.score_block(images, labels).numpy()
         loss, accuracy = sums / len(dataset)
@@ -32,7 +29,7 @@ class Scorer:
 
 
 def filled(piece: np.ndarray) -> np.ndarray:
-    """The piece with as many zeros behind it as make it PIECE long."""
+    """The piece, with zeros behind it if it is short: one compiled program does for all."""
     if len(piece) == PIECE:
         return piece
     return np.concatenate([piece, np.zeros((PIECE - len(piece), *piece.shape[1:]), piece.dtype)])

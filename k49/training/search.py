@@ -201,8 +201,7 @@ def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> 
 
 def score_trial(config: TrainingConfig, train: Dataset, val: Dataset) -> float:
     """The val_accuracy that decides: of the weights that training would keep."""
-    training = fit(config, train, val)
-    return training.history["val_accuracy"][training.kept_epoch - 1]
+    return fit(config, train, val).kept("val_accuracy")
 
 
 class Tuner(keras_tuner.RandomSearch):

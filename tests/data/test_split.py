@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from k49.data import classes
-from k49.data.split import describe, one_hot, split_dataset, split_indices
+from k49.data import classes, one_hot
+from k49.data.split import describe, split_dataset, split_indices
 from k49.errors import K49Error
 from k49.settings import Split
 
@@ -98,14 +98,15 @@ def test_shapes(splits):
         "test": 90,
     }
     for part in splits.values():
-        assert part.images[part.rows].shape == (len(part), 28, 28, 1)
-        assert part.labels[part.rows].shape == (len(part), 49)
-        assert part.images.dtype == part.labels.dtype == np.uint8
-        assert (part.labels.sum(1) == 1).all()
+        images, labels = arrays(part)
+        assert images.shape == (len(part), 28, 28, 1)
+        assert labels.shape == (len(part), 49)
+        assert images.dtype == labels.dtype == np.uint8
+        assert (labels.sum(1) == 1).all()
 
 
 def arrays(part):
-    return part.images[part.rows], part.labels[part.rows]
+    return np.concatenate(list(part.image_pieces())), np.concatenate(list(part.label_pieces()))
 
 
 def test_no_image_is_copied(raw, splits):

@@ -29,9 +29,9 @@ def metrics(probabilities, labels, resamples: int = 200, seed: int = 49) -> dict
 
 @pytest.fixture(scope="module")
 def sample():
-    """Predictions that are right about six times out of ten, every class present."""
+    """Predictions right about six times out of ten, of every class; more than are judged at once."""
     rng = np.random.default_rng(0)
-    labels = np.concatenate([np.arange(49), rng.integers(0, 49, 2000)]).astype(np.uint8)
+    labels = np.concatenate([np.arange(49), rng.integers(0, 49, 5000)]).astype(np.uint8)
     scores = rng.normal(size=(len(labels), 49))
     scores[np.arange(len(labels)), labels] += 2.5
     probabilities = np.exp(scores)

@@ -8,8 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from k49.data import Dataset
-from k49.data.split import one_hot
+from k49.data import Dataset, one_hot
 from k49.inference.characters import characters
 from k49.inference.ink import NoInkError
 from k49.inference.pictures import stack
