@@ -29,7 +29,7 @@ def metrics(probabilities, labels, resamples: int = 200, seed: int = 49) -> dict
 
 @pytest.fixture(scope="module")
 def sample():
-    """Predictions right about six times out of ten, of every class; more than are judged at once."""
+    """Predictions right six times out of ten, of every class; more than are judged at once."""
     rng = np.random.default_rng(0)
     labels = np.concatenate([np.arange(49), rng.integers(0, 49, 5000)]).astype(np.uint8)
     scores = rng.normal(size=(len(labels), 49))
