@@ -5,6 +5,7 @@ in a few random numbers, so one matrix product gives where each pixel comes from
 interpolated between four neighbours, which one look-up brings, packed into one number.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import tensorflow as tf
 
 from k49.data.warp import SIZE, elastic_basis
 from k49.settings import Augment
-from k49.training.rng import normal, uniform
+from k49.training.rng import uniform
 
 PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
-AFFINE_STREAM, ELASTIC_STREAM = 0, 1  # of the random numbers
+STREAM = 0  # of random numbers
 Tensor = Any  # TensorFlow has no types
 
 
@@ -51,18 +52,18 @@ class Distort:
 
     def coordinates(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Where each pixel comes from: row and column in the padded image, each (N, 784)."""
-        s = self.settings
-        random = 2 * uniform((6, n, 1), seed, AFFINE_STREAM) - 1
-        turn, shear = random[0] * s.rotation, random[1] * s.shear
-        tall, wide = 1 + random[2] * s.scale, 1 + random[3] * s.scale
-        centre = (PADDED - 1) / 2
-        down, right = random[4] * s.shift + centre, random[5] * s.shift + centre
-        bend = s.elastic * normal((2, n, self.knots), seed, ELASTIC_STREAM)
+        s, knots = self.settings, self.knots
+        random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
+        affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
+        ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
+        turn, shear, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
+        tall, wide, centre = 1 + taller, 1 + wider, (PADDED - 1) / 2
+        bend = s.elastic * math.sqrt(3)  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
         cos, sin = tf.cos(turn), tf.sin(turn)
-        rows = tf.concat([bend[0], tall * cos, -wide * sin, down], 1)
-        columns = tf.concat([bend[1], tall * sin + shear, wide * cos, right], 1)
-        at = tf.matmul(tf.concat([rows, columns], 0), self.features)
+        rows = [bend * bend_rows, tall * cos, -wide * sin, down + centre]
+        columns = [bend * bend_columns, tall * sin + shear, wide * cos, right + centre]
+        at = tf.matmul(tf.concat([tf.concat(rows, 1), tf.concat(columns, 1)], 0), self.features)
         inside = tf.clip_by_value(at, 0.0, PADDED - 1 - 1e-3)  # the corner's neighbours, too
         return inside[:n], inside[n:]
 

@@ -21,7 +21,7 @@ from k49.training.augment import Distort
 from k49.training.rng import kept
 
 Tensor = Any  # TensorFlow has no types
-DROPOUT_STREAM = 2  # those of the random numbers below it are Distort's
+DROPOUT_STREAM = 1  # and up, a layer each; the random numbers of the one below are Distort's
 
 
 def compile_train_block(

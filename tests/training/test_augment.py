@@ -111,6 +111,18 @@ def test_elastic_bends_smoothly():
     assert any(abs(b.astype(int) - image.astype(int)).max() > 100 for b in bent)
 
 
+def test_elastic_is_the_standard_deviation_of_a_control_point():
+    from k49.training.augment import Distort
+
+    bent = Distort(settings(elastic=0.7))
+    moved = np.stack(bent.coordinates(4000, np.array([1, 0])))
+    expected = 0.7 * np.sqrt((elastic_basis(AUGMENT.elastic_grid) ** 2).sum(1))
+    inner = np.arange(784).reshape(28, 28)[5:-5, 5:-5].ravel()  # away from where it is clipped
+    found = moved[..., inner].std(1)
+    assert found == pytest.approx(np.stack([expected[inner]] * 2), rel=0.05)
+    assert np.corrcoef(moved[0, :, 400], moved[1, :, 400])[0, 1] == pytest.approx(0, abs=0.06)
+
+
 def test_seed():
     image = blob(10, 10)
     one, again, other = (varied(image, 4, seed, shift=2.0) for seed in (1, 1, 2))
