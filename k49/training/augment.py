@@ -61,9 +61,10 @@ class Distort:
         bend = s.elastic * math.sqrt(3)  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
         cos, sin = tf.cos(turn), tf.sin(turn)
-        rows = [bend * bend_rows, tall * cos, -wide * sin, down + centre]
-        columns = [bend * bend_columns, tall * sin + shear, wide * cos, right + centre]
-        at = tf.matmul(tf.concat([tf.concat(rows, 1), tf.concat(columns, 1)], 0), self.features)
+        down, right = down + centre, right + centre
+        rows = tf.concat([bend * bend_rows, tall * cos, -wide * sin, down], 1)
+        columns = tf.concat([bend * bend_columns, tall * sin + shear, wide * cos, right], 1)
+        at = tf.matmul(tf.concat([rows, columns], 0), self.features)
         inside = tf.clip_by_value(at, 0.0, PADDED - 1 - 1e-3)  # the corner's neighbours, too
         return inside[:n], inside[n:]
 

@@ -17,12 +17,15 @@ def uniform(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
 
 
 def kept(shape: tuple[int, ...], rate: float, seed: Tensor, stream: int) -> Tensor:
-    """True for all but a share `rate` of the elements, in steps of 1 / 65,536; as for `bits`."""
+    """True for all but a share `rate` of the elements, bool; `seed` as for `bits`.
+
+    `rate` counts in steps of 1 / 65,536.
+    """
     return bits(shape, seed, stream) >= tf.constant(round(rate * 2**16), tf.uint16)
 
 
 def bits(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
-    """Uint16, 16 random bits each: twice as many numbers in a second as of float32's kind.
+    """Uint16, 16 random bits each: half the work of the 32 that TensorFlow draws for a float.
 
     Args:
         shape: of the result.
