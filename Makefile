@@ -4,7 +4,7 @@ BIN := .venv/bin
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check-run lint bench lock clean
+.PHONY: help install repro test test-fast check-run lint bench calibrate lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost
+
+calibrate: install  ## draw the stand-in with three seeds and set it beside K49 (a quarter of an hour)
+	python -m benchmarks.calibration
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from benchmarks import epoch
+from benchmarks import calibration, epoch
 from benchmarks.ways import WAYS
 from tests.helpers import ROOT, bars
 
@@ -69,3 +69,25 @@ def test_machine_is_told_without_the_rivals_packages():
     found = epoch.machine()
     assert f"keras {version('keras')}" in found
     assert "GFLOP/s" in found
+
+
+def test_calibration_describes_images():
+    images = np.zeros((3, 28, 28), np.uint8)
+    images[:, 4:24, 10:13] = 255  # a bar, 20 pixels high and 3 wide
+    images[0, -1] = 255  # and in one image a line along the lower border
+    found = calibration.look((images, np.zeros(3, np.uint8)))
+    assert found["grey"] == pytest.approx(255 * (60 + 28 / 3) / 784)
+    assert found["border pixels above 100, %"] == pytest.approx(100 * 30 / 3 / 112)
+    assert found["lower border above 100, %"] == pytest.approx(100 / 3)
+    assert found["height of the ink"] == pytest.approx((20 + 20 + 24) / 3)
+    assert found["middle of the width"] == pytest.approx((11 + 11 + 13.5) / 3)
+
+
+def test_calibration_table_has_mean_and_each_seed():
+    runs = [{"report, test": 88.0, "report, test, balanced": 85.0}, {"report, test": 89.0}]
+    runs[1]["report, test, balanced"] = 86.0
+    text = calibration.table(runs, [{"grey": 50.0}, {"grey": 40.0}], {"grey": 47.25})
+    assert "| report, test | 88.0 | 86.0 to 90.0 | 88.5 (88.0, 89.0) |" in text
+    assert "| report, test, balanced | - | - | 85.5 (85.0, 86.0) |" in text
+    assert "| grey | 47.2 | 45.0 |" in text
+    assert "not K49" in text

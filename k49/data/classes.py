@@ -1,8 +1,7 @@
-"""The 49 classes of Kuzushiji-49: characters, parent kanji, images for each class.
+"""The 49 classes of Kuzushiji-49: characters, images for each class.
 
 Order, characters and counts are those of the dataset (Clanuwat et al. 2018, arXiv:1812.01718, and
-`k49_classmap.csv` as published). The parent kanji are the historic derivations of hiragana; the
-iteration mark ゝ has none, so its kanji counterpart 々 stands in for it.
+`k49_classmap.csv` as published).
 """
 
 import numpy as np
@@ -13,11 +12,6 @@ CHARACTERS = (
     "あいうえおかきくけこさしすせそたちつてとなにぬねの"
     "はひふへほまみむめもやゆよらりるれろわゐゑをんゝ"
 )
-PARENT_KANJI = (
-    "安以宇衣於加幾久計己左之寸世曽太知川天止奈仁奴祢乃"
-    "波比不部保末美武女毛也由与良利留礼呂和為恵遠无々"
-)
-
 _TRAIN_BELOW_6000 = {
     **{3: 777, 8: 4714, 13: 4165, 14: 3867, 16: 2565, 22: 2063, 23: 2451, 26: 5132, 29: 1993},
     **{31: 3060, 32: 1718, 33: 3394, 36: 1598, 42: 2139, 43: 2397, 44: 417, 45: 392, 48: 3523},

@@ -67,10 +67,7 @@ def draw_standin(drawn: Standin, raw: Path) -> str:
     """Draw the stand-in's four arrays and write them with the class map."""
     from k49.data import standin  # imports SciPy and a font: only where it draws
 
-    n = sum(
-        standin.counts(full, drawn.scale).sum()
-        for full in (classes.TRAIN_COUNTS, classes.TEST_COUNTS)
-    )
+    n = sum(standin.counts(split, drawn.scale).sum() for split in ("train", "test"))
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
         task = bar.add_task("stand-in", total=n)
         for split in ("train", "test"):

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.interpolate import BSpline
 
-from k49.data.warp import SIZE, elastic_basis
+from k49.data import IMAGE_SHAPE
 from k49.settings import Augment
 from k49.training.rng import uniform
 
+SIZE = IMAGE_SHAPE[0]  # pixels, both ways
 PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
 STREAM = 0  # of random numbers
 Tensor = Any  # TensorFlow has no types
@@ -67,6 +69,17 @@ class Distort:
         at = tf.matmul(tf.concat([rows, columns], 0), self.features)
         inside = tf.clip_by_value(at, 0.0, PADDED - 1 - 1e-3)  # the corner's neighbours, too
         return inside[:n], inside[n:]
+
+
+def elastic_basis(knots: int) -> np.ndarray:
+    """What each control point of a knots x knots grid adds to each pixel; (784, knots^2) float32.
+
+    Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
+    """
+    positions = np.arange(-3.0, knots + 1)
+    at = (np.arange(SIZE) + 0.5) / SIZE * (knots - 3)  # the middles of the pixels
+    line = BSpline.design_matrix(at, positions, 3).toarray()  # (28, knots)
+    return np.kron(line, line).astype(np.float32)
 
 
 def pack(images: Tensor) -> Tensor:

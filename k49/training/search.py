@@ -14,7 +14,7 @@ import scipy
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src import config as keras_tuner_config
 
-from k49.data import Dataset, warp
+from k49.data import Dataset
 from k49.errors import K49Error
 from k49.process import in_own_process
 from k49.settings import (
@@ -27,8 +27,8 @@ from k49.settings import (
 )
 from k49.training.fit import DivergedError, fit
 
-# The code that a search's result depends on: this room, and what it has from another.
-SOURCES = (*sorted(Path(__file__).parent.glob("*.py")), Path(warp.__file__))
+# The code that a search's result depends on: this room.
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from k49.data.warp import elastic_basis
 from k49.settings import Augment
 from k49.stage import load_settings
 from tests.helpers import ROOT
@@ -97,6 +96,8 @@ def test_scale_keeps_the_middle():
 
 def test_elastic_basis_looks_the_same_from_every_side():
     """Was: off by half a pixel, so that one side moved more than the other."""
+    from k49.training.augment import elastic_basis
+
     basis = elastic_basis(5).reshape(28, 28, 5, 5)
     np.testing.assert_allclose(basis[::-1, :, ::-1], basis, atol=1e-6)
     np.testing.assert_allclose(basis.transpose(1, 0, 3, 2), basis, atol=1e-6)
@@ -112,7 +113,7 @@ def test_elastic_bends_smoothly():
 
 
 def test_elastic_is_the_standard_deviation_of_a_control_point():
-    from k49.training.augment import Distort
+    from k49.training.augment import Distort, elastic_basis
 
     bent = Distort(settings(elastic=0.7))
     moved = np.stack(bent.coordinates(4000, np.array([1, 0])))

@@ -81,7 +81,7 @@ def test_winner_is_one_of_the_trials_and_has_no_phantom_layers(uninterrupted):
 
 
 def test_search_is_known_by_all_the_code_that_stage_tune_depends_on():
-    """Was: k49/data/warp.py left out. A search begun with other code must not be gone on with."""
+    """Was: a file left out. A search begun with other code must not be gone on with."""
     deps = [ROOT / dep for dep in DAG["stages"]["tune"]["deps"] if dep.startswith("k49/")]
     files = {file for dep in deps for file in ([dep] if dep.is_file() else dep.rglob("*.py"))}
     assert {file.resolve() for file in module.SOURCES} == files

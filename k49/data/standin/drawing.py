@@ -1,0 +1,115 @@
+"""One image: a book's path of the pen, wavering, cut to its ink and set down in pixels.
+
+Each point of a path leaves a round Gaussian spot, which is a column times a row. So the ink of all
+of them is one product of two matrices:
+
+    ink (28, 28) = columns (28, points) @ rows (points, 28)
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from k49.data import IMAGE_SHAPE
+from k49.data.standin.hands import KNOTS, Books, bending, maps, normal
+from k49.data.standin.strokes import forms
+
+SIZE = IMAGE_SHAPE[0]  # pixels, both ways
+# How images of one book differ, drawn once an image; units as in `hands`
+WAVER = 0.0105  # standard deviation of a control point
+HASTE = 1.15  # standard deviation of the logarithm of what that is multiplied by
+SPREAD = np.array([0.03, 0.04, 0.05])  # standard deviations of slant, turn and stretch
+PEN = 0.12  # standard deviation of the logarithm of the pen's width
+EDGE = (0.6, 1.8)  # sums of spots between which a pixel goes from black to full ink
+OVER = 0.3  # pixels by which ink reaches beyond the image on each side
+JOINED, NEIGHBOUR = (
+    0.3,
+    0.35,
+)  # how often a way to the next character, and a bit of it, is to be seen
+FAINT = 0.4  # pressure below which a stroke is none when an image is cut to its ink
+
+
+def draw_images(labels: np.ndarray, books: Books, rng: np.random.Generator) -> np.ndarray:
+    """Draw one image of each label, each from a random book.
+
+    Args:
+        labels: (n,) 0 to 48.
+        books: whose hands.
+        rng: of the n images.
+
+    Returns:
+        (n, 28, 28) uint8, light ink on black.
+    """
+    n = len(labels)
+    book = rng.integers(len(books), size=n)
+    form = choose(labels, books.choice[book, labels], rng)
+    waver = normal(rng, (n, KNOTS, 2), WAVER) * np.exp(normal(rng, (n, 1, 1), HASTE))
+    path = (books.path[book, form] + bending() @ waver) @ maps((n,), SPREAD, rng)
+    pressure = books.pressure[book, form]
+    pen = books.pen[book] * np.exp(normal(rng, (n,), PEN))
+    path = cut(path, pressure, pen)
+
+    pieces = [(path, pressure), *joins(path, books.joins[book], rng), *neighbours(n, rng)]
+    step = np.concatenate([np.diff(p, axis=1, append=p[:, -1:]) for p, _ in pieces], axis=1)
+    path, pressure = (np.concatenate(part, axis=1) for part in zip(*pieces, strict=True))
+    across = np.arctan2(step[..., 1], step[..., 0]) - books.angle[book, np.newaxis]
+    spot = pen[:, np.newaxis] * (1 + books.brush[book, np.newaxis] * np.cos(2 * across))
+    spot *= 0.55 + 0.45 * pressure  # a light pen is a thin one
+    left = np.clip(1.15 * pressure - 0.15, 0, 1) * np.hypot(step[..., 0], step[..., 1]) / spot
+    left *= books.ink[book, np.newaxis]
+
+    columns = spots(path[..., 1], spot) * left[:, np.newaxis]
+    ink = columns @ spots(path[..., 0], spot).swapaxes(1, 2)
+    low, high = EDGE
+    return (np.clip((ink - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def choose(labels: np.ndarray, choice: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A form (n,) for each label, as often as a book's `choice` (n, M) says."""
+    place = (choice < rng.random((len(labels), 1), np.float32)).sum(1)
+    return forms()[1][labels, np.minimum(place, choice.shape[1] - 1)]
+
+
+def cut(path: np.ndarray, pressure: np.ndarray, pen: np.ndarray) -> np.ndarray:
+    """Paths (n, POINTS, 2) in pixels: the ink's longer side fills the image, its box is centred."""
+    faint = np.where(pressure < FAINT, np.float32(np.nan), 0)[..., np.newaxis]
+    low, high = np.nanmin(path + faint, 1), np.nanmax(path + faint, 1)
+    room = SIZE + 2 * OVER - 3 * pen  # a stroke reaches one and a half deviations from its middle
+    scale = room / np.maximum((high - low).max(1), 0.15)
+    middle = (low + high)[:, np.newaxis] / 2
+    return (path - middle) * scale[:, np.newaxis, np.newaxis] + np.float32((SIZE - 1) / 2)
+
+
+def joins(
+    path: np.ndarray, pressure: np.ndarray, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The way from the character above to a path's start, and from its end to the one below.
+
+    Each (n, 10, 2) and its pressure (n, 10), up to a book's (n,), mostly 0.
+    """
+    n = len(path)
+    for end, row in ((path[:, 0], -3.0), (path[:, -1], SIZE + 2.0)):
+        far = np.stack([end[:, 0] + normal(rng, (n,), 5), np.full(n, row, np.float32)], 1)
+        yield line(end, far, 10, pressure * (rng.random(n) < JOINED) * rng.uniform(0.3, 1, n))
+
+
+def neighbours(n: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """A bit of a stroke of the character above, and of the one below; each as in `joins`."""
+    for row in (-1.5, SIZE + 0.5):
+        start = np.stack([rng.uniform(3, SIZE - 4, n), rng.normal(row, 1, n)], 1)
+        reach = rng.normal(0, (4.0, 2.0), (n, 2))
+        yield line(start, start + reach, 8, rng.random(n) < NEIGHBOUR)
+
+
+def line(
+    start: np.ndarray, stop: np.ndarray, points: int, pressure: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A straight stroke from (n, 2) to (n, 2), and its pressure (n,) at each point; float32."""
+    path = np.linspace(start, stop, points, axis=1, dtype=np.float32)
+    return path, np.repeat(pressure[:, np.newaxis], points, axis=1).astype(np.float32)
+
+
+def spots(at: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """How much of each point's spot (n, points) is in each of 28 lines; (n, 28, points) float32."""
+    pixel = np.arange(SIZE, dtype=np.float32)[:, np.newaxis]
+    return np.exp(-(((pixel - at[:, np.newaxis]) / deviation[:, np.newaxis]) ** 2) / 2)
