@@ -7,6 +7,7 @@ from k49.files import read_json, read_npy
 from k49.settings import Settings
 from k49.stage import (
     CURVES,
+    METRICS,
     PLOTS,
     PREDICTIONS,
     VARIATIONS,
@@ -21,10 +22,11 @@ def main(settings: Settings) -> None:
     dataset = read_dataset_name()
     with np.load(PREDICTIONS, allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
+    kept_epoch = read_json(METRICS / "train.json")["kept_epoch"]
     test_images = load_dataset("test").images
 
     pictures = {
-        "curves": figures.curves(read_json(CURVES), dataset),
+        "curves": figures.curves(read_json(CURVES), kept_epoch, dataset),
         "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
         "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),

@@ -31,7 +31,7 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
-def curves(rows: list[dict], dataset: str) -> Figure:
+def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
     """Loss and accuracy of train and validation against epochs: a row for each epoch and split."""
     train, val = ([row for row in rows if row["split"] == each] for each in ("train", "validation"))
     epochs = [row["epoch"] for row in train]
@@ -47,11 +47,10 @@ def curves(rows: list[dict], dataset: str) -> Figure:
             axes.set(xlabel="epoch", ylabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(frameon=False)
-        best = min(val, key=lambda row: row["loss"])["epoch"]
-        figure.axes[0].axvline(best, color=GREY, linestyle=":")
+        figure.axes[0].axvline(kept_epoch, color=GREY, linestyle=":")
         figure.axes[0].annotate(
-            f"weights kept: epoch {best}",
-            (best, 0.5),
+            f"weights kept: epoch {kept_epoch}",
+            (kept_epoch, 0.5),
             xycoords=("data", "axes fraction"),
             xytext=(-6, 0),
             textcoords="offset points",

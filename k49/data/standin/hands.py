@@ -15,12 +15,12 @@ from k49.data.standin.strokes import SAMPLES, forms, trajectory
 POINTS = 192  # of a written path
 KNOTS = 12  # control points along a path, by which it is bent
 
-# How far books differ, drawn once a book; lengths in heights of a character, angles in radians,
+# How far books differ, drawn once a book; lengths in sizes of a character, angles in radians,
 # stretch of the logarithm. Chosen by the table of `make calibrate`.
 NARROW, RISE = 0.92, 0.08  # of all: narrower than square script, and rising to the right
 SLANT, TURN, STRETCH = 0.06, 0.03, 0.05  # standard deviations
 FORM = 0.6  # how far each form of a book differs in these from the book, share of it
-BEND = 0.031  # standard deviation of a control point
+BEND = 0.044  # standard deviation of a control point
 SPEED = (4.0, 18.0)  # deviation of the low-pass filter, samples of a trajectory, from, to
 LIFT = (3.0, 1.0)  # pressure between strokes: a beta distribution, 1 is as on paper
 PEN = (0.6, 1.2)  # deviation of the spot that the pen leaves, pixels, from, to
@@ -33,7 +33,7 @@ LOYALTY = 0.15  # the more, the fewer of a class's forms a book uses
 class Books:
     """The hands of B books for F forms, all float32."""
 
-    path: np.ndarray  # (B, F, POINTS, 2) column and row, heights of a character, 0 is its middle
+    path: np.ndarray  # (B, F, POINTS, 2) column and row, sizes of a character, 0 is its middle
     pressure: np.ndarray  # (B, F, POINTS) of the pen, 1 on paper, less where it was in the air
     pen: np.ndarray  # (B,) deviation of the spot that it leaves, pixels
     brush: np.ndarray  # (B,) by what share that is more or less in a direction
@@ -75,7 +75,7 @@ def write(characters: list[str], speeds: np.ndarray) -> tuple[np.ndarray, np.nda
     points, paper = (
         np.array(part, np.float32) for part in zip(*map(trajectory, characters), strict=True)
     )
-    points = (points - 0.5) @ np.array([[NARROW, -RISE], [0, 1]], np.float32)
+    points = points @ np.array([[NARROW, -RISE], [0, 1]], np.float32)
     path = np.stack([low_pass(speed) @ points for speed in speeds])
     pressure = np.stack([paper @ low_pass(max(0.35 * speed, 1)).T for speed in speeds])
     return path, pressure

@@ -14,7 +14,6 @@ from fontTools.pens.recordingPen import RecordingPen
 from fontTools.svgLib import SVGPath
 
 SAMPLES = 512  # points of a trajectory, equally far from each other
-BOX = 109  # side of KanjiVG's square, in its units
 
 # The forms of each class, in the order of classes.CHARACTERS, each as often in its word as books
 # choose it, roughly: a judgement of ours and no count. The hiragana stands first.
@@ -60,14 +59,16 @@ def trajectory(char: str) -> tuple[np.ndarray, np.ndarray]:
     """The way of the pen through a character: its strokes, joined by straight lines in the air.
 
     Returns:
-        Points (SAMPLES, 2) float64, column and row, 0 to 1 from the upper left; and for each 1.0
-        where the pen is on paper, 0.0 where it is in the air, (SAMPLES,).
+        Points (SAMPLES, 2) float64, column and row, their box's longer side 1 and its middle 0; and
+        for each 1.0 where the pen is on paper, 0.0 where it is in the air, (SAMPLES,).
     """
     drawn = strokes(char)
     # the way to a stroke's first point is in the air, that to its others on paper
     paper = np.concatenate([np.arange(len(stroke)) > 0 for stroke in drawn]).astype(float)
     paper[0] = 1
-    points = np.concatenate(drawn) / BOX
+    points = np.concatenate(drawn)
+    low, high = points.min(0), points.max(0)
+    points = (points - (low + high) / 2) / (high - low).max()
     along = np.concatenate([[0], np.hypot(*np.diff(points, axis=0).T).cumsum()])
     at = np.linspace(0, along[-1], SAMPLES)
     columns, rows = (np.interp(at, along, axis) for axis in points.T)
@@ -75,7 +76,7 @@ def trajectory(char: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def strokes(char: str) -> list[np.ndarray]:
-    """The strokes of a character in writing order, each (n, 2), column and row in units of BOX."""
+    """The strokes of a character in writing order, each (n, 2), column and row, 0 to 109."""
     pen = RecordingPen()
     SVGPath(distribution("kanjivg").locate_file(f"kanji/{ord(char):05x}.svg")).draw(pen)
     found: list[list[np.ndarray]] = []
