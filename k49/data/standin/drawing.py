@@ -22,10 +22,8 @@ SPREAD = np.array([0.03, 0.04, 0.05])  # standard deviations of slant, turn and 
 PEN = 0.12  # standard deviation of the logarithm of the pen's width
 EDGE = (0.6, 1.8)  # sums of spots between which a pixel goes from black to full ink
 OVER = 0.3  # pixels by which ink reaches beyond the image on each side
-JOINED, NEIGHBOUR = (
-    0.3,
-    0.35,
-)  # how often a way to the next character, and a bit of it, is to be seen
+JOINED = 0.3  # how often the way from the character above is to be seen, or that to the next
+NEIGHBOUR = 0.35  # how often a bit of the one above is, or of the one below
 FAINT = 0.4  # pressure below which a stroke is none when an image is cut to its ink
 
 
