@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,6 +27,7 @@ def start_server(*modules: str) -> None:
     """
     if modules:
         context.set_forkserver_preload(list(modules))
+    resource_tracker.ensure_running()  # which the server needs, and whose start would end the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which is inherited
     try:
         forkserver.ensure_running()

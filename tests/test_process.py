@@ -129,3 +129,13 @@ def test_mapped_dataset_is_not_copied_but_mapped_again(tmp_path):
     assert in_own_process(where_it_lies, mapped) == (True, *where_it_lies(dataset)[1:])
     part = Dataset(mapped.images[10:], mapped.labels[10:])
     assert in_own_process(where_it_lies, part) == (False, *where_it_lies(part)[1:])
+
+
+def test_a_new_server_and_its_forks_do_not_hear_ctrl_c():
+    """Was: Python unblocked it on the way, and Ctrl-C while the server imported was a traceback."""
+    code = (
+        "import signal; from k49 import process; process.start_server('json'); "
+        "print(process.in_own_process(signal.pthread_sigmask, signal.SIG_BLOCK, []))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert "SIGINT" in done.stdout, done.stderr
