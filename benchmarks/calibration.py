@@ -20,10 +20,10 @@ from skimage.morphology import skeletonize
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.epoch import ROOT, machine
+from benchmarks.epoch import machine, publish
+from benchmarks.ways import settings_of
 from k49.data import Dataset, Part, npz, one_hot, standin
 from k49.data.split import split_dataset
-from k49.files import atomic_write, read_yaml, write_json
 from k49.process import in_own_process
 from k49.settings import Settings, TrainingConfig, validate
 from k49.training.fit import fit, training_config
@@ -31,10 +31,9 @@ from k49.training.model import predict_proba
 from k49.training.search import search, search_config
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
-HERE = Path(__file__).parent
 INK = 100  # grey from which a pixel is ink
-# What is to come out, in percent, and what is published for K49 itself: 4-nearest-neighbour and
-# simple CNN by Clanuwat et al. 2018 (arXiv:1812.01718), the report's by the report.
+# What is to come out, in percent, from, to, and what is published for K49 itself: the nearest
+# neighbours' by Clanuwat et al. 2018 (arXiv:1812.01718), the report's by the report.
 TARGETS = {
     "4-nearest-neighbour, test, balanced": (83.0, 89.0, "86.0"),
     "report, validation": (91.5, 95.5, "93.5"),
@@ -64,17 +63,8 @@ def main() -> None:
         classes = np.unique(real[1])
         halves = [rows(real, classes), rows(drawn["train"], classes)]
         Image.fromarray(255 - np.hstack(halves)).save(options.sheet)
-    text = table(runs, looks, look(real) if real else None)
-    write_json(HERE / "calibration.json", {"machine": machine(), "runs": runs, "looks": looks})
-    with atomic_write(HERE / "calibration.md") as tmp:
-        tmp.write_text(text)
-    print(text)
-
-
-def settings_of(recipe: str) -> Settings:
-    """params.yaml with a recipe laid over it."""
-    content = read_yaml(ROOT / "params.yaml") | read_yaml(ROOT / f"k49/recipes/{recipe}.yaml")
-    return validate(Settings, content, recipe)
+    measured = [{**run, **seen} for run, seen in zip(runs, looks, strict=True)]
+    publish("calibration", measured, table(runs, looks, look(real) if real else None))
 
 
 def read_real(folder: Path) -> Raw:
@@ -86,20 +76,20 @@ def read_real(folder: Path) -> Raw:
 
 def draw(split: str, seed: int) -> Raw:
     """A split of the stand-in as params.yaml has it, but for the seed."""
-    settings = settings_of("default").standin.model_copy(update={"seed": seed})
-    labels, chunks = standin.draw(split, settings)
+    settings = validate(Settings, settings_of("default"), "default").standin
+    labels, chunks = standin.draw(split, settings.model_copy(update={"seed": seed}))
     return np.concatenate(list(chunks)), labels
 
 
 def figures(drawn: dict[str, Raw], real: Raw | None) -> dict[str, float]:
     """Accuracies in percent of who learns from what was drawn, by the names of TARGETS."""
-    parts = split_dataset(drawn["train"], drawn["test"], settings_of("default").split)
+    recipes = {name: validate(Settings, settings_of(name), name) for name in ("report", "default")}
+    parts = split_dataset(drawn["train"], drawn["test"], recipes["default"].split)
     train, val, test = (dataset(parts[name]) for name in ("train", "val", "test"))
     neighbours = KNeighborsClassifier(4, algorithm="brute").fit(flat(train), truth(train))
     right = balanced_accuracy_score(truth(test), neighbours.predict(flat(test)))
     found = {"4-nearest-neighbour, test, balanced": 100 * right}
-    for recipe in ("report", "default"):
-        settings = settings_of(recipe)
+    for recipe, settings in recipes.items():
         with TemporaryDirectory() as scratch:
             winner = search(search_config(settings), train, val, Path(scratch)).winner
         config = training_config(settings, winner)

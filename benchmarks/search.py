@@ -64,8 +64,7 @@ def report_search() -> object:
     from k49.settings import Settings, validate
     from k49.training.search import search_config
 
-    content = settings_of("report", distorted=False)
-    return search_config(validate(Settings, content, "report"))
+    return search_config(validate(Settings, settings_of("report"), "report"))
 
 
 def ours(folder: Path) -> list[float]:

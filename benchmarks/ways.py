@@ -46,7 +46,9 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
 
     train = Dataset(*load(folder, np.uint8))
     val = Dataset(train.images[:49], train.labels[:49])
-    settings = validate(Settings, settings_of(recipe, distorted), recipe)
+    content = settings_of(recipe)
+    content["augment"]["enabled"] = distorted
+    settings = validate(Settings, content, recipe)
     found = Hyperparameters(
         units=UNITS[recipe],
         activation="relu",
@@ -59,7 +61,7 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
     module.fit(config, train, val, lambda figures: lap())
 
 
-def settings_of(recipe: str, distorted: bool) -> dict:
+def settings_of(recipe: str) -> dict:
     """A recipe as the content of a params.yaml."""
     import k49
     from k49.files import read_yaml
@@ -68,7 +70,6 @@ def settings_of(recipe: str, distorted: bool) -> dict:
     content = read_yaml(root.parent / "params.yaml")
     for section, values in read_yaml(root / "recipes" / f"{recipe}.yaml").items():
         content[section] |= values
-    content["augment"]["enabled"] = distorted
     return content
 
 

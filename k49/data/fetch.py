@@ -65,7 +65,7 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
 
 def draw_standin(drawn: Standin, raw: Path) -> str:
     """Draw the stand-in's four arrays and write them with the class map."""
-    from k49.data import standin  # imports SciPy and a font: only where it draws
+    from k49.data import standin  # imports SciPy and fontTools: only where it draws
 
     n = sum(standin.counts(split, drawn.scale).sum() for split in ("train", "test"))
     with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:

@@ -65,7 +65,7 @@ def draw_images(labels: np.ndarray, books: Books, rng: np.random.Generator) -> n
 def choose(labels: np.ndarray, choice: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A form (n,) for each label, as often as a book's `choice` (n, M) says."""
     place = (choice < rng.random((len(labels), 1), np.float32)).sum(1)
-    return forms()[1][labels, np.minimum(place, choice.shape[1] - 1)]
+    return forms()[1][labels, place]
 
 
 def cut(path: np.ndarray, pressure: np.ndarray, pen: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def trajectory(char: str) -> tuple[np.ndarray, np.ndarray]:
     along = np.concatenate([[0], np.hypot(*np.diff(points, axis=0).T).cumsum()])
     at = np.linspace(0, along[-1], SAMPLES)
     columns, rows = (np.interp(at, along, axis) for axis in points.T)
-    return np.stack([columns, rows], 1), paper[np.searchsorted(along, at).clip(0, len(along) - 1)]
+    return np.stack([columns, rows], 1), paper[np.searchsorted(along, at)]
 
 
 def strokes(char: str) -> list[np.ndarray]:
