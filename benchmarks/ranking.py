@@ -39,7 +39,10 @@ def main() -> None:
         Hyperparameters(**{key: row[key] for key in Hyperparameters.model_fields})
         for row in short[options.epochs[0]]
     ]
-    full = [in_own_process(figures, training_config(settings, c), train, val) for c in candidates]
+    full = [
+        in_own_process(figures, training_config(settings, c, len(train)), train, val)
+        for c in candidates
+    ]
 
     for i, candidate in enumerate(candidates):
         few = "  ".join(f"{rows[i]['val_accuracy']:.4f}" for rows in short.values())

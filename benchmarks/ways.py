@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,18 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
     content = settings_of(recipe)
     content["augment"]["enabled"] = distorted
     settings = validate(Settings, content, recipe)
-    found = Hyperparameters(
-        units=UNITS[recipe],
-        activation="relu",
-        initializer="glorot_normal" if recipe == "report" else "he_uniform",
-        learning_rate=RATE[recipe],
-        weight_decay=None,
-    )
-    config = module.training_config(settings, found).model_copy(update={"epochs": epochs})
+    found = {
+        "network": "mlp",
+        "units": UNITS[recipe],
+        "activation": "relu",
+        "initializer": "glorot_normal" if recipe == "report" else "he_uniform",
+        "learning_rate": RATE[recipe],
+        "weight_decay": None,
+    }
+    fields = Hyperparameters.model_fields  # of a tree before this one perhaps, where they are fewer
+    chosen = Hyperparameters(**{key: found[key] for key in fields})
+    arguments = (settings, chosen, len(train))[: len(signature(module.training_config).parameters)]
+    config = module.training_config(*arguments).model_copy(update={"epochs": epochs})
     lap()
     module.fit(config, train, val, lambda figures: lap())
 

@@ -69,7 +69,7 @@ def predict(
     """
     read, faults = read_all(images)
     if read:
-        chosen = model or project() / "models" / "mlp.keras"
+        chosen = model or project() / "models" / "model.keras"
         if not chosen.is_file():
             raise K49Error(f"{chosen}: no such model; `dvc repro` trains it")
         from k49.inference import predict as inference  # Keras takes seconds: only now
@@ -114,7 +114,7 @@ def project() -> Path:
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="default or report.")],
+    name: Annotated[str, typer.Argument(help="cnn, default or report.")],
 ) -> None:
     """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`.
 

@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from k49.errors import K49Error
 
+Network = Literal["mlp", "cnn"]
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Epochs = Annotated[int, Field(ge=1, le=10_000)]
+MAX_EPOCHS = 10_000
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Layers = Annotated[int, Field(ge=1, le=20)]
-Units = Annotated[int, Field(ge=1, le=4096)]  # 20 layers of them with their optimizer: 4 GB
+MAX_UNITS = 4096  # 20 layers of them with their optimizer: 4 GB
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
+BLOCKS = 4  # of a cnn, at most: each halves 28 pixels
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
@@ -83,6 +87,7 @@ class LogRange(Bounds[LearningRate]):
 class Space(Section):
     """What the search chooses from."""
 
+    network: Network
     layers: Range[Layers]
     units: Range[Units]
     activation: Annotated[list[Activation], Field(min_length=1)]
@@ -90,12 +95,24 @@ class Space(Section):
     learning_rate: LogRange
     weight_decay: LogRange | None
 
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> Self:
+        if self.network == "cnn":
+            check_blocks(self.layers.max)
+            if (widest := self.units.max * 2 ** (self.layers.max - 1)) > MAX_UNITS:
+                raise ValueError(
+                    f"units.max is {self.units.max}, which {self.layers.max} blocks double to "
+                    f"{widest} filters, {MAX_UNITS} at most"
+                )
+        return self
+
     def combinations(self) -> float:
         """How many there are; infinity where a number is drawn from a range."""
         if any(each and each.min < each.max for each in (self.learning_rate, self.weight_decay)):
             return math.inf
         depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
-        layers = sum(len(self.units) ** depth for depth in depths)
+        free = [depth if self.network == "mlp" else 1 for depth in depths]  # a cnn's blocks double
+        layers = sum(len(self.units) ** widths for widths in free)
         return layers * len(set(self.activation)) * len(set(self.initializer))
 
 
@@ -111,11 +128,26 @@ class Tune(Section):
 class Hyperparameters(Section):
     """What the search finds and training reads: `models/hyperparameters.yaml`."""
 
-    units: Annotated[list[Units], Field(min_length=1, max_length=20)]
+    network: Network
+    units: Annotated[list[Units], Field(min_length=1, max_length=20)]  # of a cnn: blocks' filters
     activation: Activation
     initializer: Initializer
     learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None
+
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> Self:
+        if self.network == "cnn":
+            check_blocks(len(self.units))
+        return self
+
+
+def check_blocks(blocks: int) -> None:
+    """ValueError if an image can't be halved so often."""
+    if blocks > BLOCKS:
+        raise ValueError(
+            f"a cnn of {blocks} blocks, {BLOCKS} at most: each halves the image of 28 pixels"
+        )
 
 
 class Augment(Section):
@@ -157,6 +189,7 @@ class Train(Section):
 
     seed: Seed
     epochs: Epochs
+    min_steps: Annotated[int, Field(ge=0, le=10_000_000)]
     learning_rate: LearningRate | None
 
 
@@ -165,6 +198,7 @@ class Evaluate(Section):
 
     seed: Seed
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
+    shifts: Annotated[int, Field(ge=0, le=3)]
 
 
 class TrainingConfig(Section):
@@ -175,6 +209,14 @@ class TrainingConfig(Section):
     augment: Augment
     epochs: Epochs
     seed: int
+
+
+class Origin(Section):
+    """What a model file says of itself."""
+
+    dataset: str  # what it was trained on
+    training: TrainingConfig
+    shifts: int  # that predictions are averaged over, as `evaluate.shifts`
 
 
 class SearchConfig(Section):
@@ -224,9 +266,8 @@ def without_effect(settings: Settings) -> list[str]:
         found.append("augment.elastic_grid has no effect: augment.elastic is 0")
     if fit.warmup_ratio and fit.schedule == "constant":
         found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
-    if fit.patience is not None and fit.patience >= max(
-        settings.tune.epochs, settings.train.epochs
-    ):
+    longest = max(settings.tune.epochs, settings.train.epochs)
+    if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
         found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
     if fit.weight_decay and space.weight_decay:
         found.append(

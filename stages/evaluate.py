@@ -27,10 +27,13 @@ def main(settings: Settings) -> None:
     labels = test.labels.argmax(1).astype(np.uint8)
     val_accuracy = read_json(METRICS / "train.json")["val_accuracy"]
 
+    shifts = settings.evaluate.shifts
+
     with timed("predicting"):
         probabilities = predict_proba(model, test.images)
+        averaged = predict_proba(model, test.images, shifts) if shifts else None
     with timed("evaluating"):
-        result = evaluate(probabilities, labels, val_accuracy, settings.evaluate)
+        result = evaluate(probabilities, averaged, labels, val_accuracy, settings.evaluate)
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)

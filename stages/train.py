@@ -5,7 +5,7 @@ from dataclasses import asdict
 import numpy as np
 
 from k49.files import atomic_write
-from k49.settings import Settings
+from k49.settings import Origin, Settings
 from k49.stage import (
     METRICS,
     MODEL,
@@ -28,12 +28,13 @@ def main(settings: Settings) -> None:
         from k49.training.model import save_model
 
     train, val = load_dataset("train"), load_dataset("val")
-    config = training_config(settings, load_hyperparameters())
+    config = training_config(settings, load_hyperparameters(), len(train))
+    origin = Origin(dataset=read_dataset_name(), training=config, shifts=settings.evaluate.shifts)
 
     training = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(training, train, val)
 
-    save_model(training.model, MODEL, {"dataset": read_dataset_name(), **config.model_dump()})
+    save_model(training.model, MODEL, origin)
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset
 from k49.files import read_json, read_yaml
-from k49.settings import Augment, Fit, Hyperparameters
+from k49.settings import Augment, Fit, Hyperparameters, Origin, TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,7 @@ SMALL = {
     "tune.trials": 2,
     "tune.epochs": 1,
     "train.epochs": 2,
+    "train.min_steps": 0,
     "evaluate.resamples": 100,
 }
 SMALL_SPACE = {
@@ -70,12 +71,22 @@ NO_AUGMENT = Augment(
 )
 
 SMALL_MODEL = Hyperparameters(
+    network="mlp",
     units=[16, 8],
     activation="relu",
     initializer="he_uniform",
     learning_rate=0.01,
     weight_decay=None,
 )
+SMALL_CNN = SMALL_MODEL.model_copy(update={"network": "cnn", "units": [4, 8]})
+
+
+def origin_of(dataset: str, shifts: int = 0) -> Origin:
+    """What a model says that was trained on `dataset` for three epochs."""
+    config = TrainingConfig(
+        hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=3, seed=1
+    )
+    return Origin(dataset=dataset, training=config, shifts=shifts)
 
 
 @dataclass(frozen=True)

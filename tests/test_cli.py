@@ -16,18 +16,9 @@ from PIL import Image
 from k49 import cli
 from k49.data.classes import CHARACTERS, code_point
 from k49.inference.pictures import read, stack
-from tests.helpers import SMALL_MODEL, ink, plain, saved
+from tests.helpers import SMALL_MODEL, ink, origin_of, plain, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
-
-
-ORIGIN = {
-    "dataset": "stand-in (drawn, not K49)",
-    "hyperparameters": SMALL_MODEL.model_dump(),
-    "augment": {"enabled": True},
-    "fit": {"batch_size": 49, "dropout": 0.1},
-    "epochs": 3,
-}
 
 
 def rows_of(name: str) -> list[dict]:
@@ -77,7 +68,7 @@ def folder(tmp_path_factory):
 
     model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
     folder = tmp_path_factory.mktemp("command")
-    save_model(model, folder / "models" / "mlp.keras", ORIGIN)
+    save_model(model, folder / "models" / "model.keras", origin_of("stand-in (drawn, not K49)"))
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
     np.savez(folder / "many.npz", ARRAY)
     return folder
@@ -105,7 +96,7 @@ def test_command_prints_json(folder, monkeypatch, capsys):
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
     ((_, image),), _ = read(folder / "ink.png")
     batch = stack([image, *ARRAY])
-    candidates = predict(folder / "models" / "mlp.keras", batch, top=5)
+    candidates = predict(folder / "models" / "model.keras", batch, top=5)
     for row, expected in zip(rows, (item for each in candidates for item in each), strict=True):
         assert row["character"] == expected["character"]
         assert row["code_point"] == expected["code_point"]
@@ -166,15 +157,13 @@ def test_model_says_what_it_was_trained_on(folder):
     """Was: confident nonsense of a model that had learnt the stand-in, without a word."""
     done = k49("predict", "ink.png", folder=folder)
     assert done.returncode == 0
-    assert (
-        "models/mlp.keras: trained on stand-in (drawn, not K49); layers of [16, 8]" in done.stderr
-    )
+    assert "models/model.keras: trained on stand-in (drawn, not K49); mlp of [16, 8]" in done.stderr
     assert "warning: the stand-in is drawn" in done.stderr
     assert "stand-in" not in done.stdout
 
 
 def test_model_of_the_project_is_found_from_a_folder_inside(folder, monkeypatch, capsys):
-    """Was: models/mlp.keras of the folder that one is in, which was not there."""
+    """Was: models/model.keras of the folder that one is in, which was not there."""
     (folder / "dvc.yaml").touch()
     (folder / "inside" / "deeper").mkdir(parents=True)
     picture = str(folder / "ink.png")

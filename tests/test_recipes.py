@@ -13,6 +13,7 @@ from tests.helpers import ROOT
 
 PARAMS = ROOT / "params.yaml"
 COMMITTED = load_settings(PARAMS)
+RECIPES = ("cnn", "default", "report")
 # Everything that a recipe sets, changed as far from it as it goes.
 CHANGES = [
     "augment.enabled=false",
@@ -32,26 +33,33 @@ CHANGES = [
     "tune.trials=2",
     "tune.epochs=1",
     "tune.space=mine",
+    "spaces.default.network=cnn",
     "spaces.default.layers={min:1,max:1,step:2}",
     "spaces.default.units={min:8,max:8,step:8}",
     "spaces.default.activation=[tanh,sigmoid]",
     "spaces.default.initializer=[glorot_normal]",
     "spaces.default.learning_rate={min:0.1,max:0.2}",
     "spaces.default.weight_decay={min:0.1,max:0.2}",
-    "spaces.report.layers={min:9,max:9,step:2}",
-    "spaces.report.units={min:8,max:8,step:8}",
-    "spaces.report.activation=[tanh]",
-    "spaces.report.initializer=[glorot_normal]",
-    "spaces.report.learning_rate={min:0.1,max:0.2}",
-    "spaces.report.weight_decay={min:0.1,max:0.2}",
+    "spaces.cnn.network=mlp",
+    "spaces.cnn.layers={min:1,max:1,step:2}",
+    "spaces.cnn.units={min:8,max:8,step:8}",
+    "spaces.cnn.activation=[tanh]",
+    "spaces.cnn.initializer=[glorot_normal]",
+    "spaces.cnn.learning_rate={min:0.1,max:0.2}",
+    "spaces.cnn.weight_decay={min:0.1,max:0.2}",
+    "spaces.report={network:cnn,layers:{min:2,max:2,step:2},units:{min:8,max:8,step:8},"
+    "activation:[tanh],initializer:[glorot_normal],learning_rate:{min:0.1,max:0.2},"
+    "weight_decay:{min:0.1,max:0.2}}",
     "+spaces.mine={}",
     "fit.dropout=0.5",
     "fit.patience=1",
     "train.seed=1",
     "train.epochs=3",
+    "train.min_steps=7",
     "train.learning_rate=1e-5",
     "evaluate.seed=1",
     "evaluate.resamples=100",
+    "evaluate.shifts=2",
 ]
 
 
@@ -97,11 +105,12 @@ def test_default_recipe_undoes_any_change(params, override):
     assert what_trains(after(params, override, options("default"))) == what_trains(COMMITTED)
 
 
-def test_each_recipe_undoes_all_changes_and_the_other_recipe(params):
-    alone = {name: what_trains(after(params, options(name))) for name in ("default", "report")}
-    assert alone["default"] == what_trains(COMMITTED) != alone["report"]
+def test_each_recipe_undoes_all_changes_and_the_other_recipes(params):
+    alone = {name: what_trains(after(params, options(name))) for name in RECIPES}
+    assert alone["default"] == what_trains(COMMITTED)
+    assert alone["report"] != alone["default"] != alone["cnn"] != alone["report"]
     for name, expected in alone.items():
-        for before in ("default", "report"):
+        for before in RECIPES:
             found = after(params, CHANGES, options(before), CHANGES[1], options(name))
             assert what_trains(found) == expected
 
@@ -109,7 +118,7 @@ def test_each_recipe_undoes_all_changes_and_the_other_recipe(params):
 def test_changes_change_everything_that_a_recipe_sets():
     """Else the tests above would say nothing of what is left out."""
     keys = [change.lstrip("+").partition("=")[0] for change in CHANGES]
-    for recipe in ("default", "report"):
+    for recipe in RECIPES:
         for option in options(recipe):
             key = option.lstrip("+").partition("=")[0]
             assert any(key == each or key.startswith(f"{each}.") for each in keys), key
@@ -117,7 +126,7 @@ def test_changes_change_everything_that_a_recipe_sets():
 
 def test_recipes_leave_the_data_alone(params):
     data = ["data.source=k49", "standin.scale=0.5", "split.validation_share=0.3", "split.seed=3"]
-    for recipe in ("default", "report"):
+    for recipe in RECIPES:
         found = after(params, data, options(recipe))
         assert (found.data.source, found.standin.scale) == ("k49", 0.5)
         assert (found.split.validation_share, found.split.seed) == (0.3, 3)
@@ -159,5 +168,5 @@ def test_recipes_are_at_hand_in_any_folder(tmp_path, monkeypatch):
 def test_unknown_recipe_names_the_known_ones_and_stops_dvc():
     result = CliRunner().invoke(app, ["recipe", "reprot"])
     assert isinstance(result.exception, K49Error)
-    assert "default, report" in str(result.exception)
+    assert "cnn, default, report" in str(result.exception)
     assert result.output.startswith("--no-recipe-reprot")

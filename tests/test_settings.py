@@ -132,6 +132,7 @@ def test_empty_learning_rate(tmp_path, empty):
 
 def test_hyperparameters_survive_writing_and_reading(tmp_path):
     found = {
+        "network": "mlp",
         "units": [512, 32],
         "activation": "relu",
         "initializer": "he_uniform",
@@ -242,7 +243,7 @@ def test_duplicate_key(tmp_path, key):
 
 
 def test_duplicate_nested_key(tmp_path):
-    text = PARAMS.read_text("utf-8").replace("\n  epochs: 100", "\n  epochs: 3\n  epochs: 100")
+    text = PARAMS.read_text("utf-8").replace("\n  epochs: 60", "\n  epochs: 3\n  epochs: 60")
     assert 'duplicate key "epochs"' in refusal(written(tmp_path, text))
 
 
@@ -359,12 +360,38 @@ def test_own_space(tmp_path):
 def test_fault_in_an_own_space_is_named(tmp_path):
     own = {**COMMITTED["spaces"]["report"], "layer": 3}
     text = refusal(changed(tmp_path, "spaces.mine", own))
-    assert text.startswith("spaces.mine.layer: unknown key, known here: layers, units, ")
+    assert text.startswith("spaces.mine.layer: unknown key, known here: network, layers, units, ")
 
 
 def test_space_that_is_not_there(tmp_path):
     text = refusal(changed(tmp_path, "tune.space", "smaller"))
-    assert text == "tune.space: no space smaller, spaces has: default, report"
+    assert text == "tune.space: no space smaller, spaces has: default, cnn, report"
+
+
+def test_cnn_of_more_blocks_than_an_image_can_be_halved(tmp_path):
+    layers = {"min": 1, "max": 5, "step": 1}
+    said = refusal(changed(tmp_path, "spaces.cnn.layers", layers))
+    assert said == "spaces.cnn: a cnn of 5 blocks, 4 at most: each halves the image of 28 pixels"
+    winner = {"network": "cnn", "units": [8] * 5, "activation": "relu"}
+    winner |= {"initializer": "he_uniform", "learning_rate": 0.1, "weight_decay": None}
+    with pytest.raises(K49Error, match="a cnn of 5 blocks, 4 at most"):
+        validate(Hyperparameters, winner, "here")
+
+
+def test_cnn_of_more_filters_than_layers_may_have(tmp_path):
+    units = {"min": 16, "max": 2048, "step": 16}
+    said = refusal(changed(tmp_path, "spaces.cnn.units", units))
+    assert said.startswith("spaces.cnn: units.max is 2048, which 3 blocks double to 8192 filters")
+
+
+def test_cnn_has_one_width_to_choose(tmp_path):
+    """Its blocks double it, so that three blocks are no more combinations than one."""
+    content = copy.deepcopy(COMMITTED)
+    content["spaces"]["cnn"]["learning_rate"] = {"min": 0.1, "max": 0.1}
+    content["tune"]["space"] = "cnn"
+    widths = content["spaces"]["cnn"]["units"]
+    widths |= {"min": 16, "max": 32, "step": 8}
+    assert "spaces.cnn has only 3 combinations" in refusal(written(tmp_path, json.dumps(content)))
 
 
 def test_space_smaller_than_the_trials(tmp_path):

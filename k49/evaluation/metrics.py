@@ -25,7 +25,9 @@ ALL_CLASSES = np.arange(NUM_CLASSES)
 class Evaluation:
     """What predictions on test are worth."""
 
-    metrics: dict  # as `metrics` returns it, with `test_` before each name, and `val_minus_test`
+    # as `metrics` returns it, with `test_` before each name; two of them with predictions that are
+    # averaged over shifts (`test_tta_`, of test-time augmentation); and `val_minus_test`
+    metrics: dict
     confusion: list[dict]
     per_class: list[dict]
 
@@ -34,12 +36,13 @@ class Evaluation:
         for name in [name for name in self.metrics if f"{name}_low" in self.metrics]:
             low, high = self.metrics[f"{name}_low"], self.metrics[f"{name}_high"]
             interval = f"(95 % interval {low:.4f} to {high:.4f})"
-            lines.append(f"  {name:22} {self.metrics[name]:.4f}  {interval}")
-        return "\n".join([*lines, f"  {'val_minus_test':22} {self.metrics['val_minus_test']:.4f}"])
+            lines.append(f"  {name:26} {self.metrics[name]:.4f}  {interval}")
+        return "\n".join([*lines, f"  {'val_minus_test':26} {self.metrics['val_minus_test']:.4f}"])
 
 
 def evaluate(
     probabilities: np.ndarray,
+    averaged: np.ndarray | None,
     labels: np.ndarray,
     val_accuracy: float,
     config: Evaluate,
@@ -48,12 +51,20 @@ def evaluate(
 
     Args:
         probabilities: (N, 49), rows sum to 1.
+        averaged: (N, 49), the same averaged over shifts of the images, to stand beside; or None.
         labels: (N,) integers, 0 to 48.
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
     """
     found = metrics(probabilities, labels, config.resamples, config.seed)
     named = {f"test_{name}": value for name, value in found.items()}
+    if averaged is not None:
+        beside = metrics(averaged, labels, config.resamples, config.seed)
+        named |= {
+            f"test_tta_{name}{bound}": beside[f"{name}{bound}"]
+            for name in ("accuracy", "balanced_accuracy")
+            for bound in ("", "_low", "_high")
+        }
     named["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
     return Evaluation(named, confusion(probabilities, labels), per_class(probabilities, labels))
 

@@ -12,6 +12,8 @@ from k49.training.model import load_model, predict_proba, read_origin
 def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
     """The `top` likeliest characters of each image, likeliest first.
 
+    Averaged over as many shifts of the image as the model file says.
+
     Args:
         model: a file that `save_model` wrote.
         images: (N, 28, 28, 1) uint8, light ink on black.
@@ -20,22 +22,25 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
     Raises:
         K49Error: there is no such model, or it is of another kind.
     """
-    return [best(row, top) for row in predict_proba(load_model(model), images)]
+    origin = read_origin(model)
+    shifts = origin.shifts if origin else 0
+    return [best(row, top) for row in predict_proba(load_model(model), images, shifts)]
 
 
 def describe(model: Path) -> list[str]:
     """What a model was trained on and how, a line, and a warning if that was the stand-in."""
     origin = read_origin(model)
-    if not origin:
+    if origin is None:
         return [f"{model}: says nothing of what it was trained on"]
-    found, augment = origin["hyperparameters"], origin["augment"]
+    config = origin.training
     lines = [
-        f"{model}: trained on {origin['dataset']}; layers of {found['units']}, "
-        f"{found['activation']}, {origin['epochs']} epochs at most, batches of "
-        f"{origin['fit']['batch_size']}, dropout {origin['fit']['dropout']}, "
-        f"{'distorted images' if augment['enabled'] else 'images as they are'}"
+        f"{model}: trained on {origin.dataset}; {config.hyperparameters.network} of "
+        f"{config.hyperparameters.units}, {config.hyperparameters.activation}, {config.epochs} "
+        f"epochs at most, batches of {config.fit.batch_size}, dropout {config.fit.dropout}, "
+        f"{'distorted images' if config.augment.enabled else 'images as they are'}; "
+        f"predictions averaged over {(2 * origin.shifts + 1) ** 2} shifts"
     ]
-    if origin["dataset"] == STANDIN_NAME:
+    if origin.dataset == STANDIN_NAME:
         lines.append(
             "warning: the stand-in is drawn; a model trained on it can't read real Kuzushiji "
             "(dvc exp run -S data.source=k49 trains one that can)"

@@ -1,6 +1,7 @@
 """Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
 import ctypes
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.settings import Hyperparameters, Settings, TrainingConfig
+from k49.settings import MAX_EPOCHS, Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
 from k49.training.engine import compile_train_block
 from k49.training.model import build_model
@@ -120,15 +121,20 @@ def train_epoch(
     return loss, accuracy
 
 
-def training_config(settings: Settings, found: Hyperparameters) -> TrainingConfig:
-    """How to train what the search found; a learning rate in `train` replaces the search's."""
+def training_config(settings: Settings, found: Hyperparameters, images: int) -> TrainingConfig:
+    """How to train what the search found on so many images, for `epochs` or `min_steps`.
+
+    The longer of both; a learning rate in `train` replaces the search's.
+    """
+    steps_an_epoch = images / min(settings.fit.batch_size, images)
+    enough = math.ceil(settings.train.min_steps / steps_an_epoch)
     if settings.train.learning_rate is not None:
         found = found.model_copy(update={"learning_rate": settings.train.learning_rate})
     return TrainingConfig(
         hyperparameters=found,
         fit=settings.fit,
         augment=settings.augment,
-        epochs=settings.train.epochs,
+        epochs=max(settings.train.epochs, min(enough, MAX_EPOCHS)),
         seed=settings.train.seed,
     )
 

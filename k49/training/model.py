@@ -1,7 +1,8 @@
-"""The multilayer perceptron: raw uint8 images in, 49 probabilities out."""
+"""The networks, mlp and cnn: raw uint8 images in, 49 probabilities out."""
 
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from keras import layers
 from k49.data import IMAGE_SHAPE, NUM_CLASSES, pieces
 from k49.errors import K49Error
 from k49.files import atomic_write
-from k49.settings import Fit, Hyperparameters
+from k49.settings import Fit, Hyperparameters, Origin
 
 ORIGIN = "k49.json"  # in the archive: what the model was trained on, and how
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
@@ -23,36 +24,63 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive 
 
 
 def build_model(hyperparameters: Hyperparameters, fit: Fit) -> keras.Model:
-    """An untrained, uncompiled multilayer perceptron.
+    """An untrained, uncompiled network.
 
     Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
     is a layer of the model, so that nobody can serve it wrongly.
     """
-    model = keras.Sequential(name="mlp")
-    model.add(keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"))
-    model.add(layers.Rescaling(1 / 255, name="scale"))
-    model.add(layers.Flatten(name="flatten"))
+    hidden = {"mlp": mlp, "cnn": cnn}[hyperparameters.network]
+    return keras.Sequential(
+        [
+            keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"),
+            layers.Rescaling(1 / 255, name="scale"),
+            *hidden(hyperparameters, fit),
+            layers.Dense(NUM_CLASSES, name="logits"),
+            layers.Softmax(name="probabilities"),
+        ],
+        name=hyperparameters.network,
+    )
+
+
+def mlp(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
+    """Dense layers, one after the other."""
+    yield layers.Flatten(name="flatten")
     for i, units in enumerate(hyperparameters.units):
-        model.add(
-            layers.Dense(
-                units,
-                kernel_initializer=hyperparameters.initializer,
-                use_bias=not fit.batch_normalization,  # which has a bias of its own
-                name=f"hidden_{i}",
-            )
-        )
-        if fit.batch_normalization:
-            name = f"normalization_{i}"
-            model.add(layers.BatchNormalization(momentum=MOMENTUM, name=name))
-        model.add(layers.Activation(hyperparameters.activation, name=f"activation_{i}"))
+        dense = layers.Dense(units, name=f"hidden_{i}", **weights(hyperparameters, fit))
+        yield from activated(dense, hyperparameters, fit)
         if fit.dropout:
-            model.add(layers.Dropout(fit.dropout, name=f"dropout_{i}"))
-    model.add(layers.Dense(NUM_CLASSES, name="logits"))
-    model.add(layers.Softmax(name="probabilities"))
-    return model
+            yield layers.Dropout(fit.dropout, name=f"dropout_{i}")
 
 
-def save_model(model: keras.Model, path: Path, origin: dict) -> None:
+def cnn(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
+    """Blocks of two 3 x 3 convolutions, each halving the image; then the mean over its pixels."""
+    for i, filters in enumerate(hyperparameters.units):
+        for part in "ab":
+            same = {"padding": "same", "name": f"hidden_{i}{part}"}
+            convolution = layers.Conv2D(filters, 3, **same, **weights(hyperparameters, fit))
+            yield from activated(convolution, hyperparameters, fit)
+        yield layers.AveragePooling2D(2, name=f"pool_{i}")
+        if fit.dropout:
+            yield layers.Dropout(fit.dropout, name=f"dropout_{i}")
+    yield layers.GlobalAveragePooling2D(name="mean")
+
+
+def weights(hyperparameters: Hyperparameters, fit: Fit) -> dict[str, Any]:
+    """How a layer's weights begin; batch normalization has a bias of its own."""
+    bias = not fit.batch_normalization
+    return {"kernel_initializer": hyperparameters.initializer, "use_bias": bias}
+
+
+def activated(layer: keras.Layer, found: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
+    """A layer, batch normalization if the recipe has it, and the activation."""
+    name = layer.name.removeprefix("hidden_")
+    yield layer
+    if fit.batch_normalization:
+        yield layers.BatchNormalization(momentum=MOMENTUM, name=f"normalization_{name}")
+    yield layers.Activation(found.activation, name=f"activation_{name}")
+
+
+def save_model(model: keras.Model, path: Path, origin: Origin) -> None:
     """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
 
     Keras writes the time and memory addresses into the archive; both are taken out here, and
@@ -69,7 +97,7 @@ def save_model(model: keras.Model, path: Path, origin: dict) -> None:
                 if name.endswith(".json"):
                     content = _canonical(content)
                 target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
-            target.writestr(zipfile.ZipInfo(ORIGIN, ZIP_EPOCH), json.dumps(origin, indent=1))
+            target.writestr(zipfile.ZipInfo(ORIGIN, ZIP_EPOCH), origin.model_dump_json(indent=1))
 
 
 def _canonical(content: bytes) -> bytes:
@@ -103,15 +131,29 @@ def load_model(path: Path) -> keras.Model:
     return model
 
 
-def read_origin(path: Path) -> dict:
-    """What a model was trained on and how, as it was saved with it; empty if nothing was."""
+def read_origin(path: Path) -> Origin | None:
+    """What a model was trained on and how, as was saved with it; None if the file doesn't say."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read(ORIGIN))
+            return Origin.model_validate_json(archive.read(ORIGIN))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return {}
+        return None
 
 
-def predict_proba(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8."""
-    return np.concatenate([model.predict_on_batch(images[piece]) for piece in pieces(len(images))])
+def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np.ndarray:
+    """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8.
+
+    With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
+    """
+    return np.concatenate([proba(model, images[piece], shifts) for piece in pieces(len(images))])
+
+
+def proba(model: keras.Model, images: np.ndarray, shifts: int) -> np.ndarray:
+    """`predict_proba` of images that fit into memory at once."""
+    height, width, _ = IMAGE_SHAPE
+    ways = range(2 * shifts + 1)
+    padded = np.pad(images, ((0, 0), (shifts, shifts), (shifts, shifts), (0, 0)))
+    moved = (
+        padded[:, down : down + height, right : right + width] for down in ways for right in ways
+    )
+    return np.mean([model.predict_on_batch(each) for each in moved], axis=0)

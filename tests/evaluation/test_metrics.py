@@ -11,6 +11,7 @@ from k49.data.classes import CHARACTERS
 from k49.evaluation import metrics as evaluation
 from k49.settings import Evaluate
 
+CONFIG = Evaluate(seed=3, resamples=100, shifts=0)
 SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy")
 
 
@@ -201,7 +202,7 @@ def test_per_class_agrees_with_the_metrics(sample):
 
 def test_evaluation_is_its_parts(sample):
     probabilities, labels = sample
-    found = evaluation.evaluate(probabilities, labels, 0.75, Evaluate(seed=3, resamples=100))
+    found = evaluation.evaluate(probabilities, None, labels, 0.75, CONFIG)
     expected = metrics(probabilities, labels, 100, 3)
     assert found.metrics == {
         **{f"test_{name}": value for name, value in expected.items()},
@@ -211,8 +212,22 @@ def test_evaluation_is_its_parts(sample):
     assert found.per_class == evaluation.per_class(probabilities, labels)
 
 
+def test_averaged_predictions_stand_beside_the_plain_ones(sample):
+    probabilities, labels = sample
+    averaged = np.roll(probabilities, 1, axis=0)
+    alone = evaluation.evaluate(probabilities, None, labels, 0.75, CONFIG)
+    found = evaluation.evaluate(probabilities, averaged, labels, 0.75, CONFIG)
+    assert found.metrics.items() > alone.metrics.items()
+    assert (found.confusion, found.per_class) == (alone.confusion, alone.per_class)
+    expected = metrics(averaged, labels, 100, 3)
+    for name in ("accuracy", "balanced_accuracy"):
+        for bound in ("", "_low", "_high"):
+            assert found.metrics[f"test_tta_{name}{bound}"] == expected[f"{name}{bound}"]
+    assert f"  test_tta_accuracy          {expected['accuracy']:.4f}  (95 %" in str(found)
+
+
 def test_evaluation_prints_every_share_with_its_interval(sample):
-    found = evaluation.evaluate(*sample, 0.75, Evaluate(seed=3, resamples=100))
+    found = evaluation.evaluate(sample[0], None, sample[1], 0.75, CONFIG)
     *lines, last = str(found).splitlines()
     names = [f"test_{name}" for name in SHARES]
     assert [line.split()[0] for line in lines] == names

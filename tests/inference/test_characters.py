@@ -218,7 +218,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays():
     test, labels = data["k49-test-imgs"], data["k49-test-labels"]
     settings = load_settings(ROOT / "params.yaml")
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
-    model = fit(training_config(settings, found), train, train).model
+    model = fit(training_config(settings, found, len(train)), train, train).model
     rng, read = np.random.default_rng(0), []
     for image in test:
         size = int(rng.integers(60, 500))

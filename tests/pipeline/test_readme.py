@@ -39,7 +39,7 @@ PRINTS = {
     "dvc queue start": r"Started|started",
     "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
     "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",
-    "dvc artifacts get . mlp --out given.keras": r"given\.keras",
+    "dvc artifacts get . k49 --out given.keras": r"given\.keras",
 }
 
 

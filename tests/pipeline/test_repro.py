@@ -74,7 +74,7 @@ def test_metrics_agree_with_predictions_and_each_other(reproduced):
 def test_predictions_are_those_of_the_saved_model(reproduced):
     import keras
 
-    network = keras.saving.load_model(reproduced.path / "models/mlp.keras", compile=False)
+    network = keras.saving.load_model(reproduced.path / "models/model.keras", compile=False)
     images = np.load(reproduced.path / "data/raw/k49-test-imgs.npz")["arr_0"][..., np.newaxis]
     with np.load(reproduced.path / "predictions/test.npz", allow_pickle=False) as predictions:
         np.testing.assert_allclose(

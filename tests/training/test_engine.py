@@ -10,7 +10,7 @@ from k49.training.engine import compile_score_block, compile_train_block, forwar
 from k49.training.fit import adamw
 from k49.training.model import build_model
 from k49.training.rng import kept
-from tests.helpers import NO_AUGMENT, PLAIN, SMALL_MODEL, bars, plain
+from tests.helpers import NO_AUGMENT, PLAIN, SMALL_CNN, SMALL_MODEL, bars, plain
 
 pytestmark = pytest.mark.slow
 
@@ -21,15 +21,16 @@ RATES = np.array([1e-2, 5e-3, 2e-3, 1e-3], np.float32)
 
 
 def config(augment: Augment = NO_AUGMENT, seed: int = 3, **recipe) -> TrainingConfig:
+    found = recipe.pop("found", SMALL_MODEL)
     return TrainingConfig(
-        hyperparameters=SMALL_MODEL, fit=plain(**recipe), augment=augment, epochs=1, seed=seed
+        hyperparameters=found, fit=plain(**recipe), augment=augment, epochs=1, seed=seed
     )
 
 
 def trained(settings: TrainingConfig, *blocks: slice):
     """A model after the steps of each block, and the sums that came back."""
     keras.utils.set_random_seed(1)
-    model, optimizer = build_model(SMALL_MODEL, settings.fit), adamw(settings)
+    model, optimizer = build_model(settings.hyperparameters, settings.fit), adamw(settings)
     optimizer.build(model.trainable_variables)
     train_block = compile_train_block(model, optimizer, settings)
     sums = []
@@ -52,6 +53,7 @@ def weights(model) -> np.ndarray:
         {},
         {"batch_normalization": True, "weight_decay": 0.1},
         {"label_smoothing": 0.2, "weight_decay": 0.1},
+        {"found": SMALL_CNN, "batch_normalization": True, "weight_decay": 0.1},
     ],
 )
 def test_steps_are_those_of_keras(recipe):
@@ -59,7 +61,7 @@ def test_steps_are_those_of_keras(recipe):
     model, (loss, right) = trained(settings, slice(None))
 
     keras.utils.set_random_seed(1)
-    reference = build_model(SMALL_MODEL, settings.fit)
+    reference = build_model(settings.hyperparameters, settings.fit)
     reference.compile(
         adamw(settings),
         keras.losses.CategoricalCrossentropy(label_smoothing=settings.fit.label_smoothing),

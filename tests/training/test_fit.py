@@ -75,16 +75,35 @@ def weights(model) -> np.ndarray:
 
 def test_config_is_of_the_settings_and_of_what_was_found():
     settings = load_settings(ROOT / "params.yaml")
-    found = training_config(settings, SMALL_MODEL)
+    found = training_config(settings, SMALL_MODEL, 100)
     assert found.hyperparameters == SMALL_MODEL
     assert (found.fit, found.augment) == (settings.fit, settings.augment)
-    assert (found.epochs, found.seed) == (settings.train.epochs, settings.train.seed)
+    assert found.seed == settings.train.seed
+
+
+@pytest.mark.parametrize(
+    ("images", "min_steps", "epochs"),
+    [
+        (6400, 0, 20),  # 100 batches an epoch
+        (6400, 2000, 20),
+        (6400, 2001, 21),
+        (6401, 2100, 21),  # the rest of an epoch begins the next
+        (10, 25, 25),  # all images a batch
+        (10, 10_000_000, 10_000),
+    ],
+)
+def test_few_images_are_seen_often_enough(images, min_steps, epochs):
+    settings = load_settings(ROOT / "params.yaml")
+    train = settings.train.model_copy(update={"epochs": 20, "min_steps": min_steps})
+    fit = settings.fit.model_copy(update={"batch_size": 64})
+    found = settings.model_copy(update={"train": train, "fit": fit})
+    assert training_config(found, SMALL_MODEL, images).epochs == epochs
 
 
 def test_learning_rate_of_train_replaces_the_searchs():
     settings = load_settings(ROOT / "params.yaml")
     changed = settings.train.model_copy(update={"learning_rate": 0.5})
-    found = training_config(settings.model_copy(update={"train": changed}), SMALL_MODEL)
+    found = training_config(settings.model_copy(update={"train": changed}), SMALL_MODEL, 100)
     assert found.hyperparameters == SMALL_MODEL.model_copy(update={"learning_rate": 0.5})
 
 

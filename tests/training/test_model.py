@@ -9,12 +9,13 @@ import pytest
 
 from k49.errors import K49Error
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PLAIN, SMALL_MODEL, plain
+from tests.helpers import PLAIN, SMALL_CNN, SMALL_MODEL, origin_of, plain
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
 
 
 OUTPUT = ["Dense", "Softmax"]
+POOL = "AveragePooling2D"
 
 
 def kinds(model) -> list[str]:
@@ -42,6 +43,17 @@ def test_layers_with_batch_normalization_and_dropout():
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert [layer.use_bias for layer in dense] == [False, False, True]
     assert [layer.rate for layer in model.layers[5::4]] == [0.3, 0.3]
+
+
+def test_layers_of_a_cnn():
+    model = build_model(SMALL_CNN, plain(batch_normalization=True, dropout=0.3))
+    hidden = ["Conv2D", "BatchNormalization", "Activation"]
+    block = [*hidden * 2, POOL, "Dropout"]
+    assert kinds(model) == ["Rescaling", *block * 2, "GlobalAveragePooling2D", *OUTPUT]
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [4, 4, 8, 8]
+    assert not any(layer.use_bias for layer in convolutions)
+    assert [layer.output.shape[1] for layer in convolutions] == [28, 28, 14, 14]
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "softmax"])
@@ -80,15 +92,31 @@ def test_probabilities():
     np.testing.assert_array_equal(found, predict_proba(model, IMAGES))  # no dropout in use
 
 
-def test_saved_model_is_the_same_model(tmp_path):
-    model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
-    save_model(model, tmp_path / "new" / "mlp.keras", {})
-    again = load_model(tmp_path / "new" / "mlp.keras")
-    alone = keras.saving.load_model(tmp_path / "new" / "mlp.keras")  # what README promises
+def test_shifts_are_averaged_and_what_they_push_out_is_lost():
+    model = build_model(SMALL_MODEL, PLAIN)
+    copies = np.zeros((9, *IMAGES.shape), np.uint8)
+    for i in range(9):
+        down, right = i // 3 - 1, i % 3 - 1
+        rows, columns = (slice(max(by, 0), 28 + min(by, 0)) for by in (down, right))
+        from_rows, from_columns = (slice(max(-by, 0), 28 + min(-by, 0)) for by in (down, right))
+        copies[i][:, rows, columns] = IMAGES[:, from_rows, from_columns]
+    expected = np.mean([predict_proba(model, each) for each in copies], axis=0)
+    found = predict_proba(model, IMAGES, shifts=1)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert abs(found - predict_proba(model, IMAGES)).max() > 1e-4
+
+
+@pytest.mark.parametrize("network", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
+def test_saved_model_is_the_same_model(tmp_path, network):
+    model = build_model(network, plain(batch_normalization=True, dropout=0.1))
+    save_model(model, tmp_path / "new" / "model.keras", origin_of("bars"))
+    again = load_model(tmp_path / "new" / "model.keras")
+    alone = keras.saving.load_model(tmp_path / "new" / "model.keras")  # what README promises
     for loaded in (again, alone):
         found, expected = predict_proba(loaded, IMAGES), predict_proba(model, IMAGES)
         np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["mlp.keras"]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.keras"]
 
 
 def test_saved_bytes_depend_on_the_model_alone(tmp_path):
@@ -99,7 +127,7 @@ def test_saved_bytes_depend_on_the_model_alone(tmp_path):
         model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
         if name == "compiled":
             model.compile("adam", "categorical_crossentropy")
-        save_model(model, tmp_path / name, {"dataset": "bars"})
+        save_model(model, tmp_path / name, origin_of("bars"))
         return (tmp_path / name).read_bytes()
 
     first = save("first")

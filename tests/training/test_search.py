@@ -209,6 +209,15 @@ def test_weight_decay_is_searched_where_the_space_has_one(faked):
     assert {row["weight_decay"] for row in faked(lambda trial: 0.5).rows} == {None}
 
 
+def test_blocks_of_a_cnn_double_their_filters(faked):
+    space = config().space.model_copy(update={"network": "cnn"})
+    rows = faked(lambda trial: 0.5, space=space, trials=5).rows
+    assert {row["network"] for row in rows} == {"cnn"}
+    assert len({row["layers"] for row in rows}) > 1
+    for row in rows:
+        assert row["units"] == [row["units"][0] * 2**i for i in range(row["layers"])]
+
+
 # what stops a search
 
 
