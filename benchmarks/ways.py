@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 UNITS = {"report": [512, 448], "default": [512, 512, 512]}
-BATCH = {"report": 64, "default": 256}
-RATE = {"report": 1.696e-4, "default": 3e-3}
+BATCH = {"report": 64, "default": 64}
+RATE = {"report": 1.696e-4, "default": 2e-3}
 STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 

@@ -1,4 +1,4 @@
-"""Kuzushiji-49 with a multilayer perceptron: the library behind the DVC stages in `stages/`.
+"""Kuzushiji-49 with small neural networks: the library behind the DVC stages in `stages/`.
 
 The rooms, in the order in which data flow: `data`, `training`, `evaluation`, `inference`.
 """

@@ -30,6 +30,11 @@ def main(settings: Settings) -> None:
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters(), len(train))
     origin = Origin(dataset=read_dataset_name(), training=config, shifts=settings.evaluate.shifts)
+    asked = settings.train
+    print(
+        f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, {asked.epochs}, "
+        f"and train.min_steps, {asked.min_steps})"
+    )
 
     training = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(training, train, val)

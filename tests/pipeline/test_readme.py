@@ -20,12 +20,12 @@ LEFT_OUT = {
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
 }
+SHORT = "-S tune.trials=2 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
 PLACES = {
     "/path/to/folder": "{mirror}",
     "range(1, 6)": "range(1, 3)",
-    "recipe report)": "recipe report) -S tune.trials=2 -S tune.epochs=1 -S train.epochs=3",
-    "recipe default)": "recipe default) -S tune.trials=2 -S tune.epochs=1 -S train.epochs=3",
+    **{f"recipe {name})": f"recipe {name}) {SHORT}" for name in ("cnn", "default", "report")},
 }
 # What a command must print, beside its comment's "reruns ...".
 PRINTS = {
@@ -34,6 +34,7 @@ PRINTS = {
     "dvc params diff": r"train\.epochs",
     "dvc plots diff": r"index\.html",
     "dvc plots show": r"index\.html",
+    "dvc exp run $(k49 recipe cnn)": r"(?m)^Running stage 'tune'",
     "dvc exp run $(k49 recipe report)": r"(?m)^Running stage 'tune'",
     "dvc exp run $(k49 recipe default)": r"(?m)^Running stage 'tune'",
     "dvc queue start": r"Started|started",
