@@ -1,0 +1,195 @@
+"""From the report's recipe to this project's, one ingredient after the other; and what didn't help.
+
+    python -m benchmarks.ablation [SOURCE] [--seeds 3] [--only NAME ...] [--output docs/results.md]
+
+SOURCE is what `data.source` takes: a folder with real images of K49, or by default the stand-in.
+Each run is an experiment of DVC, of the commit that is checked out: those that are missing are
+queued and run in the background, one after the other, while this command says how far they are;
+then it writes a table of their metrics. Stopped, it goes on where it was, and so does the queue.
+`dvc exp show` shows the experiments, `dvc queue logs NAME` what one of them said.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from functools import cache
+from importlib.metadata import version
+from itertools import accumulate
+from pathlib import Path
+
+import dvc.api
+import numpy as np
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from k49.files import atomic_write
+
+Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
+# Each has what those above it have, and the last is the default recipe.
+STEPS = {
+    "report": [],
+    "distorted images": ["augment.enabled=true", "augment.elastic=1.3", "augment.elastic_grid=7"],
+    "batch normalization, no dropout": ["fit.batch_normalization=true", "fit.dropout=0.0"],
+    "60 epochs, cosine to 0": [
+        *("train.epochs=60", "fit.schedule=cosine", "fit.warmup_ratio=0.05", "fit.patience=null"),
+    ],
+    "wide layers": ["tune.space=default", "tune.trials=6", "tune.epochs=5"],
+    "weight decay": ["fit.weight_decay=0.2"],
+    "label smoothing": ["fit.label_smoothing=0.1"],
+    "default: 30,000 steps at least": ["train.min_steps=30000"],
+}
+# Changes of the default recipe that don't stay.
+DEAD_ENDS = {
+    "dropout": ["fit.dropout=0.1"],
+    "stronger elastic": ["augment.elastic=1.6"],
+    "stronger affine": ["augment.rotation=0.2", "augment.shear=0.2", "augment.scale=0.15"],
+    "more weight decay": ["fit.weight_decay=0.4"],
+    "less smoothing": ["fit.label_smoothing=0.05"],
+}
+ROWS: list[Row] = [
+    *zip(STEPS, ["report"] * len(STEPS), accumulate(STEPS.values()), strict=True),
+    ("cnn", "cnn", []),
+    *((name, "default", changes) for name, changes in DEAD_ENDS.items()),
+]
+COLUMNS = {
+    "validation": "val_accuracy",
+    "test": "test_accuracy",
+    "test, nine shifts": "test_tta_accuracy",
+    "overfitting gap": "overfitting_gap",
+}
+
+
+def main() -> None:
+    """Queue what is missing, wait for it, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("source", nargs="?", default="standin")
+    parser.add_argument("--seeds", type=int, default=3, help="of the training, from 1")
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
+    options = parser.parse_args()
+    rows = [row for row in ROWS if not options.only or row[0] in options.only]
+
+    wanted = {
+        experiment(options.source, row[0], seed): (row, seed)
+        for seed in range(1, options.seeds + 1)
+        for row in rows
+    }
+    try:
+        waited(wanted, options.source)
+    except KeyboardInterrupt:
+        sys.exit("stopped waiting; `dvc queue kill` stops the runs. The same command goes on")
+    text = table(rows, options.source, options.seeds)
+    with atomic_write(options.output) as tmp:
+        tmp.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def experiment(source: str, name: str, seed: int) -> str:
+    """What an experiment of this commit is called; the seed is of the training."""
+    return re.sub("[^a-z0-9]+", "-", f"{Path(source).name} {name} {seed} {commit()}".lower())
+
+
+@cache
+def commit() -> str:
+    """The one that is checked out, which DVC hangs experiments on."""
+    return shell("git", "rev-parse", "--short", "HEAD").strip()
+
+
+def waited(wanted: dict[str, tuple[Row, int]], source: str) -> None:
+    """Run all experiments that are not there yet; exits where one failed."""
+    tasks, done = queue(), finished()
+    for name in [name for name in wanted if name not in done]:
+        if tasks.get(name) == "Failed":
+            shell("dvc", "queue", "remove", name)
+        if tasks.get(name) not in ("Queued", "Running"):
+            add(name, *wanted[name], source)
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("experiments", total=len(wanted))
+        while left := wanted.keys() - finished().keys():
+            states = Counter(state for name, state in queue().items() if name in left)
+            if failed := states["Failed"]:
+                sys.exit(
+                    f"{failed} failed: `dvc queue status` names, `dvc queue logs` explains them"
+                )
+            if not states["Running"]:
+                shell("dvc", "queue", "start")
+            progress.update(bar, completed=len(wanted) - len(left))
+            time.sleep(10)
+
+
+def add(name: str, row: Row, seed: int, source: str) -> None:
+    """Queue one experiment."""
+    _, recipe, changes = row
+    overrides = [*changes, f"data.source={source}", f"train.seed={seed}", "evaluate.shifts=1"]
+    options = shell("k49", "recipe", recipe).split()
+    given = [f"--set-param={override}" for override in overrides]
+    shell("dvc", "exp", "run", "--queue", "--name", name, *options, *given)
+
+
+def finished() -> dict[str, dict]:
+    """Experiments of this commit that have their metrics: a row of figures each, by name."""
+    rows = dvc.api.exp_show()
+    return {row["Experiment"]: row for row in rows if row["Experiment"] and row["test_accuracy"]}
+
+
+def queue() -> dict[str, str]:
+    """The state of each task of DVC's queue, by name: Queued, Running, Success or Failed."""
+    lines = shell("dvc", "queue", "status").splitlines()
+    found = (re.match(r"\w+ +(\S+) .* (Queued|Running|Success|Failed)$", line) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def shell(*command: str) -> str:
+    """What a command prints; if it fails, so does this one, with its last line."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[:4])}: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
+
+
+def table(rows: list[Row], source: str, seeds: int) -> str:
+    """The figures of all rows as Markdown."""
+    figures = finished()
+    runs = {
+        name: [figures[experiment(source, name, seed)] for seed in range(1, seeds + 1)]
+        for name, *_ in rows
+    }
+    data = runs[rows[0][0]][0]["test_data"]
+    text = [
+        "# From the report's recipe to the default one",
+        f"On {data}, {seeds} training seed(s), by `python -m benchmarks.ablation {source}` at "
+        f"commit {commit()}; tensorflow {version('tensorflow-cpu')}, keras {version('keras')}. "
+        "Percent: mean, standard deviation, and in brackets each seed's. Validation chooses the "
+        "hyperparameters and, with early stopping, the epoch; test chooses nothing.",
+        "Each step has what those above it have. The search runs anew for each.",
+        section([row for row in rows if row[0] not in DEAD_ENDS], STEPS, runs),
+        "## Dead ends",
+        "Changes of the default recipe that don't stay.",
+        section([row for row in rows if row[0] in DEAD_ENDS], DEAD_ENDS, runs),
+    ]
+    return "\n\n".join(text) + "\n"
+
+
+def section(rows: list[Row], changes: dict[str, list[str]], runs: dict[str, list[dict]]) -> str:
+    """The table of some rows; `changes` says what is new in each."""
+    lines = [f"| | what is new | {' | '.join(COLUMNS)} |", "|---|---|" + "---|" * len(COLUMNS)]
+    for name, recipe, _ in rows:
+        new = ", ".join(changes.get(name, [])) or f"k49 recipe {recipe}"
+        cells = (spread(runs[name], key) for key in COLUMNS.values())
+        lines.append(f"| {name} | `{new}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(runs: list[dict], key: str) -> str:
+    """Mean and standard deviation in percent, and in brackets each run's."""
+    values = 100 * np.array([run[key] for run in runs], float)
+    each = ", ".join(f"{value:.1f}" for value in values)
+    deviation = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{values.mean():.1f}{deviation} ({each})"
+
+
+if __name__ == "__main__":
+    main()
