@@ -1,10 +1,11 @@
 # Two commands do all: `make repro` runs the pipeline, `make test` checks it.
 PYTHON ?= python3
+SOURCE ?= standin
 BIN := .venv/bin
 PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check-run lint bench calibrate lock clean
+.PHONY: help install repro test test-fast check-run lint bench calibrate ablation lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +50,9 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 
 calibrate: install  ## draw the stand-in with three seeds and set it beside K49 (a quarter of an hour)
 	python -m benchmarks.calibration
+
+ablation: install  ## from the report's recipe to the default one, through DVC's queue (hours; goes on)
+	python -m benchmarks.ablation $(SOURCE)
 
 lock:  ## pin the newest versions again (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \

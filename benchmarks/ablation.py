@@ -166,10 +166,10 @@ def table(rows: list[Row], source: str, seeds: int) -> str:
         "hyperparameters and, with early stopping, the epoch; test chooses nothing.",
         "Each step has what those above it have. The search runs anew for each.",
         section([row for row in rows if row[0] not in DEAD_ENDS], STEPS, runs),
-        "## Dead ends",
-        "Changes of the default recipe that don't stay.",
-        section([row for row in rows if row[0] in DEAD_ENDS], DEAD_ENDS, runs),
     ]
+    if tried := [row for row in rows if row[0] in DEAD_ENDS]:
+        text += ["## Dead ends", "Changes of the default recipe that don't stay."]
+        text += [section(tried, DEAD_ENDS, runs)]
     return "\n\n".join(text) + "\n"
 
 

@@ -7,9 +7,11 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+from dvc.utils.hydra import apply_overrides
 
-from benchmarks import calibration, epoch
+from benchmarks import ablation, calibration, epoch
 from benchmarks.ways import WAYS
+from k49.stage import load_settings
 from tests.helpers import ROOT, bars
 
 # Those whose packages are in the project's own environment.
@@ -91,3 +93,34 @@ def test_calibration_table_has_mean_and_each_seed():
     assert "| report, test, balanced | - | - | 85.5 (85.0, 86.0) |" in text
     assert "| grey | 47.2 | 45.0 |" in text
     assert "not K49" in text
+
+
+def test_ablation_ends_at_the_default_recipe(tmp_path):
+    """Else its last row would not be what it says."""
+    changes = next(changes for name, _, changes in ablation.ROWS if name.startswith("default"))
+    found = []
+    for recipe, behind in (("report", changes), ("default", [])):
+        path = tmp_path / f"{recipe}.yaml"
+        path.write_bytes((ROOT / "params.yaml").read_bytes())
+        options = ablation.shell("k49", "recipe", recipe).split()
+        overrides = [option.removeprefix("--set-param=") for option in options]
+        apply_overrides(path, [*overrides, *behind, "evaluate.shifts=1"])
+        found.append(load_settings(path))
+    assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_ablation_runs_what_is_missing_and_no_more(fresh):
+    command = [sys.executable, "-m", "benchmarks.ablation", "--seeds", "1", "--only", "report"]
+    fresh.run(*command)
+    test = fresh.dvc_json("exp", "show")[1]["experiments"][0]["revs"][0]["data"]["metrics"]
+    accuracy = 100 * test["metrics/test.json"]["data"]["test_accuracy"]
+    table = fresh.read("docs/results.md")
+    assert "| report | `k49 recipe report` |" in table
+    assert f"| {accuracy:.1f} ({accuracy:.1f}) |" in table
+    assert "not K49" in table
+    assert fresh.git("rev-parse", "--short", "HEAD").stdout.strip() in table
+    tasks = fresh.dvc("queue", "status").stdout
+    fresh.run(*command)
+    assert fresh.dvc("queue", "status").stdout == tasks
+    assert fresh.read("docs/results.md") == table
