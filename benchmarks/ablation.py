@@ -38,7 +38,7 @@ STEPS = {
     "wide layers": ["tune.space=default", "tune.trials=6", "tune.epochs=5"],
     "weight decay": ["fit.weight_decay=0.2"],
     "label smoothing": ["fit.label_smoothing=0.1"],
-    "default: 30,000 steps at least": ["train.min_steps=30000"],
+    "default": ["train.min_steps=30000"],
 }
 # Changes of the default recipe that don't stay.
 DEAD_ENDS = {

@@ -16,7 +16,7 @@ from k49.data.standin.strokes import forms
 
 SIZE = IMAGE_SHAPE[0]  # pixels, both ways
 # How images of one book differ, drawn once an image; units as in `hands`
-WAVER = 0.0143  # standard deviation of a control point
+WAVER = 0.0132  # standard deviation of a control point
 HASTE = 1.15  # standard deviation of the logarithm of what that is multiplied by
 SPREAD = np.array([0.03, 0.04, 0.05])  # standard deviations of slant, turn and stretch
 PEN = 0.12  # standard deviation of the logarithm of the pen's width

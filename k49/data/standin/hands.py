@@ -20,7 +20,7 @@ KNOTS = 12  # control points along a path, by which it is bent
 NARROW, RISE = 0.92, 0.08  # of all: narrower than square script, and rising to the right
 SPREAD = np.array([0.06, 0.03, 0.05])  # standard deviations of slant, turn and stretch
 FORM = 0.6  # how far each form of a book differs in these from the book, share of it
-BEND = 0.044  # standard deviation of a control point
+BEND = 0.04  # standard deviation of a control point
 SPEED = (4.0, 18.0)  # deviation of the low-pass filter, samples of a trajectory, from, to
 LIFT = (3.0, 1.0)  # pressure between strokes: a beta distribution, 1 is as on paper
 PEN = (0.6, 1.2)  # deviation of the spot that the pen leaves, pixels, from, to
@@ -54,7 +54,7 @@ def open_books(n: int, rng: np.random.Generator) -> Books:
     lift = rng.beta(*LIFT, (n, 1)) * rng.uniform(0.3, 1.0, shape)
     pressure += (1 - pressure) * lift[..., np.newaxis].astype(np.float32)
     path += bending() @ normal(rng, (*shape, KNOTS, 2), BEND)
-    path = path @ maps(shape, FORM * SPREAD, rng) @ maps((n, 1), SPREAD, rng)
+    path = path @ (maps(shape, FORM * SPREAD, rng) @ maps((n, 1), SPREAD, rng))
     choice = rng.standard_gamma(np.where(common, common / LOYALTY, 0), (n, *common.shape))
     choice = np.cumsum(choice + 1e-9 * common, axis=-1)  # a Dirichlet distribution's sums
     return Books(
