@@ -99,24 +99,25 @@ def commit() -> str:
 
 def waited(wanted: dict[str, tuple[Row, int]], source: str) -> None:
     """Run all experiments that are not there yet; exits where one failed."""
-    tasks, done = queue(), finished()
-    for name in [name for name in wanted if name not in done]:
-        if tasks.get(name) == "Failed":
+    there = experiments()
+    for name, (row, seed) in wanted.items():
+        if state(there, name) == "Failed":
             shell("dvc", "queue", "remove", name)
-        if tasks.get(name) not in ("Queued", "Running"):
-            add(name, *wanted[name], source)
+        if state(there, name) in ("Failed", "Missing"):
+            add(name, row, seed, source)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("experiments", total=len(wanted))
-        while left := wanted.keys() - finished().keys():
-            states = Counter(state for name, state in queue().items() if name in left)
+        while True:
+            there = experiments()
+            states = Counter(state(there, name) for name in wanted)
+            progress.update(bar, completed=states["Success"])
+            if states["Success"] == len(wanted):
+                return
             if failed := states["Failed"]:
-                sys.exit(
-                    f"{failed} failed: `dvc queue status` names, `dvc queue logs` explains them"
-                )
+                sys.exit(f"{failed} failed: see `dvc queue status` and `dvc queue logs NAME`")
             if not states["Running"]:
                 shell("dvc", "queue", "start")
-            progress.update(bar, completed=len(wanted) - len(left))
             time.sleep(10)
 
 
@@ -129,17 +130,17 @@ def add(name: str, row: Row, seed: int, source: str) -> None:
     shell("dvc", "exp", "run", "--queue", "--name", name, *options, *given)
 
 
-def finished() -> dict[str, dict]:
-    """Experiments of this commit that have their metrics: a row of figures each, by name."""
-    rows = dvc.api.exp_show()
-    return {row["Experiment"]: row for row in rows if row["Experiment"] and row["test_accuracy"]}
+def experiments() -> dict[str, dict]:
+    """State and figures of the experiments of this commit, by name.
+
+    While one runs, DVC shows the commit's own figures for those that it doesn't have yet.
+    """
+    return {row["Experiment"]: row for row in dvc.api.exp_show() if row["Experiment"]}
 
 
-def queue() -> dict[str, str]:
-    """The state of each task of DVC's queue, by name: Queued, Running, Success or Failed."""
-    lines = shell("dvc", "queue", "status").splitlines()
-    found = (re.match(r"\w+ +(\S+) .* (Queued|Running|Success|Failed)$", line) for line in lines)
-    return {match[1]: match[2] for match in found if match}
+def state(there: dict[str, dict], name: str) -> str:
+    """Of an experiment: Missing, Queued, Running, Failed or Success."""
+    return there[name]["State"] or "Success" if name in there else "Missing"
 
 
 def shell(*command: str) -> str:
@@ -152,7 +153,7 @@ def shell(*command: str) -> str:
 
 def table(rows: list[Row], source: str, seeds: int) -> str:
     """The figures of all rows as Markdown."""
-    figures = finished()
+    figures = experiments()
     runs = {
         name: [figures[experiment(source, name, seed)] for seed in range(1, seeds + 1)]
         for name, *_ in rows
