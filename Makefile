@@ -48,7 +48,7 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost
 
-calibrate: install  ## draw the stand-in with three seeds and set it beside K49 (a quarter of an hour)
+calibrate: install  ## draw the stand-in with three seeds and train on it, beside K49 (40 minutes)
 	python -m benchmarks.calibration
 
 ablation: install  ## from the report's recipe to the default one, through DVC's queue (hours; goes on)

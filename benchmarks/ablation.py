@@ -116,7 +116,7 @@ def waited(wanted: dict[str, tuple[Row, int]], source: str) -> None:
                 return
             if failed := states["Failed"]:
                 sys.exit(f"{failed} failed: see `dvc queue status` and `dvc queue logs NAME`")
-            if not states["Running"]:
+            if "Running" not in {each["State"] for each in there.values()}:
                 shell("dvc", "queue", "start")
             time.sleep(10)
 
