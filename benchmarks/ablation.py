@@ -33,7 +33,10 @@ STEPS = {
     "distorted images": ["augment.enabled=true", "augment.elastic=1.3", "augment.elastic_grid=7"],
     "batch normalization, no dropout": ["fit.batch_normalization=true", "fit.dropout=0.0"],
     "60 epochs, cosine to 0": [
-        *("train.epochs=60", "fit.schedule=cosine", "fit.warmup_ratio=0.05", "fit.patience=null"),
+        "train.epochs=60",
+        "fit.schedule=cosine",
+        "fit.warmup_ratio=0.05",
+        "fit.patience=null",
     ],
     "wide layers": ["tune.space=default", "tune.trials=6", "tune.epochs=5"],
     "weight decay": ["fit.weight_decay=0.2"],
@@ -63,13 +66,14 @@ COLUMNS = {
 
 def main() -> None:
     """Queue what is missing, wait for it, write the table."""
+    names = [name for name, *_ in ROWS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", default="standin")
     parser.add_argument("--seeds", type=int, default=3, help="of the training, from 1")
-    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="names of rows")
     parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
     options = parser.parse_args()
-    rows = [row for row in ROWS if not options.only or row[0] in options.only]
+    rows = [row for row in ROWS if row[0] in options.only]
 
     wanted = {
         experiment(options.source, row[0], seed): (row, seed)
@@ -144,7 +148,7 @@ def state(there: dict[str, dict], name: str) -> str:
 
 
 def shell(*command: str) -> str:
-    """What a command prints; if it fails, so does this one, with its last line."""
+    """What a command prints; if it fails, so does this one, with what it said last."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command[:4])}: {(done.stderr or done.stdout).strip()[-500:]}")

@@ -49,6 +49,7 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
     val = Dataset(train.images[:49], train.labels[:49])
     content = settings_of(recipe)
     content["augment"]["enabled"] = distorted
+    content["fit"]["batch_size"] = BATCH[recipe]  # an older tree's recipe may have another
     settings = validate(Settings, content, recipe)
     found = {
         "network": "mlp",

@@ -15,7 +15,6 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint
 
 
 OUTPUT = ["Dense", "Softmax"]
-POOL = "AveragePooling2D"
 
 
 def kinds(model) -> list[str]:
@@ -48,7 +47,7 @@ def test_layers_with_batch_normalization_and_dropout():
 def test_layers_of_a_cnn():
     model = build_model(SMALL_CNN, plain(batch_normalization=True, dropout=0.3))
     hidden = ["Conv2D", "BatchNormalization", "Activation"]
-    block = [*hidden * 2, POOL, "Dropout"]
+    block = [*hidden * 2, "AveragePooling2D", "Dropout"]
     assert kinds(model) == ["Rescaling", *block * 2, "GlobalAveragePooling2D", *OUTPUT]
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.filters for layer in convolutions] == [4, 4, 8, 8]
