@@ -5,8 +5,9 @@
 SOURCE is what `data.source` takes: a folder with real images of K49, or by default the stand-in.
 Each run is an experiment of DVC, of the commit that is checked out: those that are missing are
 queued and run in the background, one after the other, while this command says how far they are;
-then it writes a table of their metrics. Stopped, it goes on where it was, and so does the queue.
-`dvc exp show` shows the experiments, `dvc queue logs NAME` what one of them said.
+then it writes a table of their metrics, and a picture beside it. Stopped, it goes on where it was,
+and so does the queue. `dvc exp show` shows the experiments, `dvc queue logs NAME` what one of them
+said.
 """
 
 import argparse
@@ -21,9 +22,12 @@ from itertools import accumulate
 from pathlib import Path
 
 import dvc.api
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, save
 from k49.files import atomic_write
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
@@ -84,9 +88,17 @@ def main() -> None:
         waited(wanted, options.source)
     except KeyboardInterrupt:
         sys.exit("stopped waiting; `dvc queue kill` stops the runs. The same command goes on")
-    text = table(rows, options.source, options.seeds)
+    figures = experiments()
+    seeds = range(1, options.seeds + 1)
+    runs = {
+        name: [figures[experiment(options.source, name, seed)] for seed in seeds]
+        for name, *_ in rows
+    }
+    picture = options.output.with_suffix(".png")
+    text = table(rows, runs, options.source, picture.name)
     with atomic_write(options.output) as tmp:
         tmp.write_text(text, encoding="utf-8")
+    save(chart(runs), picture)
     print(text)
 
 
@@ -155,20 +167,17 @@ def shell(*command: str) -> str:
     return done.stdout
 
 
-def table(rows: list[Row], source: str, seeds: int) -> str:
-    """The figures of all rows as Markdown."""
-    figures = experiments()
-    runs = {
-        name: [figures[experiment(source, name, seed)] for seed in range(1, seeds + 1)]
-        for name, *_ in rows
-    }
-    data = runs[rows[0][0]][0]["test_data"]
+def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: str) -> str:
+    """The figures of all rows as Markdown; `runs` has those of a row, one run for each seed."""
+    first = runs[rows[0][0]]
     text = [
         "# From the report's recipe to the default one",
-        f"On {data}, {seeds} training seed(s), by `python -m benchmarks.ablation {source}` at "
-        f"commit {commit()}; tensorflow {version('tensorflow-cpu')}, keras {version('keras')}. "
-        "Percent: mean, standard deviation, and in brackets each seed's. Validation chooses the "
-        "hyperparameters and, with early stopping, the epoch; test chooses nothing.",
+        f"On {first[0]['test_data']}, {len(first)} training seed(s), by "
+        f"`python -m benchmarks.ablation {source}` at commit {commit()}; "
+        f"tensorflow {version('tensorflow-cpu')}, keras {version('keras')}. Percent: mean, "
+        "standard deviation, and in brackets each seed's. Validation chooses the hyperparameters "
+        "and, with early stopping, the epoch; test chooses nothing.",
+        f"![A line for each row of the tables, a dot for each seed]({picture})",
         "Each step has what those above it have. The search runs anew for each.",
         section([row for row in rows if row[0] not in DEAD_ENDS], STEPS, runs),
     ]
@@ -190,10 +199,40 @@ def section(rows: list[Row], changes: dict[str, list[str]], runs: dict[str, list
 
 def spread(runs: list[dict], key: str) -> str:
     """Mean and standard deviation in percent, and in brackets each run's."""
-    values = 100 * np.array([run[key] for run in runs], float)
+    values = percent(runs, key)
     each = ", ".join(f"{value:.1f}" for value in values)
     deviation = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
     return f"{values.mean():.1f}{deviation} ({each})"
+
+
+def percent(runs: list[dict], key: str) -> np.ndarray:
+    """A metric of each run."""
+    return 100 * np.array([run[key] for run in runs], float)
+
+
+def chart(runs: dict[str, list[dict]]) -> Figure:
+    """A line for each row and a dot for each seed: accuracies, and the gap."""
+    first = next(iter(runs.values()))[0]
+    panels = {
+        "accuracy, %": {"validation": ORANGE, "test": BLUE},
+        "points": {"overfitting gap": GREY},
+    }
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((10, 1.6 + 0.32 * len(runs)))
+        for axes, (label, columns) in zip(
+            figure.subplots(1, 2, sharey=True, width_ratios=(2, 1)), panels.items(), strict=True
+        ):
+            for column, colour in columns.items():
+                for i, row in enumerate(runs.values()):
+                    values = percent(row, COLUMNS[column])
+                    axes.plot(values, [i] * len(values), "o", color=colour, alpha=0.7)
+                axes.plot([], [], "o", color=colour, label=column)
+            axes.set_xlabel(label)
+            axes.legend(frameon=False)
+        axes.set_yticks(range(len(runs)), list(runs))
+        axes.invert_yaxis()
+        figure.suptitle(first["test_data"], fontsize=9)
+    return figure
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ def test_ablation_runs_what_is_missing_and_no_more(fresh):
     assert "| report | `k49 recipe report` |" in table
     assert f"| {accuracy:.1f} ({accuracy:.1f}) |" in table
     assert "not K49" in table
+    assert "(results.png)" in table
+    assert (fresh.path / "docs/results.png").stat().st_size > 10_000
     assert fresh.git("rev-parse", "--short", "HEAD").stdout.strip() in table
     tasks = fresh.dvc("queue", "status").stdout
     fresh.run(*command)

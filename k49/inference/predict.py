@@ -37,9 +37,10 @@ def describe(model: Path) -> list[str]:
         f"{model}: trained on {origin.dataset}; {config.hyperparameters.network} of "
         f"{config.hyperparameters.units}, {config.hyperparameters.activation}, {config.epochs} "
         f"epochs at most, batches of {config.fit.batch_size}, dropout {config.fit.dropout}, "
-        f"{'distorted images' if config.augment.enabled else 'images as they are'}; "
-        f"predictions averaged over {(2 * origin.shifts + 1) ** 2} shifts"
+        f"{'distorted images' if config.augment.enabled else 'images as they are'}"
     ]
+    if origin.shifts:
+        lines[0] += f"; predictions averaged over {(2 * origin.shifts + 1) ** 2} shifts"
     if origin.dataset == STANDIN_NAME:
         lines.append(
             "warning: the stand-in is drawn; a model trained on it can't read real Kuzushiji "

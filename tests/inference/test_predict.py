@@ -40,7 +40,7 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
         path = tmp_path / f"{shifts}.keras"
         save_model(model, path, origin_of("bars", shifts))
         found[shifts] = predict(path, IMAGES, top=1)
-        assert f"averaged over {(1, 9)[shifts]} shifts" in describe(path)[0]
+        assert ("averaged over 9 shifts" in describe(path)[0]) == bool(shifts)
         for row, expected in zip(found[shifts], predict_proba(model, IMAGES, shifts), strict=True):
             assert row[0]["probability"] == pytest.approx(expected.max(), abs=1e-5)
     assert found[0] != found[1]
