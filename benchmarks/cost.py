@@ -38,7 +38,7 @@ def stages(folder: Path, scale: float) -> list[dict]:
     params = read_yaml(ROOT / "params.yaml")
     params["standin"]["scale"] = scale
     params["tune"] |= {"trials": 2, "epochs": 1}
-    params["train"]["epochs"] = 2
+    params["train"] |= {"epochs": 2, "min_steps": 0}
     write_yaml(folder / "params.yaml", params)
     rows = []
     for stage in STAGES:
