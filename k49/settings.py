@@ -99,20 +99,29 @@ class Space(Section):
     def _blocks_fit(self) -> Self:
         if self.network == "cnn":
             check_blocks(self.layers.max)
-            if (widest := self.units.max * 2 ** (self.layers.max - 1)) > MAX_UNITS:
+            if (widest := self.widths([self.units.max], self.layers.max)[-1]) > MAX_UNITS:
                 raise ValueError(
                     f"units.max is {self.units.max}, which {self.layers.max} blocks double to "
                     f"{widest} filters, {MAX_UNITS} at most"
                 )
         return self
 
+    def searched_widths(self, depth: int) -> int:
+        """How many of the widths of so many layers are searched: of a cnn the first."""
+        return depth if self.network == "mlp" else 1
+
+    def widths(self, searched: list[int], depth: int) -> list[int]:
+        """Those of all layers; a cnn's blocks double, as each halves the image both ways."""
+        if self.network == "mlp":
+            return searched[:depth]
+        return [searched[0] * 2**i for i in range(depth)]
+
     def combinations(self) -> float:
         """How many there are; infinity where a number is drawn from a range."""
         if any(each and each.min < each.max for each in (self.learning_rate, self.weight_decay)):
             return math.inf
         depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
-        free = [depth if self.network == "mlp" else 1 for depth in depths]  # a cnn's blocks double
-        layers = sum(len(self.units) ** widths for widths in free)
+        layers = sum(len(self.units) ** self.searched_widths(depth) for depth in depths)
         return layers * len(set(self.activation)) * len(set(self.initializer))
 
 

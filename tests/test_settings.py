@@ -243,7 +243,7 @@ def test_duplicate_key(tmp_path, key):
 
 
 def test_duplicate_nested_key(tmp_path):
-    text = PARAMS.read_text("utf-8").replace("\n  epochs: 60", "\n  epochs: 3\n  epochs: 60")
+    text = PARAMS.read_text("utf-8").replace("\n  epochs: 40", "\n  epochs: 3\n  epochs: 40")
     assert 'duplicate key "epochs"' in refusal(written(tmp_path, text))
 
 

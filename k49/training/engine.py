@@ -39,7 +39,8 @@ def compile_train_block(
     smoothing = config.fit.label_smoothing
     weights = model.trainable_variables
 
-    @tf.function(jit_compile=pays(model), autograph=False)  # which would take 0.6 s, for a loop
+    # autograph would take 0.6 s, for a loop
+    @tf.function(jit_compile=xla_pays(model), autograph=False)
     def train_block(images: Tensor, labels: Tensor, rates: Tensor, n: Tensor) -> Tensor:
         """Take `n` steps, one for each batch.
 
@@ -89,7 +90,7 @@ def forward(model: keras.Model, x: Tensor, seed: Tensor) -> Tensor:
 def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor]:
     """The function that scores a block of images without training: see `train_block`."""
 
-    @tf.function(jit_compile=pays(model), autograph=False)
+    @tf.function(jit_compile=xla_pays(model), autograph=False)
     def score_block(images: Tensor, labels: Tensor) -> Tensor:
         """Sums as of `train_block`, (2,) float32; a row of labels without a 1 counts nothing."""
         x = images
@@ -100,7 +101,7 @@ def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor
     return score_block
 
 
-def pays(model: keras.Model) -> bool:
+def xla_pays(model: keras.Model) -> bool:
     """Whether XLA is the faster: not with convolutions, on a CPU.
 
     An epoch of the cnn recipe on 5,005 images takes it 53 seconds; TensorFlow's oneDNN 2.2 to 4.4.

@@ -1,7 +1,6 @@
 """Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
 import ctypes
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,8 +125,8 @@ def training_config(settings: Settings, found: Hyperparameters, images: int) -> 
 
     The longer of both; a learning rate in `train` replaces the search's.
     """
-    steps_an_epoch = images / min(settings.fit.batch_size, images)
-    enough = math.ceil(settings.train.min_steps / steps_an_epoch)
+    batch = min(settings.fit.batch_size, images)
+    enough = -(-settings.train.min_steps * batch // images)  # rounded up
     if settings.train.learning_rate is not None:
         found = found.model_copy(update={"learning_rate": settings.train.learning_rate})
     return TrainingConfig(

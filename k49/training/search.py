@@ -172,25 +172,22 @@ def backend_version() -> str:
 def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
     """Ask Keras Tuner for one point of the space.
 
-    All layers' units are declared, each only where the layer exists: otherwise the first trial
-    gets defaults and the units of layers that don't exist come along. A cnn's are its first
-    block's; the others double them.
+    All widths are declared, each only where its layer exists: otherwise the first trial gets
+    defaults and the widths of layers that don't exist come along.
     """
     depths = list(range(space.layers.min, space.layers.max + 1, space.layers.step))
     depth = hp.Choice("layers", depths)
     units = []
-    for i in range(max(depths) if space.network == "mlp" else 1):
+    for i in range(space.searched_widths(max(depths))):
         with hp.conditional_scope("layers", [d for d in depths if d > i]):
             bounds = space.units.model_dump()
             value = hp.Int(f"units_{i}", bounds["min"], bounds["max"], step=bounds["step"])
             units.append(value)
     rate = choose_log(hp, "learning_rate", space.learning_rate)
     decay = choose_log(hp, "weight_decay", space.weight_decay) if space.weight_decay else None
-    if space.network == "cnn":
-        units = [units[0] * 2**i for i in range(depth)]
     return Hyperparameters(
         network=space.network,
-        units=units[:depth],
+        units=space.widths(units, depth),
         activation=hp.Choice("activation", space.activation),
         initializer=hp.Choice("initializer", space.initializer),
         learning_rate=rate,

@@ -218,7 +218,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays():
     test, labels = data["k49-test-imgs"], data["k49-test-labels"]
     settings = load_settings(ROOT / "params.yaml")
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
-    short = settings.train.model_copy(update={"min_steps": 0})  # 60 epochs, not 400
+    short = settings.train.model_copy(update={"epochs": 60, "min_steps": 0})
     config = training_config(settings.model_copy(update={"train": short}), found, len(train))
     model = fit(config, train, train).model
     rng, read = np.random.default_rng(0), []
