@@ -20,6 +20,7 @@ from functools import cache
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import dvc.api
 import matplotlib
@@ -85,10 +86,9 @@ def main() -> None:
         for row in rows
     }
     try:
-        waited(wanted, options.source)
+        figures = waited(wanted, options.source)
     except KeyboardInterrupt:
         sys.exit("stopped waiting; `dvc queue kill` stops the runs. The same command goes on")
-    figures = experiments()
     seeds = range(1, options.seeds + 1)
     runs = {
         name: [figures[experiment(options.source, name, seed)] for seed in seeds]
@@ -113,8 +113,8 @@ def commit() -> str:
     return shell("git", "rev-parse", "--short", "HEAD").strip()
 
 
-def waited(wanted: dict[str, tuple[Row, int]], source: str) -> None:
-    """Run all experiments that are not there yet; exits where one failed."""
+def waited(wanted: dict[str, tuple[Row, int]], source: str) -> dict[str, dict]:
+    """Run all experiments that are not there yet, return what there is; exits where one failed."""
     there = experiments()
     for name, (row, seed) in wanted.items():
         if state(there, name) == "Failed":
@@ -129,12 +129,11 @@ def waited(wanted: dict[str, tuple[Row, int]], source: str) -> None:
             states = Counter(state(there, name) for name in wanted)
             progress.update(bar, completed=states["Success"])
             if states["Success"] == len(wanted):
-                return
+                return there
             if failed := states["Failed"]:
                 sys.exit(f"{failed} failed: see `dvc queue status` and `dvc queue logs NAME`")
             if "Running" not in {each["State"] for each in there.values()}:
-                # not captured: the worker would hold the pipe open as long as it runs
-                subprocess.run(["dvc", "queue", "start"], stdout=subprocess.DEVNULL, check=True)
+                shell("dvc", "queue", "start")
             time.sleep(10)
 
 
@@ -161,11 +160,17 @@ def state(there: dict[str, dict], name: str) -> str:
 
 
 def shell(*command: str) -> str:
-    """What a command prints; if it fails, so does this one, with what it said last."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[:4])}: {(done.stderr or done.stdout).strip()[-500:]}")
-    return done.stdout
+    """What a command prints; if it fails, so does this one, with what it said last.
+
+    It prints into files: a pipe would stay open as long as the worker of `dvc queue start` runs.
+    """
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        done = subprocess.run(command, stdout=out, stderr=err)
+        for file in (out, err):
+            file.seek(0)
+        if done.returncode:
+            sys.exit(f"{' '.join(command[:4])}: {(err.read() or out.read()).strip()[-500:]}")
+        return out.read()
 
 
 def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: str) -> str:
@@ -224,10 +229,9 @@ def chart(runs: dict[str, list[dict]]) -> Figure:
             figure.subplots(1, 2, sharey=True, width_ratios=(2, 1)), panels.items(), strict=True
         ):
             for column, colour in columns.items():
-                for i, row in enumerate(runs.values()):
-                    values = percent(row, COLUMNS[column])
-                    axes.plot(values, [i] * len(values), "o", color=colour, alpha=0.7)
-                axes.plot([], [], "o", color=colour, label=column)
+                values = np.array([percent(row, COLUMNS[column]) for row in runs.values()])
+                lines = np.arange(len(runs)).repeat(values.shape[1])
+                axes.plot(values.ravel(), lines, "o", color=colour, alpha=0.7, label=column)
             axes.set_xlabel(label)
             axes.legend(frameon=False)
         axes.set_yticks(range(len(runs)), list(runs))
