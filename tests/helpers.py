@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
-from k49.data import Dataset
+from k49.data import Dataset, one_hot
 from k49.files import read_json, read_yaml
 from k49.settings import Augment, Fit, Hyperparameters, Origin, TrainingConfig
 
@@ -265,4 +265,4 @@ def bars(of_class, seed):
     images = np.random.default_rng(seed).integers(0, 60, (len(number), 28, 28, 1), np.uint8)
     for image, place in zip(images.reshape(-1, 784), number, strict=True):
         image[place * 16 : place * 16 + 16] = 255
-    return Dataset(images, np.eye(49, dtype=np.uint8)[number])
+    return Dataset(images, one_hot(number))

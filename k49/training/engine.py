@@ -6,8 +6,8 @@ what Keras says they are.
 
 `make bench` compares it with other ways to do the same. To expect on two cores of an AMD EPYC with
 AVX-512, for 193,818 images in batches of 64: 6 s in the report's recipe, 11 s in the default one (8
-without distortions), of which the matrix products alone would take 3.9 and 5.7 s at what the machine
-can multiply (195 GFLOP/s).
+without distortions). The matrix products alone would take 3.9 and 5.7 s at what the machine can
+multiply (195 GFLOP/s).
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from k49.data import Dataset
+from k49.data import Dataset, one_hot
 from k49.settings import TrainingConfig
 from k49.stage import load_settings
 from k49.training.fit import (
@@ -42,7 +42,7 @@ def noise(number: int, seed: int) -> Dataset:
     """Random images with random labels: nothing that validation could gain from."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (number, 28, 28, 1), dtype=np.uint8)
-    return Dataset(images, np.eye(49, dtype=np.uint8)[rng.integers(0, 49, number)])
+    return Dataset(images, one_hot(rng.integers(0, 49, number)))
 
 
 @pytest.fixture(scope="module")
