@@ -243,7 +243,7 @@ def test_duplicate_key(tmp_path, key):
 
 
 def test_duplicate_nested_key(tmp_path):
-    text = PARAMS.read_text("utf-8").replace("\n  epochs: 40", "\n  epochs: 3\n  epochs: 40")
+    text = PARAMS.read_text("utf-8").replace("\ntrain:\n", "\ntrain:\n  epochs: 3\n")
     assert 'duplicate key "epochs"' in refusal(written(tmp_path, text))
 
 
