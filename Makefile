@@ -18,9 +18,10 @@ install: .venv/installed  ## make .venv from requirements.lock (once; again cost
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-repro: install  ## run every stale stage, then show all metrics beside the committed ones
+repro: install  ## run every stale stage, then say whether it reads better than the last commit
 	dvc repro
 	dvc metrics diff --all
+	k49 compare HEAD workspace
 
 test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 	pytest $(PARALLEL)
@@ -59,4 +60,4 @@ lock:  ## pin the newest versions again (needs uv)
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again
-	rm -rf .venv .venv-bench data models/model.keras predictions
+	rm -rf .venv .venv-bench data models/model.keras predictions/test.npz predictions/variations.npy

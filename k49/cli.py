@@ -5,11 +5,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -19,7 +18,7 @@ from rich.table import Table
 
 from k49.data import NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import read_yaml
+from k49.files import leaves, read_yaml
 from k49.inference import pictures
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -33,6 +32,14 @@ class Format(StrEnum):
     table = "table"
     json = "json"
     csv = "csv"
+
+
+class ComparisonFormat(StrEnum):
+    """How `compare` prints."""
+
+    table = "table"
+    md = "md"
+    json = "json"
 
 
 def show_version(wanted: bool) -> None:
@@ -113,6 +120,37 @@ def project() -> Path:
 
 
 @app.command()
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="A git revision, an experiment of DVC, or workspace. Names with commas between "
+            "them, or a pattern of experiments' names ('seeds-*'), are one group of seeds."
+        ),
+    ] = "HEAD",
+    b: Annotated[str, typer.Argument(help="Likewise: what is judged beside A.")] = "workspace",
+    format: Annotated[
+        ComparisonFormat, typer.Option(help="How to print.")
+    ] = ComparisonFormat.table,
+) -> None:
+    """Say whether B is better than A on the same test images, as far as they can show it.
+
+    Differences of accuracies and gaps with 95 % intervals, classes that changed, parameters that
+    differ, and a verdict. Everything is read from git: neither cache nor remote is needed.
+    """
+    from k49.comparison import compare as comparing  # SciPy and DVC take a second: only now
+    from k49.comparison import text
+    from k49.revisions import revisions
+
+    with revisions(project()) as found:
+        result = comparing.compare(found.side(a), found.side(b))
+    if format is ComparisonFormat.table:
+        Console(width=None if sys.stdout.isatty() else 10_000).print(text.terminal(result))
+    else:
+        print({"md": text.markdown, "json": text.as_json}[format](result))
+
+
+@app.command()
 def recipe(
     name: Annotated[str, typer.Argument(help="cnn, default or report.")],
 ) -> None:
@@ -126,15 +164,6 @@ def recipe(
         raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
     for key, value in leaves(read_yaml(RECIPES / f"{name}.yaml")):
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
-
-
-def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested sections."""
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def print_table(rows: list[dict]) -> None:

@@ -66,17 +66,42 @@ def write_yaml(path: Path, content: dict) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML 1.2 file, where `1e-5` is a number and a key stands only once.
+    """The content of a YAML file, as `parse_yaml` returns it.
 
     Raises:
         K49Error: the file is missing, or no YAML.
     """
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise K49Error(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise K49Error(f"{path}: not valid YAML: {error}") from error
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """The content of YAML 1.2, where `1e-5` is a number and a key stands only once.
+
+    Args:
+        text: to parse.
+        name: what errors call it.
+
+    Raises:
+        K49Error: it is no YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
-        raise K49Error(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise K49Error(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested sections."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def write_npy(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:

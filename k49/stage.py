@@ -24,6 +24,7 @@ SEARCH = Path("data/search")  # unfinished searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/model.keras")
 PREDICTIONS = Path("predictions/test.npz")
+CLASSES = {name: Path(f"predictions/{name}_classes.npz") for name in ("val", "test")}  # for git
 VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture
 METRICS = Path("metrics")
 PLOTS = Path("plots")

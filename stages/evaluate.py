@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from k49.evaluation import predictions
 from k49.evaluation.metrics import evaluate
 from k49.files import atomic_write, read_json
 from k49.settings import Settings
 from k49.stage import (
+    CLASSES,
     METRICS,
     MODEL,
     PLOTS,
@@ -23,13 +25,13 @@ def main(settings: Settings) -> None:
     with timed("importing"):  # Keras takes seconds: settings are checked before
         from k49.training.model import load_model, predict_proba
 
-    test, model = load_dataset("test"), load_model(MODEL)
+    val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     labels = test.labels.argmax(1).astype(np.uint8)
     val_accuracy = read_json(METRICS / "train.json")["val_accuracy"]
-
     shifts = settings.evaluate.shifts
 
     with timed("predicting"):
+        val_classes = predict_proba(model, val.images).argmax(1)
         probabilities = predict_proba(model, test.images)
         averaged = predict_proba(model, test.images, shifts) if shifts else None
     with timed("evaluating"):
@@ -37,6 +39,8 @@ def main(settings: Settings) -> None:
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
+    predictions.save(predictions.of_split(val, val_classes), CLASSES["val"])
+    predictions.save(predictions.of_split(test, probabilities.argmax(1)), CLASSES["test"])
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", result.confusion)
     publish(PLOTS / "per_class.json", result.per_class)

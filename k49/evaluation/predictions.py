@@ -1,0 +1,82 @@
+"""Which class a model reads in each image: a byte an image, small enough for git.
+
+Images stand in the order of their classes (and of the split, within a class), so that the labels
+are 49 counts, and git packs a few KB: mostly the same byte after the same byte.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from zipfile import BadZipFile
+
+import numpy as np
+
+from k49.data import NUM_CLASSES, Dataset, pieces
+from k49.errors import K49Error
+from k49.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model reads in the images of one split."""
+
+    labels: np.ndarray  # (N,) uint8, 0 to 48, ascending
+    predicted: np.ndarray  # (N,) uint8, 0 to 48, what is read in the same images
+    images: str  # SHA-256 of images and labels: only predictions of the same can be compared
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) bool: which images are read rightly."""
+        return self.labels == self.predicted
+
+
+def of_split(split: Dataset, predicted: np.ndarray) -> Predictions:
+    """The predictions (N,) for a split, in the order of its images, as `Predictions`."""
+    labels = split.labels.argmax(1).astype(np.uint8)
+    order = np.argsort(labels, kind="stable")
+    return Predictions(labels[order], predicted[order].astype(np.uint8), fingerprint(split))
+
+
+def fingerprint(split: Dataset) -> str:
+    """SHA-256 of a split's images and labels, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for array in (split.images, split.labels):
+        for piece in pieces(len(array)):
+            digest.update(array[piece].tobytes())
+    return digest.hexdigest()
+
+
+def save(predictions: Predictions, path: Path) -> None:
+    """Write an .npz that is the same bytes every time; git compresses it."""
+    counts = np.bincount(predictions.labels, minlength=NUM_CLASSES).astype("<u4")
+    with atomic_write(path) as tmp:
+        np.savez(
+            tmp, predicted=predictions.predicted, counts=counts, images=np.array(predictions.images)
+        )
+
+
+def load(file: IO[bytes], name: str) -> Predictions:
+    """Read what `save` wrote.
+
+    Args:
+        file: opened for reading.
+        name: what errors call it.
+
+    Raises:
+        K49Error: it is something else.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            predicted, counts, images = (arrays[key] for key in ("predicted", "counts", "images"))
+        labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts)
+        if predicted.shape != labels.shape or predicted.dtype != np.uint8 or images.ndim:
+            raise ValueError("arrays don't fit together")
+        if len(predicted) and predicted.max() >= NUM_CLASSES:
+            raise ValueError(f"class {predicted.max()}")
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+        raise K49Error(f"{name}: not predictions as stage evaluate writes them: {error}") from error
+    return Predictions(labels, predicted, str(images))

@@ -1,0 +1,140 @@
+"""What git has of a run: a revision, a branch, an experiment of DVC, or the workspace.
+
+Beside `stage.py` and the command the only module that knows of DVC. No cache and no remote is
+needed: metrics, parameters and predicted classes are in git.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException, NotDvcRepoError
+from dvc.repo import Repo
+from dvc.repo.experiments.utils import exp_refs
+from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
+
+from k49.comparison.compare import Run
+from k49.errors import K49Error
+from k49.evaluation import predictions
+from k49.files import leaves, parse_yaml
+from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
+
+WORKSPACE = "workspace"
+
+
+class Revisions:
+    """The revisions of the project in a folder."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+        if isinstance(repo.scm, NoSCM):
+            raise K49Error(f"{repo.root_dir}: no git repository, so there are no revisions")
+        self._inside = Path(repo.root_dir).relative_to(repo.scm.root_dir)
+
+    def side(self, names: str) -> list[Run]:
+        """The runs of one side: names with commas between them, `*` and `?` for experiments' names.
+
+        Raises:
+            K49Error: there is no such revision, or a run is not whole in it.
+        """
+        return [self.run(name) for name in self._expand(names)]
+
+    def _expand(self, names: str) -> list[str]:
+        known = sorted({ref.name for ref in exp_refs(self._repo.scm) if ref.name})
+        found: list[str] = []
+        for name in filter(None, names.split(",")):
+            matching = [each for each in known if fnmatchcase(each, name)]
+            if not matching and any(sign in name for sign in "*?["):
+                raise K49Error(f"{name}: no experiment has such a name; `dvc exp list` names them")
+            found += matching or [name]
+        if not found:
+            raise K49Error(f"{names!r}: names no revision")
+        return list(dict.fromkeys(found))
+
+    def run(self, name: str) -> Run:
+        """What a revision has of one training.
+
+        Raises:
+            K49Error: there is no such revision, or the run is not whole in it.
+        """
+        train = self.read(name, METRICS / "train.json")
+        return Run(
+            name=self.title(name),
+            dataset=train["train_data"],
+            train_accuracy=train["train_accuracy"],
+            val=self._predictions(name, "val"),
+            test=self._predictions(name, "test"),
+            versions=train.get("versions", "unknown versions"),
+            params={
+                **dict(leaves(self.read(name, PARAMS))),
+                **dict(leaves(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
+            },
+        )
+
+    def _predictions(self, name: str, split: str) -> predictions.Predictions:
+        path = CLASSES[split]
+        return predictions.load(io.BytesIO(self.bytes(name, path)), f"{name}: {path}")
+
+    def curves(self, name: str) -> list[dict]:
+        """Rows of a revision's `plots/curves.json`."""
+        return self.read(name, CURVES)
+
+    def read(self, name: str, path: Path) -> Any:
+        """The content of a JSON or YAML file."""
+        text = self.bytes(name, path).decode("utf-8")
+        return json.loads(text) if path.suffix == ".json" else parse_yaml(text, f"{name}: {path}")
+
+    def bytes(self, name: str, path: Path) -> bytes:
+        """The content of a file."""
+        try:
+            if name == WORKSPACE:
+                return Path(self._repo.root_dir, path).read_bytes()
+            inside = (self._inside / path).as_posix()
+            with self._repo.scm.get_fs(self.sha(name)).open(inside, "rb") as file:
+                return file.read()
+        except OSError as error:
+            lacks = "isn't there" if name == WORKSPACE else "is not in git in that revision"
+            raise K49Error(
+                f"{name}: {path} {lacks}; `dvc repro` makes it, and the commit must hold it"
+            ) from error
+
+    def sha(self, name: str) -> str:
+        """The commit that a revision is.
+
+        Raises:
+            K49Error: there is none, or experiments of several commits are called so.
+        """
+        try:
+            return resolve_rev(self._repo.scm, name)
+        except (RevError, SCMError) as error:
+            raise K49Error(
+                f"{name}: no revision, branch or experiment ({error}); "
+                "`dvc exp list --all-commits` names experiments"
+            ) from error
+
+    def title(self, name: str) -> str:
+        """What a revision is called: its name, and the commit behind it."""
+        if name == WORKSPACE:
+            return name
+        short = self.sha(name)[:7]
+        return name if name.startswith(short) else f"{name} ({short})"
+
+
+@contextmanager
+def revisions(folder: Path) -> Iterator[Revisions]:
+    """The revisions of the project in `folder`.
+
+    Raises:
+        K49Error: there is no project with git and DVC.
+    """
+    try:
+        with Repo(str(folder)) as repo:
+            yield Revisions(repo)
+    except NotDvcRepoError as error:
+        raise K49Error(f"{folder.resolve()}: not in a project of DVC") from error
+    except DvcException as error:
+        raise K49Error(f"{folder.resolve()}: {error}") from error

@@ -1,0 +1,273 @@
+"""Comparisons whose answer is known: by hand, by construction, and by other libraries."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from k49.comparison import text
+from k49.comparison.compare import Run, Verdict, compare, mcnemar, t_interval
+from k49.errors import K49Error
+from k49.evaluation.predictions import Predictions
+
+LABELS = np.repeat(np.arange(49, dtype=np.uint8), 40)
+
+
+def wrong_at(labels, wrong):
+    """Predictions that are right but in the images `wrong` (bool), read as the next class."""
+    return np.where(wrong, (labels + 1) % 49, labels).astype(np.uint8)
+
+
+def run(test, val=None, name="a", images="test", train_accuracy=1.0, **params):
+    """A run whose test and validation images are read wrongly where `test` and `val` say so."""
+    labels = np.repeat(np.arange(49, dtype=np.uint8), -(-len(test) // 49))[: len(test)]
+    val = np.zeros(len(test), bool) if val is None else val
+    return Run(
+        name=name,
+        dataset="made up",
+        train_accuracy=train_accuracy,
+        val=Predictions(labels, wrong_at(labels, val), "val"),
+        test=Predictions(labels, wrong_at(labels, test), images),
+        versions=params.pop("versions", "keras 3"),
+        params=params,
+    )
+
+
+def wrong(n, *places):
+    found = np.zeros(n, bool)
+    found[list(places)] = True
+    return found
+
+
+def by_metric(result):
+    return {each.metric: each for each in result.differences}
+
+
+# --- two runs ------------------------------------------------------------------------------------
+
+
+def test_identical_predictions():
+    same = run(wrong(98, 3, 50))
+    result = compare([same], [same])
+    assert result.verdict is Verdict.SAME
+    assert (result.p_value, result.only_a, result.only_b) == (1, 0, 0)
+    assert all(each.difference == each.low == each.high == 0 for each in result.differences)
+    assert not result.classes
+    assert not result.confusions
+    assert not result.params
+    assert text.sentence(result) == (
+        "the same, image for image: a reads all 98 test images as a does"
+    )
+
+
+def test_as_good_but_other_mistakes_is_not_the_same():
+    result = compare([run(wrong(98, 3))], [run(wrong(98, 50), name="b")])
+    assert result.verdict is Verdict.NONE
+    assert (result.only_a, result.only_b) == (1, 1)
+    assert text.sentence(result).startswith("no difference that 98 test images can show (it would")
+
+
+def test_figures_by_hand():
+    # 98 images, two of each class; a is wrong in one image of class 0, b in none and one on val
+    a = run(wrong(98, 0), name="a", train_accuracy=0.99)
+    b = run(wrong(98), val=wrong(98, 5), name="b", train_accuracy=1.0)
+    found = by_metric(compare([a], [b]))
+    assert found["test_accuracy"].a == pytest.approx(97 / 98)
+    assert found["test_accuracy"].b == 1
+    assert found["test_balanced_accuracy"].a == pytest.approx((48 + 0.5) / 49)
+    # class 0: precision 1, recall 1/2; class 1: precision 2/3, recall 1
+    assert found["test_macro_f1"].a == pytest.approx((47 + 2 / 3 + 4 / 5) / 49)
+    assert found["val_minus_test"].a == pytest.approx(1 / 98)
+    assert found["val_minus_test"].b == pytest.approx(-1 / 98)
+    assert found["overfitting_gap"].a == pytest.approx(-0.01)
+    assert found["overfitting_gap"].difference == pytest.approx(1 / 98 + 0.01)
+    assert found["test_accuracy"].a_std is None
+
+
+def test_changes_by_hand():
+    a, b = run(wrong(196, 0, 1, 4), name="a"), run(wrong(196, 4, 8), name="b")
+    result = compare([a], [b])
+    changed = [(each.true, each.images, each.a, each.b) for each in result.classes]
+    assert changed == [("あ", 4, 2, 4), ("う", 4, 4, 3)]
+    confused = [(each.true, each.predicted, each.a, each.b) for each in result.confusions]
+    assert confused == [("あ", "い", 2, 0), ("う", "え", 0, 1)]
+
+
+def test_one_point_better_on_as_many_images_as_k49_has():
+    """A model with another 1 % of 38,547 images right, beside chance the other way round."""
+    rng = np.random.default_rng(0)
+    n = 38_547
+    base = rng.random(n) < 0.05
+    better = base & (rng.random(n) < 0.7) | (rng.random(n) < 0.005)
+    result = compare([run(base)], [run(better, name="b")])
+    accuracy = result.decides
+    truth = base.mean() - better.mean()
+    assert truth == pytest.approx(0.01, abs=0.001)
+    assert accuracy.difference == pytest.approx(truth)
+    assert accuracy.low > 0.008
+    assert accuracy.high < 0.013
+    assert result.verdict is Verdict.BETTER
+    assert result.p_value < 1e-10
+    assert text.sentence(result).startswith(
+        f"better: b reads {100 * truth:.2f} points more of 38,547"
+    )
+    assert compare([run(better)], [run(base, name="b")]).verdict is Verdict.WORSE
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 1), (5, 0), (3, 9), (40, 21), (700, 777)])
+def test_mcnemar_against_the_binomial(counts):
+    """Twice the smaller tail of Binomial(n, 1/2), 1 at most."""
+    tail = stats.binom.cdf(min(counts), sum(counts), 0.5)
+    assert mcnemar(*counts) == pytest.approx(min(1, 2 * tail))
+
+
+def simulated(rng, n, p, difference=0.0):
+    """Two models on the same images of unlike difficulty, the second better by `difference`."""
+    hard = rng.beta(1, 1 / p - 1, n)  # mean p
+    return rng.random(n) < hard, rng.random(n) < hard * (1 - difference / p)
+
+
+def test_p_values_of_equal_models_are_uniform():
+    rng = np.random.default_rng(0)
+    p_values = []
+    for _ in range(200):
+        a, b = simulated(rng, 38_547, 0.1)
+        p_values.append(mcnemar(int(np.sum(~a & b)), int(np.sum(a & ~b))))
+    assert stats.kstest(p_values, "uniform").pvalue > 0.05
+    assert 0.01 <= np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng, pairs = np.random.default_rng(0), 500
+    inside = dict.fromkeys(("test_accuracy", "overfitting_gap", "val_minus_test"), 0)
+    for number in range(pairs):
+        a, b = simulated(rng, 1960, 0.1, difference=0.02)
+        val_a, val_b = simulated(rng, 1960, 0.08)
+        found = by_metric(compare([run(a, val_a)], [run(b, val_b)], 500, seed=3 * number))
+        for name, truth in zip(inside, (0.02, 0.0, -0.02), strict=True):
+            inside[name] += found[name].low <= truth <= found[name].high
+    assert 0.93 <= inside["test_accuracy"] / pairs <= 0.97
+    assert 0.92 <= inside["overfitting_gap"] / pairs <= 0.98  # three standard deviations
+    assert 0.92 <= inside["val_minus_test"] / pairs <= 0.98
+
+
+# --- seeds ---------------------------------------------------------------------------------------
+
+
+def seeds(rng, n, p, runs, noise, name):
+    """Runs of one recipe: the same hard images, and a spread of accuracy between seeds."""
+    hard = np.random.default_rng(0).beta(1, 1 / p - 1, n)
+    return [
+        run(
+            rng.random(n) < np.clip(hard * (1 + rng.normal(0, noise / p)), 0, 1),
+            name=f"{name}-{i}",
+            **{"train.seed": i},
+        )
+        for i in range(runs)
+    ]
+
+
+def test_mean_and_spread_over_seeds():
+    a = [run(wrong(98, *range(i)), name=f"a-{i}", **{"train.seed": i}) for i in (1, 2, 3)]
+    b = [run(wrong(98, *range(i)), name=f"b-{i}", **{"train.seed": i}) for i in (2, 4)]
+    result = compare(a, b)
+    found = result.decides
+    rates = [np.array([1, 2, 3]) / 98, np.array([2, 4]) / 98]
+    assert found.a == pytest.approx(1 - rates[0].mean())
+    assert found.a_std == pytest.approx(rates[0].std(ddof=1))
+    assert found.b_std == pytest.approx(rates[1].std(ddof=1))
+    assert result.only_a is None
+    assert "5 trainings and 98 test images" in text.sentence(result)
+    assert result.params == {"train.seed": ([1, 2, 3], [2, 4])}
+
+
+def test_spread_of_seeds_judges():
+    """Was the point: images alone would call two seeds of a noisy recipe different models."""
+    rng = np.random.default_rng(0)
+    a, b = (seeds(rng, 4900, 0.05, 5, 0.01, name) for name in "ab")
+    alone = [compare([x], [y], resamples=200).verdict for x, y in zip(a, b, strict=True)]
+    assert any(verdict is not Verdict.NONE for verdict in alone)
+    assert compare(a, b).verdict is Verdict.NONE
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (3, 5), (1, 5)])
+def test_interval_over_seeds_covers_as_often_as_it_says(sizes):
+    """Two recipes that are equal; both seeds and images are drawn anew each time."""
+    rng, inside, times = np.random.default_rng(0), 0, 300
+    for _ in range(times):
+        n, spread = 2000, 0.004
+        hard = rng.beta(1, 9, n)
+        rates = [
+            [np.mean(rng.random(n) < np.clip(hard + rng.normal(0, spread), 0, 1)) for _ in range(k)]
+            for k in sizes
+        ]
+        # what the bootstrap would find: images' part of the variance of the difference of means
+        of_images = np.sqrt(np.mean(hard * (1 - hard)) / n * sum(1 / k for k in sizes))
+        low, high, p = t_interval(*map(np.array, rates), of_images)
+        inside += low <= 0 <= high
+        assert (p >= 0.05) == (low <= 0 <= high)
+    assert inside / times >= 0.93  # a part is counted twice, so it may cover more
+    assert inside / times < 1
+
+
+def test_welch_without_images_is_scipys():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0.97, 0.01, 5), rng.normal(0.98, 0.002, 4)
+    low, high, p = t_interval(a, b, 0.0)
+    theirs = stats.ttest_ind(b, a, equal_var=False)
+    assert p == pytest.approx(theirs.pvalue)
+    assert (low, high) == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_one_run_beside_a_group_without_images_is_the_equal_variance_test():
+    a, b = np.array([0.95]), np.array([0.96, 0.97, 0.955, 0.97])
+    low, high, p = t_interval(a, b, 0.0)
+    spread = b.std(ddof=1) * np.sqrt(1 + 1 / 4)
+    assert p == pytest.approx(2 * stats.t(3).sf((b.mean() - a.mean()) / spread))
+    assert high - low == pytest.approx(2 * stats.t(3).ppf(0.975) * spread)
+
+
+# --- refusals and notes --------------------------------------------------------------------------
+
+
+def test_other_test_images_are_refused():
+    with pytest.raises(K49Error, match=r"^a and b have other test images.*run both on the same"):
+        compare([run(wrong(98))], [run(wrong(98), name="b", images="others")])
+
+
+def test_a_group_that_differs_in_more_than_the_seed_is_refused():
+    group = [
+        run(wrong(98), name=f"x-{i}", **{"train.seed": i, "train.epochs": 40 + i}) for i in (0, 1)
+    ]
+    with pytest.raises(K49Error, match=r"^x-0 and x-1 are no group: they differ in train\.epochs"):
+        compare([run(wrong(98))], group)
+
+
+def test_other_versions_are_named():
+    a, b = run(wrong(98, 1), versions="keras 3.14"), run(wrong(98, 2), versions="keras 3.15")
+    assert any("keras 3.14; keras 3.15" in note for note in compare([a], [b]).notes)
+    assert not any("versions" in note for note in compare([a], [a]).notes)
+
+
+def test_balanced_accuracy_that_says_otherwise_is_named():
+    """Many images of one class gained, a rare class lost: accuracy is better, the balance worse."""
+    labels = np.sort(np.concatenate([np.zeros(3000), np.repeat(np.arange(1, 49), 12)])).astype(
+        np.uint8
+    )
+    a, b = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
+    a[:200] = True  # of class 0
+    b[3000::4] = True  # a quarter of each rare class
+    made = [
+        Run(n, "x", 1.0, *[Predictions(labels, wrong_at(labels, w), n2) for n2 in "vt"], "k", {})
+        for n, w in (("a", a), ("b", b))
+    ]
+    result = compare(made[:1], made[1:])
+    assert result.verdict is Verdict.BETTER
+    assert any("balanced accuracy" in note and "worse" in note for note in result.notes)
+
+
+def test_parameters_that_differ():
+    a = run(wrong(98), **{"train.epochs": 40, "fit.dropout": 0.0, "train.seed": 1, "only.a": 1})
+    b = run(wrong(98), name="b", **{"train.epochs": 80, "fit.dropout": 0.0, "train.seed": 1})
+    result = compare([a], [b])
+    assert result.params == {"train.epochs": (40, 80), "only.a": (1, None)}
+    assert "| train.epochs | 40 | 80 |" in text.markdown(result)

@@ -1,0 +1,153 @@
+"""`k49 compare` in real repositories: revisions, experiments, groups of seeds, refusals."""
+
+import json
+import re
+
+import pytest
+
+from tests.helpers import Repo
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def compared(reproduced, tmp_path_factory):
+    """A repository with experiments: longer training with two seeds, `seeds-1` and `seeds-2`."""
+    repo = reproduced.copy_to(tmp_path_factory.mktemp("compared"))
+    for seed in (1, 2):
+        changes = ("-S", "train.epochs=6", "-S", f"train.seed={seed}")
+        repo.dvc("exp", "run", "--temp", "--name", f"seeds-{seed}", *changes)
+    return repo
+
+
+def k49_json(repo, *arguments):
+    return json.loads(repo.run("k49", "compare", *arguments, "--format", "json").stdout)
+
+
+def refusal(repo, *arguments):
+    """The one line that `k49 compare` refuses with."""
+    done = repo.run("k49", "compare", *arguments, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("error: ")
+    assert done.stdout.count("\n") == 1, done.stdout
+    return done.stdout
+
+
+def test_nothing_changed_is_the_same_image_for_image(compared):
+    """What `make repro` ends with, on the same machine."""
+    printed = compared.run("k49", "compare").stdout
+    images = compared.read("metrics/data.json")["images"]["test"]
+    head = f"HEAD ({compared.git('rev-parse', '--short=7', 'HEAD').stdout.strip()})"
+    assert printed.splitlines()[-1] == (
+        f"the same, image for image: workspace reads all {images:,} test images as {head} does"
+    )
+
+
+def test_figures_are_those_of_the_metrics_files(compared):
+    found = {each["metric"]: each for each in k49_json(compared)["differences"]}
+    metrics = {**compared.read("metrics/test.json"), **compared.read("metrics/train.json")}
+    assert set(found) == {
+        *("test_accuracy", "test_balanced_accuracy", "test_macro_f1"),
+        *("val_minus_test", "overfitting_gap"),
+    }
+    for name, each in found.items():
+        assert each["a"] == each["b"] == pytest.approx(metrics[name], abs=2e-6), name
+
+
+def test_experiment_beside_a_branch(compared):
+    found = k49_json(compared, "main", "seeds-1")
+    assert found["verdict"] in ("better", "no difference", "worse")
+    assert found["params"] == {"train.seed": [49, 1], "train.epochs": [2, 6]}
+    accuracy = found["differences"][0]
+    assert accuracy["low"] <= accuracy["difference"] <= accuracy["high"]
+    net = found["only_b"] - found["only_a"]
+    assert accuracy["difference"] == pytest.approx(net / found["images"])
+    assert sum(each["b"] - each["a"] for each in found["classes"]) == pytest.approx(net)
+    back = k49_json(compared, "seeds-1", "main")
+    assert back["differences"][0]["difference"] == -accuracy["difference"]
+    assert back["p_value"] == found["p_value"]
+
+
+def test_group_of_seeds(compared):
+    found = k49_json(compared, "main", "seeds-*")
+    assert [name.split()[0] for name in found["b"]] == ["seeds-1", "seeds-2"]
+    assert found["differences"][0]["a_std"] is None
+    assert found["differences"][0]["b_std"] > 0
+    assert found["params"] == {"train.epochs": [2, 6], "train.seed": [49, [1, 2]]}
+    named = k49_json(compared, "main", "seeds-1,seeds-2")
+    assert named == found
+    assert "3 trainings" in found["sentence"] or found["verdict"] in ("better", "worse")
+
+
+def test_markdown_and_table_say_the_same(compared):
+    tables = compared.run("k49", "compare", "main", "seeds-1").stdout
+    markdown = compared.run("k49", "compare", "main", "seeds-1", "--format", "md").stdout
+    sentence = k49_json(compared, "main", "seeds-1")["sentence"]
+    assert tables.splitlines()[-1] == sentence
+    assert markdown.startswith(f"**{sentence}**")
+    assert "stand-in (drawn, not K49)" in tables
+    assert "stand-in (drawn, not K49)" in markdown
+    for row in re.findall(r"^\| (?!---|percent|parameter|class)(.+) \|$", markdown, re.MULTILINE):
+        cells = row.split(" | ")
+        assert any(all(cell in line for cell in cells) for line in tables.splitlines()), row
+
+
+def test_fresh_clone_compares_without_cache_and_remote(compared, tmp_path):
+    """Predicted classes are in git, and so in every clone that has the experiments' refs."""
+    compared.git("clone", "--quiet", compared.path, tmp_path / "clone")
+    clone = Repo(tmp_path / "clone")
+    clone.git("fetch", "--quiet", "origin", "refs/exps/*:refs/exps/*")
+    assert not (clone.path / ".dvc/cache").exists()
+    assert (
+        k49_json(clone, "origin/main", "seeds-1")["differences"]
+        == (k49_json(compared, "main", "seeds-1")["differences"])
+    )
+
+
+def test_project_in_a_folder_of_a_repository(compared, tmp_path):
+    """And the command from a folder inside it."""
+    whole = Repo(tmp_path / "whole")
+    whole.path.mkdir()
+    whole.git("init", "--quiet")
+    for key, value in {"user.name": "Test", "user.email": "test@example.invalid"}.items():
+        whole.git("config", key, value)
+    compared.git("archive", "--format=tar", f"--output={tmp_path}/inside.tar", "HEAD")
+    (whole.path / "inside").mkdir()
+    whole.run("tar", "-xf", tmp_path / "inside.tar", "-C", "inside")
+    whole.commit("everything")
+    found = k49_json(Repo(whole.path / "inside" / "plots"))
+    assert found["verdict"] == "the same"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere"], "nowhere: no revision, branch or experiment"),
+        (["main", "none-*"], "none-*: no experiment has such a name"),
+        (["main", ""], "names no revision"),
+        (["main", "main,seeds-1"], "are no group: they differ in train.epochs"),
+        # the project's own committed run, on a larger stand-in
+        (["main~1"], "and workspace have other test images"),
+    ],
+)
+def test_refused_in_one_line(compared, arguments, said):
+    assert said in refusal(compared, *arguments)
+
+
+def test_revision_from_before_there_were_predictions_in_git(compared, tmp_path):
+    repo = compared.copy_to(tmp_path)
+    repo.git("rm", "--quiet", "--cached", "predictions/test_classes.npz")
+    repo.git("commit", "--quiet", "--no-verify", "--message", "without")
+    assert "HEAD: predictions/test_classes.npz is not in git in that revision; `dvc repro`" in refusal(repo)
+
+
+def test_broken_predictions_are_refused(compared, tmp_path):
+    repo = compared.copy_to(tmp_path)
+    path = repo.path / "predictions/test_classes.npz"
+    for content in (b"", b"no archive", path.read_bytes()[:-40]):
+        path.write_bytes(content)
+        assert "workspace: predictions/test_classes.npz: not predictions" in refusal(repo)
+
+
+def test_outside_of_a_project(tmp_path):
+    assert "not in a project of DVC" in refusal(Repo(tmp_path))
