@@ -18,7 +18,7 @@ from rich.table import Table
 
 from k49.data import NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import leaves, read_yaml
+from k49.files import atomic_write, leaves, read_yaml
 from k49.inference import pictures
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -148,6 +148,45 @@ def compare(
         Console(width=None if sys.stdout.isatty() else 10_000).print(text.terminal(result))
     else:
         print({"md": text.markdown, "json": text.as_json}[format](result))
+
+
+@app.command()
+def report(
+    base: Annotated[str, typer.Option(help="What to judge beside, as A of `compare`.")] = "main",
+    head: Annotated[str, typer.Option(help="What is judged, as B of `compare`.")] = "workspace",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder that the report is written into.")
+    ] = Path("report"),
+    gate: Annotated[
+        bool, typer.Option("--gate", help="Exit with 1 if it breaks a limit of params.yaml's gate.")
+    ] = False,
+) -> None:
+    """Write report.md and its pictures: a comparison to read, in a pull request for one.
+
+    Verdict, metrics, parameters, curves of both, classes and confusions that changed most.
+    """
+    from k49.comparison import compare as comparing
+    from k49.comparison import figures, text
+    from k49.evaluation.figures import save
+    from k49.revisions import revisions
+    from k49.stage import PARAMS, load_settings
+
+    limits = load_settings(project() / PARAMS).gate
+    with revisions(project()) as found:
+        result = comparing.compare(found.side(base), found.side(head))
+        of_base, of_head = ([found.curves(n) for n in found.names(s)] for s in (base, head))
+    faults = comparing.gate(result, limits)
+    save(figures.curves(result, of_base, of_head), output / "curves.png")
+    save(figures.changes(result), output / "changes.png")
+    pictures = {
+        "curves.png": "Loss and accuracy of both while training",
+        "changes.png": "Classes and confusions that changed most",
+    }
+    with atomic_write(output / "report.md") as tmp:
+        tmp.write_text(text.report(result, faults, pictures), encoding="utf-8")
+    print(f"{text.sentence(result)}\nwrote {output / 'report.md'}")
+    if gate and faults:
+        raise K49Error(f"gate: {'; '.join(faults)}")
 
 
 @app.command()

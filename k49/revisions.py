@@ -36,14 +36,19 @@ class Revisions:
         self._inside = Path(repo.root_dir).relative_to(repo.scm.root_dir)
 
     def side(self, names: str) -> list[Run]:
-        """The runs of one side: names with commas between them, `*` and `?` for experiments' names.
+        """The runs of one side: names as `names` takes them.
 
         Raises:
             K49Error: there is no such revision, or a run is not whole in it.
         """
-        return [self.run(name) for name in self._expand(names)]
+        return [self.run(name) for name in self.names(names)]
 
-    def _expand(self, names: str) -> list[str]:
+    def names(self, names: str) -> list[str]:
+        """Names with commas between them, each once; `*` and `?` stand for experiments' names.
+
+        Raises:
+            K49Error: there are none.
+        """
         known = sorted({ref.name for ref in exp_refs(self._repo.scm) if ref.name})
         found: list[str] = []
         for name in filter(None, names.split(",")):

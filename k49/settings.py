@@ -210,6 +210,13 @@ class Evaluate(Section):
     shifts: Annotated[int, Field(ge=0, le=3)]
 
 
+class Gate(Section):
+    """What `k49 report --gate` lets pass; None is no limit."""
+
+    overfitting_gap: Annotated[float, Field(ge=-1, le=1)] | None
+    fall: Annotated[float, Field(ge=0, le=1)] | None
+
+
 class TrainingConfig(Section):
     """All that determines how a model is trained, beside its data."""
 
@@ -249,6 +256,7 @@ class Settings(Section):
     spaces: Annotated[dict[str, Space], Field(min_length=1)]
     train: Train
     evaluate: Evaluate
+    gate: Gate
 
     @model_validator(mode="after")
     def _space_is_there_and_large_enough(self) -> Self:

@@ -19,6 +19,7 @@ from k49.data.classes import CHARACTERS
 from k49.errors import K49Error
 from k49.evaluation.metrics import bootstrap, means
 from k49.evaluation.predictions import Predictions
+from k49.settings import Gate
 
 SEED = "train.seed"
 LEVEL = 0.05
@@ -350,5 +351,26 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
         found.append(
             "one training each: this judges two models, not their settings; another seed alone may "
             "change as much (README: One number is one draw)"
+        )
+    return found
+
+
+# --- the gate ------------------------------------------------------------------------------------
+
+
+def gate(comparison: Comparison, limits: Gate) -> list[str]:
+    """What a pull request should not do: a line for each limit that the second side breaks."""
+    found = []
+    gap = next(each.b for each in comparison.differences if each.metric == "overfitting_gap")
+    if limits.overfitting_gap is not None and gap > limits.overfitting_gap:
+        found.append(
+            f"overfitting gap {100 * gap:.2f} points, gate.overfitting_gap allows "
+            f"{100 * limits.overfitting_gap:.2f}"
+        )
+    fall = -comparison.decides.difference
+    if limits.fall is not None and comparison.verdict is Verdict.WORSE and fall > limits.fall:
+        found.append(
+            f"test accuracy falls by {100 * fall:.2f} points, gate.fall allows "
+            f"{100 * limits.fall:.2f}"
         )
     return found

@@ -43,12 +43,12 @@ def sentence(comparison: Comparison) -> str:
         needed = unsigned((found.high - found.low) / 2)
         return (
             f"no difference that {shown} can show (it would have to be {needed} points): "
-            f"{points(found.difference)} ({interval})"
+            f"{points(found.difference)}, {interval}"
         )
     more = "more" if found.difference > 0 else "fewer"
     return (
         f"{comparison.verdict}: {b} reads {unsigned(abs(found.difference))} points {more} of "
-        f"{images} rightly than {a} ({interval})"
+        f"{images} rightly than {a}; {interval}"
     )
 
 
@@ -68,9 +68,13 @@ def tables(comparison: Comparison) -> list[Cells]:
     metrics = [metric_row(each) for each in comparison.differences]
     params = [[key, value(a), value(b)] for key, (a, b) in comparison.params.items()]
     classes = [class_row(each) for each in comparison.classes[:MOST]]
-    right = f"Classes that changed most, of {len(comparison.classes)} that did: read rightly"
+    right = f"Read rightly: the classes that changed most, of {len(comparison.classes)} that did"
     found = [
-        Cells(f"Test, {comparison.dataset}", ["percent", *names, changed], metrics),
+        Cells(
+            f"Test, {comparison.dataset} (* where the interval leaves out 0)",
+            ["percent", *names, changed],
+            metrics,
+        ),
         Cells("Parameters that differ", ["parameter", *names], params),
         Cells(right, ["class", "test images", *names, "difference"], classes),
     ]
@@ -99,6 +103,31 @@ def markdown(comparison: Comparison) -> str:
     parts = [f"**{sentence(comparison)}**", *(f"Note: {note}." for note in comparison.notes)]
     for cells in tables(comparison):
         parts += [f"{cells.title}:", markdown_table(cells)]
+    return "\n\n".join(parts) + "\n"
+
+
+def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) -> str:
+    """The comparison as a page of Markdown.
+
+    Args:
+        comparison: to report.
+        faults: what the gate has against it.
+        pictures: a file's name, and what it shows.
+    """
+    a, b = sides(comparison)
+    found = Cells(
+        f"Confusions that changed most, of {len(comparison.confusions)} that did",
+        ["true", "read as", "images of the true class", a, b, "difference"],
+        [
+            [each.true, each.predicted, *class_row(each)[1:]]
+            for each in comparison.confusions[:MOST]
+        ],
+    )
+    parts = [f"# {b} beside {a}", markdown(comparison).strip()]
+    if found.rows:
+        parts += [f"{found.title}:", markdown_table(found)]
+    parts += ["Gate: " + ("; ".join(faults) or "passed") + "."]
+    parts += [f"![{shows}]({name})" for name, shows in pictures.items()]
     return "\n\n".join(parts) + "\n"
 
 

@@ -5,9 +5,10 @@ import pytest
 from scipy import stats
 
 from k49.comparison import text
-from k49.comparison.compare import Run, Verdict, compare, mcnemar, t_interval
+from k49.comparison.compare import Run, Verdict, compare, gate, mcnemar, t_interval
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions
+from k49.settings import Gate
 
 LABELS = np.repeat(np.arange(49, dtype=np.uint8), 40)
 
@@ -271,3 +272,31 @@ def test_parameters_that_differ():
     result = compare([a], [b])
     assert result.params == {"train.epochs": (40, 80), "only.a": (1, None)}
     assert "| train.epochs | 40 | 80 |" in text.markdown(result)
+
+
+# --- the gate ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "broken"),
+    [
+        ({"overfitting_gap": None, "fall": None}, []),
+        ({"overfitting_gap": 0.1, "fall": 0.2}, []),
+        ({"overfitting_gap": 0.04, "fall": None}, ["overfitting gap 5.10 points"]),
+        ({"overfitting_gap": None, "fall": 0.0}, ["test accuracy falls by 10.20 points"]),
+        ({"overfitting_gap": 0.0, "fall": 0.1}, ["overfitting gap 5.10", "falls by 10.20"]),
+    ],
+)
+def test_gate(limits, broken):
+    a, b = run(wrong(98)), run(wrong(98, *range(10)), val=wrong(98, *range(5)), name="b")
+    found = gate(compare([a], [b]), Gate(**limits))
+    assert len(found) == len(broken)
+    assert all(expected in line for line, expected in zip(found, broken, strict=True))
+
+
+def test_gate_lets_chance_and_improvement_pass():
+    strict = Gate(overfitting_gap=None, fall=0.0)
+    good, bad = run(wrong(98)), run(wrong(98, 1, 2), name="b")
+    assert compare([good], [bad]).verdict is Verdict.NONE
+    assert not gate(compare([good], [bad]), strict)
+    assert not gate(compare([run(wrong(98, *range(30)))], [bad]), strict)

@@ -3,9 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.helpers import Repo
+from k49.files import read_yaml
+from tests.helpers import ROOT, Repo, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -92,6 +95,41 @@ def test_markdown_and_table_say_the_same(compared):
         assert any(all(cell in line for cell in cells) for line in tables.splitlines()), row
 
 
+def test_report_is_a_page_with_pictures(compared, tmp_path):
+    folder = tmp_path / "report"
+    printed = compared.run("k49", "report", "--head", "seeds-1", "-o", folder).stdout
+    sentence = k49_json(compared, "main", "seeds-1")["sentence"]
+    assert printed == f"{sentence}\nwrote {folder / 'report.md'}\n"
+    page = (folder / "report.md").read_text("utf-8")
+    assert sentence in page
+    assert "stand-in (drawn, not K49)" in page
+    assert "| train.epochs | 2 | 6 |" in page
+    assert "Gate: passed." in page
+    named = re.findall(r"^!\[.+\]\((.+)\)$", page, re.MULTILINE)
+    assert named == ["curves.png", "changes.png"]
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*named, "report.md"])
+    for name in named:
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 300
+            assert np.asarray(picture.convert("L")).std() > 5, f"{name} is blank"
+
+
+def test_report_of_nothing_new(compared, tmp_path):
+    compared.run("k49", "report", "-o", tmp_path)
+    assert "the same, image for image" in (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_gate_fails_the_check_and_leaves_the_report(compared, tmp_path):
+    repo = compared.copy_to(tmp_path)
+    repo.set_param("gate.overfitting_gap", -0.5)
+    gated = repo.run("k49", "report", "--gate", check=False)
+    assert gated.returncode == 1
+    assert gated.stdout.splitlines()[-1].startswith("error: gate: overfitting gap ")
+    assert "gate.overfitting_gap allows -50.00" in (repo.path / "report/report.md").read_text()
+    assert repo.run("k49", "report").returncode == 0
+    assert not repo.git("status", "--porcelain", "--", "report").stdout, "ignored by git"
+
+
 def test_fresh_clone_compares_without_cache_and_remote(compared, tmp_path):
     """Predicted classes are in git, and so in every clone that has the experiments' refs."""
     compared.git("clone", "--quiet", compared.path, tmp_path / "clone")
@@ -151,3 +189,27 @@ def test_broken_predictions_are_refused(compared, tmp_path):
 
 def test_outside_of_a_project(tmp_path):
     assert "not in a project of DVC" in refusal(Repo(tmp_path))
+
+
+# --- the workflow of a pull request --------------------------------------------------------------
+
+
+def test_workflow_of_a_pull_request(compared, tmp_path):
+    """Its lines, run in a clone without a cache, as GitHub would: nothing is trained anew."""
+    compared.git("clone", "--quiet", compared.path, tmp_path / "clone")
+    clone = Repo(tmp_path / "clone")
+    clone.git("fetch", "--quiet", "origin", "refs/exps/*:refs/exps/*")
+    clone.dvc("exp", "branch", "seeds-1", "longer")
+    clone.git("checkout", "--quiet", "longer")
+    steps = read_yaml(ROOT / ".github/workflows/report.yml")["jobs"]["report"]["steps"]
+    lines = {step["name"]: step["run"] for step in steps if "run" in step}
+    given = ("BASE=origin/main", "PICTURES=https://example.invalid/1", "GITHUB_STEP_SUMMARY=all.md")
+    for name in ("Reproduce", "Report", "Summarize"):
+        printed = clone.run("env", *given, "bash", "-e", "-c", lines[name]).stdout
+        assert not stages_run(printed)
+    summary = clone.read("all.md")
+    assert summary == clone.read("comment.md")
+    assert "95 % interval" in summary
+    assert "| train.epochs | 2 | 6 |" in summary
+    assert "[Curves and changes, as pictures](https://example.invalid/1)" in summary
+    assert "![" not in summary, "GitHub shows no pictures of a check"

@@ -40,6 +40,7 @@ PRINTS = {
     "dvc queue start": r"Started|started",
     "k49 compare": r"the same, image for image|better|worse|no difference",
     "k49 compare main small-batches --format md": r"fit\.batch_size \| 64 \| 32",
+    "k49 report --base main -o report": r"wrote report/report\.md",
     "k49 compare main 'seeds-*'": r"seeds-1 .* and 1 more",
     "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
     "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",

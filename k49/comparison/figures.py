@@ -1,0 +1,95 @@
+"""The pictures of a report: each function takes data and returns a matplotlib Figure."""
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from k49.comparison.compare import Change, Comparison
+from k49.comparison.text import number, sides, signed
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE
+
+MOST = 12  # bars of a panel
+Curves = list[list[dict]]  # of each run of a side: a row for each epoch and split
+
+
+def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
+    """Loss and accuracy of both sides against epochs; train dashed, a line for each run."""
+    colours = {GREY: a, BLUE: b}
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((10, 4.2))
+        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+            for colour, runs in colours.items():
+                for rows in runs:
+                    for split, line in (("train", "--"), ("validation", "-")):
+                        points = [row for row in rows if row["split"] == split]
+                        axes.plot(
+                            [row["epoch"] for row in points],
+                            [row[name] for row in points],
+                            line,
+                            color=colour,
+                            linewidth=1.5 if len(runs) == 1 else 0.8,
+                        )
+            unit = {"loss": "loss (categorical cross-entropy)"}.get(name, name)
+            axes.set(xlabel="epoch", ylabel=unit)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        handles = [
+            *(
+                Line2D([], [], color=colour, label=side)
+                for colour, side in zip(colours, sides(comparison), strict=True)
+            ),
+            Line2D([], [], color="k", label="validation"),
+            Line2D([], [], color="k", linestyle="--", label="train (as logged while training)"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        figure.suptitle(f"Training curves: {comparison.dataset}")
+        return figure
+
+
+def changes(comparison: Comparison) -> Figure:
+    """Classes that are read rightly more or less often, and what is taken for what."""
+    a, b = sides(comparison)
+    classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)))
+        left, right = figure.subplots(1, 2)
+        bars(left, classes, [each.true for each in classes], good=1)
+        left.set_title("read rightly", fontsize=10)
+        bars(right, confusions, [f"{e.true} → {e.predicted}" for e in confusions], good=-1)
+        right.set_title("true → read as", fontsize=10)
+        figure.suptitle(
+            f"Test images, more (+) or fewer (-) in {b} than in {a}\n{comparison.dataset}",
+            fontsize=11,
+        )
+        return figure
+
+
+def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
+    """A bar for each change, its figures beside it: blue where it is for the better.
+
+    Args:
+        axes: to draw into.
+        found: the changes.
+        labels: what to call each.
+        good: 1 if more is better, -1 if less is.
+    """
+    differences = [each.b - each.a for each in found]
+    colours = [BLUE if good * difference > 0 else ORANGE for difference in differences]
+    axes.barh(range(len(found)), differences, color=colours)
+    for y, (each, difference) in enumerate(zip(found, differences, strict=True)):
+        axes.annotate(
+            f"{signed(difference)}  ({number(each.a)} to {number(each.b)} of {each.images})",
+            (difference, y),
+            xytext=(4 if difference > 0 else -4, 0),
+            textcoords="offset points",
+            va="center",
+            ha="left" if difference > 0 else "right",
+            fontsize=8,
+            color="#444444",
+        )
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(found)), labels)
+    axes.invert_yaxis()
+    axes.set_xlabel("test images")
+    axes.margins(x=0.7)  # room for the figures
+    axes.grid(axis="y", visible=False)
