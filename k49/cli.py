@@ -18,7 +18,7 @@ from rich.table import Table
 
 from k49.data import NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import atomic_write, leaves, read_yaml
+from k49.files import leaves, read_yaml, write_text
 from k49.inference import pictures
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -182,8 +182,7 @@ def report(
         "curves.png": "Loss and accuracy of both while training",
         "changes.png": "Classes and confusions that changed most",
     }
-    with atomic_write(output / "report.md") as tmp:
-        tmp.write_text(text.report(result, faults, pictures), encoding="utf-8")
+    write_text(output / "report.md", text.report(result, faults, pictures))
     print(f"{text.sentence(result)}\nwrote {output / 'report.md'}")
     if gate and faults:
         raise K49Error(f"gate: {'; '.join(faults)}")

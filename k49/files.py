@@ -47,7 +47,11 @@ def write_json(path: Path, content: dict | list[dict]) -> None:
     else:
         lines = [line(row) for row in content]
     start, end = "{}" if isinstance(content, dict) else "[]"
-    text = f"{start}\n " + ",\n ".join(lines) + f"\n{end}\n"
+    write_text(path, f"{start}\n " + ",\n ".join(lines) + f"\n{end}\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8."""
     with atomic_write(path) as tmp:
         tmp.write_text(text, encoding="utf-8")
 

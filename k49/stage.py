@@ -26,6 +26,7 @@ MODEL = Path("models/model.keras")
 PREDICTIONS = Path("predictions/test.npz")
 CLASSES = {name: Path(f"predictions/{name}_classes.npz") for name in ("val", "test")}  # for git
 VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture
+CARD = Path("MODEL_CARD.md")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 CURVES = Path("plots/curves.json")

@@ -3,10 +3,12 @@
 import numpy as np
 
 from k49.evaluation import predictions
+from k49.evaluation.card import model_card
 from k49.evaluation.metrics import evaluate
-from k49.files import atomic_write, read_json
+from k49.files import atomic_write, read_json, write_text
 from k49.settings import Settings
 from k49.stage import (
+    CARD,
     CLASSES,
     METRICS,
     MODEL,
@@ -23,11 +25,11 @@ from k49.usage import timed
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
-        from k49.training.model import load_model, predict_proba
+        from k49.training.model import load_model, predict_proba, read_origin
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     labels = test.labels.argmax(1).astype(np.uint8)
-    val_accuracy = read_json(METRICS / "train.json")["val_accuracy"]
+    train = read_json(METRICS / "train.json")
     shifts = settings.evaluate.shifts
 
     with timed("predicting"):
@@ -35,7 +37,7 @@ def main(settings: Settings) -> None:
         probabilities = predict_proba(model, test.images)
         averaged = predict_proba(model, test.images, shifts) if shifts else None
     with timed("evaluating"):
-        result = evaluate(probabilities, averaged, labels, val_accuracy, settings.evaluate)
+        result = evaluate(probabilities, averaged, labels, train["val_accuracy"], settings.evaluate)
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
@@ -44,6 +46,7 @@ def main(settings: Settings) -> None:
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", result.confusion)
     publish(PLOTS / "per_class.json", result.per_class)
+    write_text(CARD, model_card(read_origin(MODEL), train, result.metrics))
     print(f"test, {read_dataset_name()}:\n{result}")
 
 

@@ -1,6 +1,7 @@
 """A comparison in words and tables: for the terminal, as Markdown, as JSON."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -53,12 +54,17 @@ def sentence(comparison: Comparison) -> str:
 
 
 def sides(comparison: Comparison) -> tuple[str, str]:
-    """What the sides are called: their run, or the first of so many."""
-    first, last = (
-        names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        for names in (comparison.a, comparison.b)
-    )
-    return first, last
+    """What the sides are called: their run, or what the names of so many have in common."""
+    a, b = (group(names) for names in (comparison.a, comparison.b))
+    return a, b
+
+
+def group(names: list[str]) -> str:
+    """One name for several, as `seeds-* (5 runs)`."""
+    if len(names) == 1:
+        return names[0]
+    common = os.path.commonprefix([name.split(" ")[0] for name in names])  # noqa: RUF071, no paths
+    return f"{common}* ({len(names)} runs)" if common else f"{names[0]} and {len(names) - 1} more"
 
 
 def tables(comparison: Comparison) -> list[Cells]:

@@ -11,6 +11,9 @@ from k49.files import read_npy
 
 IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 49
+# what figures on them are called; other data by where they come from and a hash
+K49_NAME = "Kuzushiji-49"
+STANDIN_NAME = "stand-in (drawn, not K49)"
 PIECE = 2048  # images that are read, written or judged at once
 
 

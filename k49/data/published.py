@@ -7,11 +7,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from k49.data import classes, npz
+from k49.data import K49_NAME, STANDIN_NAME, classes, npz
 from k49.errors import K49Error
 
 CLASSMAP = "k49_classmap.csv"
-STANDIN_NAME = "stand-in (drawn, not K49)"
 MOST_COPIES = 0.01  # share of the test images that may be train images, too
 
 
@@ -60,7 +59,7 @@ def dataset_name(source: str, folder: Path) -> str:
         return STANDIN_NAME
     sums = {name: md5(folder / name) for name in K49_FILES}
     if sums == {name: checksum.md5 for name, checksum in K49_FILES.items()}:
-        return "Kuzushiji-49"
+        return K49_NAME
     digest = hashlib.sha256("".join(sums.values()).encode()).hexdigest()[:8]
     host = urlsplit(source).hostname if "://" in source else None
     return f"{host or Path(source).expanduser().resolve().name or 'folder'} ({digest})"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from k49.data import STANDIN_NAME
 from k49.data.classes import CHARACTERS, code_point
-from k49.data.published import STANDIN_NAME
 from k49.training.model import load_model, predict_proba, read_origin
 
 

@@ -24,6 +24,9 @@ SHORT = "-S tune.trials=2 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
 PLACES = {
     "/path/to/folder": "{mirror}",
+    "/path/to/store": "{mirror}/../store",
+    " -S fit.weight_decay=0.1,0.3": "",
+    "5e-3, 3)": "5e-3, 1)",
     "range(1, 6)": "range(1, 3)",
     **{f"recipe {name})": f"recipe {name}) {SHORT}" for name in ("cnn", "default", "report")},
 }
@@ -38,10 +41,14 @@ PRINTS = {
     "dvc exp run $(k49 recipe report)": r"(?m)^Running stage 'tune'",
     "dvc exp run $(k49 recipe default)": r"(?m)^Running stage 'tune'",
     "dvc queue start": r"Started|started",
+    "dvc queue start -j 2": r"Started|started",
+    "k49 compare main grid-1": r"fit\.label_smoothing +0\.1 +0\.05",
+    "dvc push": r"files pushed",
+    "dvc exp push --no-cache origin smoother": r"Pushed experiment smoother",
     "k49 compare": r"the same, image for image|better|worse|no difference",
     "k49 compare main small-batches --format md": r"fit\.batch_size \| 64 \| 32",
     "k49 report --base main -o report": r"wrote report/report\.md",
-    "k49 compare main 'seeds-*'": r"seeds-1 .* and 1 more",
+    "k49 compare main 'seeds-*'": r"seeds-\* \(2 runs\)",
     "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
     "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",
     "dvc artifacts get . k49 --out given.keras": r"given\.keras",
@@ -59,6 +66,9 @@ def test_commands_one_after_the_other(fresh, tmp_path):
     for name in ("scan.png", "another.jpg"):
         saved(fresh.path / name, Image.fromarray(255 - ink()))
     np.savez(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
+    fresh.git("init", "--quiet", "--bare", tmp_path / "origin")
+    fresh.git("remote", "add", "origin", tmp_path / "origin")
+    fresh.git("push", "--quiet", "origin", "main")
     default = fresh.read("params.yaml")["train"]["learning_rate"]
 
     for command, comment in COMMANDS:
@@ -76,7 +86,7 @@ def test_commands_one_after_the_other(fresh, tmp_path):
         if command.startswith("dvc exp show"):
             assert max(map(len, printed.splitlines())) <= 160, printed
             assert re.search(r"[├└]── .*\[", printed), "shows experiments"
-        if command == "dvc queue start":
+        if command.startswith("dvc queue start"):
             wait_for_queue(fresh)
         if command.startswith("git checkout ."):
             assert not fresh.dvc_json("status")

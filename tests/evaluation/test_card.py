@@ -1,0 +1,69 @@
+"""The model's card: its head as Hugging Face reads it, and what it says of the data."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from k49.data import K49_NAME, STANDIN_NAME
+from k49.errors import K49Error
+from k49.evaluation.card import model_card
+from tests.helpers import origin_of
+
+TRAIN = {
+    "train_accuracy": 0.99,
+    "val_accuracy": 0.97,
+    "overfitting_gap": 0.02,
+    "epochs": 3,
+    "versions": "keras 3, tensorflow 2",
+}
+TEST = {
+    f"test_{name}{bound}": value + extra
+    for name, value in (("accuracy", 0.9), ("macro_f1", 0.8), ("tta_accuracy", 0.95))
+    for bound, extra in (("", 0), ("_low", -0.01), ("_high", 0.01))
+}
+
+
+def head_of(card):
+    _, head, _ = card.split("---\n", 2)
+    return YAML(typ="safe").load(head)
+
+
+def test_head_has_what_hugging_face_asks_for():
+    head = head_of(model_card(origin_of(K49_NAME), TRAIN, TEST))
+    assert head["license"] == "apache-2.0"
+    assert head["datasets"] == ["kuzushiji-49"]
+    assert head["metrics"] == ["accuracy", "f1"]
+    ((result,),) = [model["results"] for model in head["model-index"]]
+    assert result["task"] == {"type": "image-classification"}
+    assert result["dataset"] == {"name": K49_NAME, "type": "kuzushiji-49", "split": "test"}
+    assert {each["name"]: each["value"] for each in result["metrics"]} == {
+        "accuracy": 0.9,
+        "macro F1": 0.8,
+        "accuracy, averaged over shifts": 0.95,
+    }
+
+
+def test_figures_are_those_of_the_metrics():
+    card = model_card(origin_of(K49_NAME), TRAIN, TEST)
+    assert "| macro F1 | 0.8000 | 0.7900 to 0.8100 |" in card
+    assert "overfitting gap 0.0200" in card
+    assert "keras 3, tensorflow 2" in card
+
+
+def test_standin_is_named_and_warned_of():
+    card = model_card(origin_of(STANDIN_NAME), TRAIN, TEST)
+    assert "reads no real Kuzushiji" in card
+    assert card.count(STANDIN_NAME) >= 3
+    assert "KanjiVG" in card
+    real = model_card(origin_of(K49_NAME), TRAIN, TEST)
+    assert "reads no real Kuzushiji" not in real
+    assert "CC BY-SA 4.0" in real
+
+
+def test_shifts_are_named():
+    assert "averages" in model_card(origin_of(K49_NAME, shifts=1), TRAIN, TEST)
+    assert "averages" not in model_card(origin_of(K49_NAME), TRAIN, TEST)
+
+
+def test_model_that_says_nothing_is_refused():
+    with pytest.raises(K49Error, match="doesn't say how it was trained"):
+        model_card(None, TRAIN, TEST)
