@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +143,16 @@ class Repo:
         line = lines[number]
         lines[number] = line[:column] + re.sub(r"\S+", str(value), line[column:], count=1)
         file.write_text("".join(lines), "utf-8")
+
+    def wait_for_queue(self):
+        """Until no experiment waits or runs."""
+        for _ in range(300):
+            queue = self.dvc("queue", "status").stdout
+            assert "Failed" not in queue, queue
+            if "Running" not in queue and "Queued" not in queue:
+                return
+            time.sleep(1)
+        raise AssertionError(queue)
 
     def copy_to(self, folder):
         """A copy in `folder`, with DVC's cache."""

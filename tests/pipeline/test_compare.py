@@ -15,11 +15,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def compared(reproduced, tmp_path_factory):
-    """A repository with experiments: longer training with two seeds, `seeds-1` and `seeds-2`."""
+    """A repository with experiments: longer training with two seeds, `seeds-1` and `seeds-2`.
+
+    Both ran at once, out of DVC's queue.
+    """
     repo = reproduced.copy_to(tmp_path_factory.mktemp("compared"))
-    for seed in (1, 2):
-        changes = ("-S", "train.epochs=6", "-S", f"train.seed={seed}")
-        repo.dvc("exp", "run", "--temp", "--name", f"seeds-{seed}", *changes)
+    changes = ("-S", "train.epochs=6", "-S", "train.seed=range(1,3)")
+    repo.dvc("exp", "run", "--queue", "--name", "seeds", *changes)
+    repo.dvc("queue", "start", "--jobs", "2")
+    repo.wait_for_queue()
     return repo
 
 
@@ -69,6 +73,15 @@ def test_experiment_beside_a_branch(compared):
     back = k49_json(compared, "seeds-1", "main")
     assert back["differences"][0]["difference"] == -accuracy["difference"]
     assert back["p_value"] == found["p_value"]
+
+
+def test_runs_at_once_are_as_runs_alone(compared, tmp_path):
+    repo = compared.copy_to(tmp_path)
+    for seed in (1, 2):
+        repo.dvc("exp", "run", "-S", "train.epochs=6", "-S", f"train.seed={seed}")
+        found = k49_json(repo, f"seeds-{seed}")
+        assert found["verdict"] == "the same"
+        assert not found["params"]
 
 
 def test_group_of_seeds(compared):
