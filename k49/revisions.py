@@ -17,7 +17,7 @@ from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs
 from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 
-from k49.comparison.compare import Run
+from k49.comparison.runs import Run
 from k49.errors import K49Error
 from k49.evaluation import predictions
 from k49.files import leaves, parse_yaml
@@ -66,7 +66,10 @@ class Revisions:
         Raises:
             K49Error: there is no such revision, or the run is not whole in it.
         """
-        train = self.read(name, METRICS / "train.json")
+        path = METRICS / "train.json"
+        train = self.read(name, path)
+        if missing := {"train_data", "train_accuracy"} - set(train):
+            raise K49Error(f"{name}: {path}: has no {min(missing)}; `dvc repro` renews it")
         return Run(
             name=self.title(name),
             dataset=train["train_data"],
@@ -78,20 +81,37 @@ class Revisions:
                 **dict(leaves(self.read(name, PARAMS))),
                 **dict(leaves(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
             },
+            stale=self._stale() if name == WORKSPACE else (),
         )
 
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
         path = CLASSES[split]
         return predictions.load(io.BytesIO(self.bytes(name, path)), f"{name}: {path}")
 
+    def _stale(self) -> tuple[str, ...]:
+        """Stages up to evaluate that would run again; what a clone merely lacks doesn't count."""
+        status = self._repo.status(targets=["evaluate"], with_deps=True)
+        return tuple(stage for stage in status if "modified" in str(status[stage]))
+
     def curves(self, name: str) -> list[dict]:
         """Rows of a revision's `plots/curves.json`."""
         return self.read(name, CURVES)
 
     def read(self, name: str, path: Path) -> Any:
-        """The content of a JSON or YAML file."""
-        text = self.bytes(name, path).decode("utf-8")
-        return json.loads(text) if path.suffix == ".json" else parse_yaml(text, f"{name}: {path}")
+        """The content of a JSON or YAML file.
+
+        Raises:
+            K49Error: it isn't there, or holds something else, as a merge may leave it.
+        """
+        where = f"{name}: {path}"
+        try:
+            text = self.bytes(name, path).decode("utf-8")
+            content = json.loads(text) if path.suffix == ".json" else parse_yaml(text, where)
+        except ValueError as error:
+            raise K49Error(f"{where}: cannot be read: {error}") from error
+        if not content or not isinstance(content, dict | list):
+            raise K49Error(f"{where}: is empty")
+        return content
 
     def bytes(self, name: str, path: Path) -> bytes:
         """The content of a file."""

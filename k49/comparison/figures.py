@@ -5,7 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from k49.comparison.compare import Change, Comparison
+from k49.comparison.changes import Change
+from k49.comparison.compare import Comparison
 from k49.comparison.text import number, sides, signed
 from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE
 

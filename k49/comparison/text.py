@@ -9,7 +9,9 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from k49.comparison.compare import Change, Comparison, Difference, Verdict
+from k49.comparison.changes import Change
+from k49.comparison.compare import Comparison, Verdict
+from k49.comparison.differences import Difference
 
 TITLES = {
     "test_accuracy": "accuracy",

@@ -1,11 +1,15 @@
 """Comparisons whose answer is known: by hand, by construction, and by other libraries."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from k49.comparison import text
-from k49.comparison.compare import Run, Verdict, compare, gate, mcnemar, t_interval
+from k49.comparison.compare import Verdict, compare, gate
+from k49.comparison.differences import mcnemar, t_interval
+from k49.comparison.runs import Run
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions
 from k49.settings import Gate
@@ -241,6 +245,18 @@ def test_a_group_that_differs_in_more_than_the_seed_is_refused():
     ]
     with pytest.raises(K49Error, match=r"^x-0 and x-1 are no group: they differ in train\.epochs"):
         compare([run(wrong(98))], group)
+
+
+def test_a_seed_again_is_no_other_seed():
+    group = [run(wrong(98, i), name=f"x-{i}", **{"train.seed": 7}) for i in (0, 1)]
+    with pytest.raises(K49Error, match=r"x-0, x-1: no group of seeds, train\.seed is 7, 7"):
+        compare([run(wrong(98))], group)
+
+
+def test_stale_run_is_named():
+    stale = replace(run(wrong(98, 1)), name="workspace", stale=("train", "evaluate"))
+    (note,) = [note for note in compare([run(wrong(98))], [stale]).notes if "`dvc repro`" in note]
+    assert note.startswith("workspace: code or settings of train, evaluate changed")
 
 
 def test_other_versions_are_named():

@@ -1,0 +1,43 @@
+"""Classes, and pairs of classes, that two sides read not equally often."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from k49.comparison.runs import Run
+from k49.data import NUM_CLASSES
+from k49.data.classes import CHARACTERS
+
+
+@dataclass(frozen=True)
+class Change:
+    """How many test images of a class, or of a class read as another, each side has (a mean)."""
+
+    true: str
+    predicted: str
+    images: int  # of the true class
+    a: float
+    b: float
+
+
+def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
+    """Classes that the sides read rightly, or take for others, not equally often."""
+    counts = [mean_confusion(side) for side in (a, b)]
+    images = np.bincount(b[0].test.labels, minlength=NUM_CLASSES)
+    cells = zip(*np.nonzero(counts[0] != counts[1]), strict=True)
+    found = [
+        Change(
+            CHARACTERS[i], CHARACTERS[j], int(images[i]), *(float(each[i, j]) for each in counts)
+        )
+        for i, j in cells
+        if (i == j) == right
+    ]
+    return sorted(found, key=lambda change: -abs(change.b - change.a))
+
+
+def mean_confusion(side: list[Run]) -> np.ndarray:
+    """Images of each class (49) read as each class (49): a mean over the runs."""
+    total = np.zeros((NUM_CLASSES, NUM_CLASSES))
+    for run in side:
+        np.add.at(total, (run.test.labels, run.test.predicted), 1)
+    return total / len(side)

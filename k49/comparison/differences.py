@@ -1,0 +1,138 @@
+"""Differences of metrics with their 95 % intervals, and McNemar's test."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from k49.comparison.runs import Run
+from k49.evaluation.metrics import bootstrap, means
+
+LEVEL = 0.05
+DECIDES = "test_accuracy"  # whose p-value gives the verdict
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of both sides, as shares of 1: means over their runs."""
+
+    metric: str
+    a: float
+    b: float
+    a_std: float | None  # over the seeds; None of one run
+    b_std: float | None
+    difference: float  # b minus a
+    low: float  # of its 95 % interval
+    high: float
+
+    @property
+    def shows(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
+
+
+def differ(
+    a: list[Run], b: list[Run], resamples: int, seed: int
+) -> tuple[dict[str, Difference], float]:
+    """All metrics' differences, by name; and the p-value of accuracy's, with several runs."""
+    runs = [*a, *b]
+    found = [figures(run) for run in runs]
+    samples = drawn(runs, resamples, seed)
+    result, p_value = {}, 1.0
+    for name in found[0]:
+        of_a, of_b = np.split(np.array([each[name] for each in found]), [len(a)])
+        of_images = samples[name][len(a) :].mean(0) - samples[name][: len(a)].mean(0)
+        if len(runs) == 2:
+            low, high = np.percentile(of_images, [2.5, 97.5])
+        else:
+            low, high, p = t_interval(of_a, of_b, of_images.std())
+            p_value = p if name == DECIDES else p_value
+        result[name] = Difference(
+            metric=name,
+            a=float(of_a.mean()),
+            b=float(of_b.mean()),
+            a_std=std(of_a),
+            b_std=std(of_b),
+            difference=float(of_b.mean() - of_a.mean()),
+            low=float(low),
+            high=float(high),
+        )
+    return result, p_value
+
+
+def std(values: np.ndarray) -> float | None:
+    """Standard deviation of a sample (n,); None of one value."""
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def figures(run: Run) -> dict[str, float]:
+    """A run's metrics under the names that they have in `metrics/`."""
+    test = {f"test_{name}": v for name, v in means(run.test.labels, run.test.predicted).items()}
+    val_accuracy = float(run.val.right.mean())
+    return {
+        **test,
+        "val_minus_test": val_accuracy - test["test_accuracy"],
+        "overfitting_gap": run.train_accuracy - val_accuracy,
+    }
+
+
+def drawn(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """`figures` of bootstrap samples, each (runs, resamples); all runs on the same samples.
+
+    Validation is sampled independently, and for runs with other validation images, too.
+    """
+    predicted = np.array([run.test.predicted for run in runs])
+    test = bootstrap(runs[0].test.labels, predicted, resamples, seed)
+    val = np.empty((len(runs), resamples))
+    of_images = [run.val.images for run in runs]
+    for number, images in enumerate(dict.fromkeys(of_images), start=1):
+        members = [i for i, each in enumerate(of_images) if each == images]
+        predicted = np.array([runs[i].val.predicted for i in members])
+        labels = runs[members[0]].val.labels
+        val[members] = bootstrap(labels, predicted, resamples, seed + number)["accuracy"]
+    train = np.array([[run.train_accuracy] for run in runs])
+    return {
+        **{f"test_{name}": values for name, values in test.items()},
+        "val_minus_test": val - test["accuracy"],
+        "overfitting_gap": train - val,
+    }
+
+
+def t_interval(a: np.ndarray, b: np.ndarray, of_images: float) -> tuple[float, float, float]:
+    """95 % interval and p-value of the difference of two means over seeds, on sampled images.
+
+    Welch's, with the sampling of the images as a third part of the variance, known exactly
+    (F. E. Satterthwaite, 1946, doi:10.2307/3002019, for the degrees of freedom). One number alone
+    has no spread, and is taken to have the other side's.
+
+    Args:
+        a: (n,) a metric of the runs of one side.
+        b: (m,) of the other; n + m is 3 at least.
+        of_images: standard deviation of the difference over samples of the images.
+    """
+    several = [each for each in (a, b) if len(each) > 1]
+    if len(several) == 2:
+        seeds = [(each.var(ddof=1) / len(each), len(each) - 1) for each in several]
+    else:
+        (group,) = several
+        seeds = [(group.var(ddof=1) * (1 / len(group) + 1), len(group) - 1)]
+    variance = sum(part for part, _ in seeds) + of_images**2
+    difference = b.mean() - a.mean()
+    if not variance:
+        return difference, difference, float(difference == 0)
+    below = sum(part**2 / df for part, df in seeds)
+    student = stats.t(variance**2 / below) if below else stats.norm
+    error = np.sqrt(variance)
+    reach = student.ppf(1 - LEVEL / 2) * error
+    return difference - reach, difference + reach, float(2 * student.sf(abs(difference) / error))
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p-value that two models read equally well (Q. McNemar, 1947).
+
+    Args:
+        only_a, only_b: images that only one of them reads rightly.
+    """
+    if not only_a + only_b:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue)

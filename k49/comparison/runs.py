@@ -1,0 +1,75 @@
+"""A run, and which of them can stand beside each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from k49.errors import K49Error
+from k49.evaluation.predictions import Predictions
+
+SEED = "train.seed"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a revision has of one training."""
+
+    name: str
+    dataset: str
+    train_accuracy: float
+    val: Predictions
+    test: Predictions
+    versions: str  # of Keras and TensorFlow
+    params: dict[str, Any]  # dotted keys of params.yaml, and what the search found
+    stale: tuple[str, ...] = ()  # stages whose code or settings changed after they ran
+
+
+def check_test_images(runs: list[Run]) -> None:
+    """Refuse runs on other test images.
+
+    Raises:
+        K49Error: there are some.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if run.test.images != first.test.images:
+            raise K49Error(
+                f"{first.name} and {run.name} have other test images, so their figures say nothing "
+                f"of each other: {len(first.test)} of {first.dataset}, {len(run.test)} of "
+                f"{run.dataset}; run both on the same data"
+            )
+
+
+def check_one_group(side: list[Run]) -> None:
+    """Refuse runs that are not seeds of one another.
+
+    Raises:
+        K49Error: they differ in other parameters, or share a seed.
+    """
+    seeds = [run.params.get(SEED) for run in side]
+    if len(set(seeds)) < len(seeds):
+        raise K49Error(
+            f"{', '.join(run.name for run in side)}: no group of seeds, {SEED} is "
+            f"{', '.join(map(str, seeds))}; a seed again is the same training again"
+        )
+    for run in side[1:]:
+        others = set(unlike(side[0].params, run.params)) - {SEED}
+        if others:
+            raise K49Error(
+                f"{side[0].name} and {run.name} are no group: they differ in "
+                f"{', '.join(sorted(others))}, and may in {SEED} only"
+            )
+
+
+def unlike(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """The keys under which two runs have other values, or only one has any."""
+    return [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
+
+
+def differing(a: list[Run], b: list[Run]) -> dict[str, tuple[Any, Any]]:
+    """Parameters that differ between the sides; seeds of a group as a list."""
+    first, last = a[0].params, b[0].params
+    found = {key: (first.get(key), last.get(key)) for key in unlike(first, last)}
+    of_a, of_b = ([run.params.get(SEED) for run in side] for side in (a, b))
+    if of_a != of_b:
+        found[SEED] = (of_a[0] if len(of_a) == 1 else of_a, of_b[0] if len(of_b) == 1 else of_b)
+    return found
