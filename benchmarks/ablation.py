@@ -11,6 +11,8 @@ said.
 """
 
 import argparse
+import csv
+import io
 import re
 import subprocess
 import sys
@@ -22,7 +24,6 @@ from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import dvc.api
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -149,9 +150,15 @@ def add(name: str, row: Row, seed: int, source: str) -> None:
 def experiments() -> dict[str, dict]:
     """State and figures of the experiments of this commit, by name.
 
-    While one runs, DVC shows the commit's own figures for those that it doesn't have yet.
+    While one runs, DVC shows the commit's own figures for those that it doesn't have yet. Now and
+    then it waits for ever (libgit2/pygit2#1488): then it is asked again.
     """
-    return {row["Experiment"]: row for row in dvc.api.exp_show() if row["Experiment"]}
+    while True:
+        try:
+            rows = csv.DictReader(io.StringIO(shell("dvc", "exp", "show", "--csv", timeout=60)))
+        except subprocess.TimeoutExpired:
+            continue
+        return {row["Experiment"]: row for row in rows if row["Experiment"]}
 
 
 def state(there: dict[str, dict], name: str) -> str:
@@ -159,13 +166,13 @@ def state(there: dict[str, dict], name: str) -> str:
     return there[name]["State"] or "Success" if name in there else "Missing"
 
 
-def shell(*command: str) -> str:
+def shell(*command: str, timeout: float | None = None) -> str:
     """What a command prints; if it fails, so does this one, with what it said last.
 
     It prints into files: a pipe would stay open as long as the worker of `dvc queue start` runs.
     """
     with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-        done = subprocess.run(command, stdout=out, stderr=err)
+        done = subprocess.run(command, stdout=out, stderr=err, timeout=timeout)
         for file in (out, err):
             file.seek(0)
         if done.returncode:

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pygit2
 from dvc.exceptions import DvcException, NotDvcRepoError
 from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs
@@ -33,7 +34,8 @@ class Revisions:
         self._repo = repo
         if isinstance(repo.scm, NoSCM):
             raise K49Error(f"{repo.root_dir}: no git repository, so there are no revisions")
-        self._inside = Path(repo.root_dir).relative_to(repo.scm.root_dir)
+        self._git = pygit2.Repository(repo.scm.root_dir)
+        self._inside = PurePosixPath(Path(repo.root_dir).relative_to(repo.scm.root_dir))
 
     def side(self, names: str) -> list[Run]:
         """The runs of one side: names as `names` takes them.
@@ -90,8 +92,10 @@ class Revisions:
 
     def _stale(self) -> tuple[str, ...]:
         """Stages up to evaluate that would run again; what a clone merely lacks doesn't count."""
-        status = self._repo.status(targets=["evaluate"], with_deps=True)
-        return tuple(stage for stage in status if "modified" in str(status[stage]))
+        target = f"{Path(self._repo.root_dir, 'dvc.yaml')}:evaluate"
+        status = self._repo.status(targets=[target], with_deps=True)
+        stale = (stage for stage in status if "modified" in str(status[stage]))
+        return tuple(stage.rpartition(":")[2] for stage in stale)  # from elsewhere with its file
 
     def curves(self, name: str) -> list[dict]:
         """Rows of a revision's `plots/curves.json`."""
@@ -118,10 +122,10 @@ class Revisions:
         try:
             if name == WORKSPACE:
                 return Path(self._repo.root_dir, path).read_bytes()
-            inside = (self._inside / path).as_posix()
-            with self._repo.scm.get_fs(self.sha(name)).open(inside, "rb") as file:
-                return file.read()
-        except OSError as error:
+            # not by DVC's file system of a commit, which streams and may wait for ever
+            # (libgit2/pygit2#1488)
+            return self._git.revparse_single(f"{self.sha(name)}:{self._inside / path}").data
+        except (OSError, KeyError) as error:
             lacks = "isn't there" if name == WORKSPACE else "is not in git in that revision"
             raise K49Error(
                 f"{name}: {path} {lacks}; `dvc repro` makes it, and the commit must hold it"

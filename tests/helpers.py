@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,8 +147,10 @@ class Repo:
 
     def wait_for_queue(self):
         """Until no experiment waits or runs."""
+        queue = "Running"
         for _ in range(300):
-            queue = self.dvc("queue", "status").stdout
+            with suppress(subprocess.TimeoutExpired):  # libgit2/pygit2#1488: it may hang
+                queue = self.dvc("queue", "status", timeout=60).stdout
             assert "Failed" not in queue, queue
             if "Running" not in queue and "Queued" not in queue:
                 return
