@@ -57,7 +57,7 @@ def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) 
     Intervals are of 95 %. Of one run each: percentiles of a paired bootstrap over the images of
     test (and of validation, for the two gaps; train accuracy is taken as it is). Of several:
     Student's t around the difference of means, its variance that of the seeds (Welch's; a single
-    run borrows the other side's spread) plus that of the bootstrap.
+    run borrows the other side's spread) plus that of the images.
 
     Raises:
         K49Error: the runs have other test images, or those of a side differ in more than the seed.

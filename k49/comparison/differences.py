@@ -42,11 +42,11 @@ def differ(
     result, p_value = {}, 1.0
     for name in found[0]:
         of_a, of_b = np.split(np.array([each[name] for each in found]), [len(a)])
-        of_images = samples[name][len(a) :].mean(0) - samples[name][: len(a)].mean(0)
+        drawn_a, drawn_b = np.split(samples[name], [len(a)])
         if len(runs) == 2:
-            low, high = np.percentile(of_images, [2.5, 97.5])
+            low, high = np.percentile(drawn_b[0] - drawn_a[0], [2.5, 97.5])
         else:
-            low, high, p = t_interval(of_a, of_b, of_images.std())
+            low, high, p = t_interval(of_a, of_b, of_images(drawn_a, drawn_b))
             p_value = p if name == DECIDES else p_value
         result[name] = Difference(
             metric=name,
@@ -99,17 +99,36 @@ def drawn(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def t_interval(a: np.ndarray, b: np.ndarray, of_images: float) -> tuple[float, float, float]:
+def of_images(a: np.ndarray, b: np.ndarray) -> float:
+    """Standard deviation of the difference of means that is due to the images alone.
+
+    Runs of one recipe fail on other images each; the spread over the seeds has that in it already,
+    and so it is taken out here (the interaction of a two-way analysis of variance).
+
+    Args:
+        a: (n, resamples), a metric of the runs of one side on bootstrap samples of the images.
+        b: (m, resamples), of the other on the same samples; n + m is 3 at least.
+    """
+    own = [
+        (each - each.mean(0)).var(axis=1).sum() / (len(each) - 1)
+        for each in (a, b)
+        if len(each) > 1
+    ]
+    interaction = own[0] / len(a) + own[-1] / len(b)  # one run borrows the other side's
+    return float(np.sqrt(max((b.mean(0) - a.mean(0)).var() - interaction, 0.0)))
+
+
+def t_interval(a: np.ndarray, b: np.ndarray, images: float) -> tuple[float, float, float]:
     """95 % interval and p-value of the difference of two means over seeds, on sampled images.
 
-    Welch's, with the sampling of the images as a third part of the variance, known exactly
+    Welch's, with the sampling of the images as a third part of the variance, taken as known
     (F. E. Satterthwaite, 1946, doi:10.2307/3002019, for the degrees of freedom). One number alone
     has no spread, and is taken to have the other side's.
 
     Args:
         a: (n,) a metric of the runs of one side.
         b: (m,) of the other; n + m is 3 at least.
-        of_images: standard deviation of the difference over samples of the images.
+        images: standard deviation of the difference, from `of_images`.
     """
     several = [each for each in (a, b) if len(each) > 1]
     if len(several) == 2:
@@ -117,7 +136,7 @@ def t_interval(a: np.ndarray, b: np.ndarray, of_images: float) -> tuple[float, f
     else:
         (group,) = several
         seeds = [(group.var(ddof=1) * (1 / len(group) + 1), len(group) - 1)]
-    variance = sum(part for part, _ in seeds) + of_images**2
+    variance = sum(part for part, _ in seeds) + images**2
     difference = b.mean() - a.mean()
     if not variance:
         return difference, difference, float(difference == 0)
