@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, save
-from k49.files import atomic_write
+from k49.files import write_text
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
 # Each has what those above it have, and the last is the default recipe.
@@ -97,8 +97,7 @@ def main() -> None:
     }
     picture = options.output.with_suffix(".png")
     text = table(rows, runs, options.source, picture.name)
-    with atomic_write(options.output) as tmp:
-        tmp.write_text(text, encoding="utf-8")
+    write_text(options.output, text)
     save(chart(runs), picture)
     print(text)
 

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.ways import BATCH, UNITS, WAYS
-from k49.files import atomic_write, read_yaml, write_json, write_yaml
+from k49.files import atomic_write, read_yaml, write_json, write_text, write_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -79,8 +79,7 @@ def main() -> None:
 def publish(name: str, rows: list[dict], text: str) -> None:
     """Write what was measured as JSON and as Markdown, and print the latter."""
     write_json(HERE / f"{name}.json", rows)
-    with atomic_write(HERE / f"{name}.md") as tmp:
-        tmp.write_text(text, encoding="utf-8")
+    write_text(HERE / f"{name}.md", text)
     print(text)
 
 

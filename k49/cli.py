@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -145,7 +145,7 @@ def compare(
     with revisions(project()) as found:
         result = comparing.compare(found.side(a), found.side(b))
     if format is ComparisonFormat.table:
-        Console(width=None if sys.stdout.isatty() else 10_000).print(text.terminal(result))
+        show(text.terminal(result))
     else:
         print({"md": text.markdown, "json": text.as_json}[format](result))
 
@@ -211,7 +211,12 @@ def print_table(rows: list[dict]) -> None:
         name = row["image"] if row["rank"] == 1 else ""
         probability = f"{row['probability']:.4f}"
         table.add_row(escape(name), row["character"], row["code_point"], probability)
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    show(table)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print tables, as wide as they are where it is not a terminal."""
+    Console(width=None if sys.stdout.isatty() else 10_000).print(renderable)
 
 
 def print_json(rows: list[dict]) -> None:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written beside, synced, then renamed."""
 
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -62,11 +63,17 @@ def read_json(path: Path) -> Any:
 
 
 def write_yaml(path: Path, content: dict) -> None:
-    """Write a mapping as block-style YAML."""
+    """Write a mapping as `yaml_text`."""
+    write_text(path, yaml_text(content))
+
+
+def yaml_text(content: dict) -> str:
+    """A mapping as block-style YAML."""
     yaml = YAML()
     yaml.default_flow_style = False
-    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
-        yaml.dump(content, file)
+    text = io.StringIO()
+    yaml.dump(content, text)
+    return text.getvalue()
 
 
 def read_yaml(path: Path) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -250,6 +251,13 @@ def mirror_of(raw, folder):
     ]
     (folder / "md5sums").write_text("".join(sums))
     return folder
+
+
+def free_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def ink(width: int = 120, height: int = 120) -> np.ndarray:

@@ -48,7 +48,11 @@ class Comparison:
     @property
     def decides(self) -> Difference:
         """The difference that the verdict is about."""
-        return next(each for each in self.differences if each.metric == DECIDES)
+        return self.metric(DECIDES)
+
+    def metric(self, name: str) -> Difference:
+        """The difference of one metric."""
+        return next(each for each in self.differences if each.metric == name)
 
 
 def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) -> Comparison:
@@ -130,7 +134,7 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
 def gate(comparison: Comparison, limits: Gate) -> list[str]:
     """What a pull request should not do: a line for each limit that the second side breaks."""
     found = []
-    gap = next(each.b for each in comparison.differences if each.metric == "overfitting_gap")
+    gap = comparison.metric("overfitting_gap").b
     if limits.overfitting_gap is not None and gap > limits.overfitting_gap:
         found.append(
             f"overfitting gap {100 * gap:.2f} points, gate.overfitting_gap allows "

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison
 from k49.comparison.text import number, sides, signed
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, label_epochs
 
 MOST = 12  # bars of a panel
 Curves = list[list[dict]]  # of each run of a side: a row for each epoch and split
@@ -31,9 +31,7 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
                             color=colour,
                             linewidth=1.5 if len(runs) == 1 else 0.8,
                         )
-            unit = {"loss": "loss (categorical cross-entropy)"}.get(name, name)
-            axes.set(xlabel="epoch", ylabel=unit)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            label_epochs(axes, name)
         handles = [
             *(
                 Line2D([], [], color=colour, label=side)

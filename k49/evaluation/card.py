@@ -4,14 +4,12 @@ The head is Hugging Face's metadata (huggingface.co/docs/hub/model-cards). All o
 model file and the metrics.
 """
 
-import io
 import re
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from k49.data import K49_NAME, NUM_CLASSES, STANDIN_NAME
 from k49.errors import K49Error
+from k49.files import yaml_text
 from k49.settings import Origin
 
 NAMES = {
@@ -49,14 +47,10 @@ def model_card(origin: Origin | None, train: dict, test: dict) -> str:
     """
     if origin is None:
         raise K49Error("the model file doesn't say how it was trained; `dvc repro -f train` does")
-    head = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(metadata(origin, test), head)
     config, learnt = origin.training, origin.training.hyperparameters
     licence = LICENCES.get(origin.dataset)
     return f"""---
-{head.getvalue().strip()}
+{yaml_text(metadata(origin, test)).strip()}
 ---
 
 # k49: reads single Kuzushiji

@@ -6,6 +6,7 @@ import matplotlib
 import matplotlib_fontja
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from k49.data import NUM_CLASSES, Dataset
@@ -43,9 +44,7 @@ def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
                 (val, ORANGE, "validation"),
             ):
                 axes.plot(epochs, [row[name] for row in split], color=colour, label=label)
-            unit = {"loss": "loss (categorical cross-entropy)"}.get(name, name)
-            axes.set(xlabel="epoch", ylabel=unit)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            label_epochs(axes, name)
             axes.legend(frameon=False)
         figure.axes[0].axvline(kept_epoch, color=GREY, linestyle=":")
         figure.axes[0].annotate(
@@ -61,6 +60,13 @@ def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
         )
         figure.suptitle(f"Training curves: {dataset}")
         return figure
+
+
+def label_epochs(axes: Axes, metric: str) -> None:
+    """Name the axes of a metric against whole epochs."""
+    unit = {"loss": "loss (categorical cross-entropy)"}.get(metric, metric)
+    axes.set(xlabel="epoch", ylabel=unit)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def confusion(rows: list[dict], dataset: str) -> Figure:

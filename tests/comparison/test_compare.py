@@ -14,8 +14,6 @@ from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions
 from k49.settings import Gate
 
-LABELS = np.repeat(np.arange(49, dtype=np.uint8), 40)
-
 
 def wrong_at(labels, wrong):
     """Predictions that are right but in the images `wrong` (bool), read as the next class."""

@@ -4,7 +4,6 @@ import hashlib
 import io
 import re
 import shutil
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ from k49.data import classes, fetch
 from k49.data.published import Checksum, check_content
 from k49.errors import K49Error
 from k49.settings import Data, Standin
+from tests.helpers import free_port
 
 STANDIN = Standin(seed=49, scale=0.001, train_books=1, test_books=1)
 BIG = "k49-train-imgs.npz"  # 240 kB; larger than the blocks that a download is read in
@@ -181,9 +181,7 @@ def in_raw(tmp_path: Path) -> dict[str, bytes]:
 
 def dead_address() -> str:
     """An address that refuses connections."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/data"
+    return f"http://127.0.0.1:{free_port()}/data"
 
 
 def folder_of(files: dict[str, bytes], folder: Path) -> Path:

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.helpers import README, Repo, stages_run
+from tests.helpers import README, Repo, free_port, stages_run
 
 pytestmark = pytest.mark.slow
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -57,9 +57,7 @@ def sshd(tmp_path):
     for name in ("host", "user"):
         key = ("-q", "-t", "ed25519", "-N", "", "-f", folder / name)
         subprocess.run(["ssh-keygen", *key], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     options = {
         "Port": port,
         "ListenAddress": "127.0.0.1",
@@ -154,9 +152,7 @@ def test_tunnel_verifies_the_host(sshd, tmp_path):
     (tmp_path / "nobody").touch()
     host = (keys / "host.pub").read_text()
     (tmp_path / "known").write_text(f"[127.0.0.1]:{port} {host}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        here = probe.getsockname()[1]
+    here = free_port()
 
     def tunnel(known):
         options = {"UserKnownHostsFile": known, "StrictHostKeyChecking": "yes"}
