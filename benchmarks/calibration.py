@@ -25,10 +25,10 @@ from benchmarks.ways import settings_of
 from k49.data import Dataset, Part, npz, one_hot, standin
 from k49.data.split import split_dataset
 from k49.process import in_own_process
+from k49.search.search import search, search_config
 from k49.settings import Settings, TrainingConfig, validate
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
-from k49.training.search import search, search_config
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 INK = 100  # grey from which a pixel is ink

@@ -18,10 +18,10 @@ from scipy.stats import spearmanr
 from benchmarks.ways import load
 from k49.data import Dataset
 from k49.process import in_own_process
+from k49.search.search import search, search_config
 from k49.settings import Hyperparameters, Settings, TrainingConfig
 from k49.stage import load_settings
 from k49.training.fit import fit, training_config
-from k49.training.search import search, search_config
 
 
 def main() -> None:

@@ -61,8 +61,8 @@ def search_here(way: str) -> None:
 def report_search() -> object:
     """The search of the report's recipe."""
     from benchmarks.ways import settings_of
+    from k49.search.search import search_config
     from k49.settings import Settings, validate
-    from k49.training.search import search_config
 
     return search_config(validate(Settings, settings_of("report"), "report"))
 
@@ -72,11 +72,11 @@ def ours(folder: Path) -> list[float]:
     from k49.process import start_server
 
     start_server("k49.training.fit")
+    from k49.search.search import search
     from k49.stage import load_dataset
-    from k49.training.search import discard, search
 
     result = search(report_search(), load_dataset("train"), load_dataset("val"), folder / "scratch")
-    discard(result)
+    result.journal.discard()
     return [row["val_accuracy"] for row in result.rows]
 
 
@@ -87,7 +87,7 @@ def plain(folder: Path) -> list[float]:
     from keras import layers
 
     from benchmarks.ways import load
-    from k49.training.search import choose
+    from k49.search.space import choose
 
     config = report_search()
 

@@ -17,6 +17,8 @@ from typing import Any
 
 from k49 import usage
 
+LOOK_AGAIN = 0.2  # seconds
+
 context = multiprocessing.get_context("forkserver")
 
 
@@ -55,52 +57,85 @@ def held_back(*signals: signal.Signals) -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+class KilledError(MemoryError):
+    """A process was killed from outside, which is how memory runs out on Linux."""
+
+
+class UnwantedError(Exception):
+    """A process was ended because nobody wanted its answer any more."""
+
+
+def in_own_process(
+    function: Callable[..., Any],
+    *arguments: Any,
+    on_report: Callable[[Any], None] | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> Any:
     """What `function(*arguments)` returns, or raises, in a new process; all of it is pickled.
 
+    Args:
+        function, arguments: what to call.
+        on_report: called here with each value that the function passes to `report`, a keyword
+            argument that it gets then.
+        wanted: asked here every LOOK_AGAIN seconds; the process is ended when it says no.
+
     Raises:
-        MemoryError: the process was killed from outside, which is how memory runs out on Linux.
+        KilledError: the process was killed from outside.
+        UnwantedError: `wanted` said no.
         RuntimeError: it ended in another way before it could answer.
     """
     start_server()
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, function, arguments), daemon=True)
+    asked = (sender, function, arguments, on_report is not None)
+    process = context.Process(target=_answer, args=asked)
     try:
         with held_back(signal.SIGINT, signal.SIGTERM):  # half a message would end in a traceback
             process.start()
         sender.close()  # this process's copy, so that the end of the other one is noticed
-        result, error, seconds, peak = receiver.recv()
+        while True:
+            while not receiver.poll(LOOK_AGAIN):
+                if not wanted():
+                    raise UnwantedError
+            kind, message = receiver.recv()
+            if kind == "answer":
+                break
+            if on_report is not None:
+                on_report(message)
     except EOFError as ended:
         process.join()
         if process.exitcode == -signal.SIGKILL:
-            raise MemoryError("the process was killed") from ended
+            raise KilledError("the process was killed") from ended
         raise RuntimeError(f"the process ended with exit status {process.exitcode}") from ended
     finally:
         if process.pid is not None:
             process.terminate()
             process.join()
         receiver.close()
-    for work, spent in seconds.items():
-        usage.seconds[work] += spent
+    result, error, peak = message
     usage.peaks.append(peak)
     if error is not None:
         raise error
     return result
 
 
-def _answer(sender: Connection, function: Callable[..., Any], arguments: tuple) -> None:
+def _answer(
+    sender: Connection, function: Callable[..., Any], arguments: tuple, reports: bool
+) -> None:
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
     result, error = None, None
     try:
-        result = function(*arguments)
+        with suppress(BrokenPipeError):  # the caller is gone
+            keywords = {"report": lambda value: sender.send(("report", value))} if reports else {}
+            result = function(*arguments, **keywords)
     except Exception as raised:  # whatever it is, the caller gets to see it
         error = raised
-    used = dict(usage.seconds), usage.peak_memory()
-    with suppress(BrokenPipeError):  # the caller is gone
+    peak = usage.peak_memory()
+    with suppress(BrokenPipeError):
         try:
-            sender.send((result, error, *used))
+            sender.send(("answer", (result, error, peak)))
         except (pickle.PicklingError, TypeError, AttributeError):  # as of some errors of TensorFlow
-            sender.send((None, RuntimeError(f"{type(error).__name__}: {error}"), *used))
+            told = RuntimeError(f"{type(error).__name__}: {error}")
+            sender.send(("answer", (None, told, peak)))
 
 
 def _end_with_the_caller() -> None:

@@ -129,9 +129,14 @@ class Tune(Section):
     """How to search."""
 
     seed: Seed
+    tuner: Literal["random", "hyperband", "bayesian"]
     trials: Annotated[int, Field(ge=1, le=10_000)]
     epochs: Epochs
+    median_stopping: bool
+    threads: Annotated[int, Field(ge=1, le=1024)]
     space: str
+    workers: Annotated[int, Field(ge=1, le=1024)] | None  # None: as many as have processors
+    scheduler: Annotated[str, Field(pattern="^(tcp|tls|ws|wss)://.+:[0-9]+$")] | None  # None: here
 
 
 class Hyperparameters(Section):
@@ -274,7 +279,7 @@ class Settings(Section):
 def without_effect(settings: Settings) -> list[str]:
     """Settings that change nothing beside the others: a line for each, which says why."""
     augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
-    found = []
+    tune, found = settings.tune, []
     if settings.data.source != "standin":
         found.append("standin has no effect: data.source is not standin")
     if not augment.enabled:
@@ -286,6 +291,12 @@ def without_effect(settings: Settings) -> list[str]:
     longest = max(settings.tune.epochs, settings.train.epochs)
     if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
         found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
+    if tune.tuner == "hyperband":
+        found.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
+        if tune.median_stopping:
+            found.append("tune.median_stopping has no effect: hyperband stops trials by itself")
+    if tune.workers is not None and tune.scheduler is not None:
+        found.append("tune.workers has no effect: tune.scheduler has workers of its own")
     if fit.weight_decay and space.weight_decay:
         found.append(
             f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"

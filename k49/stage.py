@@ -3,6 +3,7 @@
 The only module that knows of DVC, beside the command; all else takes typed settings and paths.
 """
 
+import os
 import signal
 import sys
 import time
@@ -66,7 +67,8 @@ def run_stage(main: Callable[[Settings], None]) -> None:
         sys.exit(f"error in {name}: {error.filename or 'system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        os._exit(130)  # TensorFlow takes a second to be torn down
     seconds = time.perf_counter() - start
     print(f"{name}: {usage.summary(seconds)}")
 

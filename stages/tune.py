@@ -13,16 +13,17 @@ def main(settings: Settings) -> None:
     # import it at the same time as this one
     start_server("k49.training.fit")
     with timed("importing"):
-        from k49.training.search import discard, search, search_config
+        from k49.search.search import search, search_config
 
     train, val = load_dataset("train"), load_dataset("val")
 
-    result = search(search_config(settings), train, val, SEARCH)
+    with timed("trials"):
+        result = search(search_config(settings), train, val, SEARCH)
 
     write_yaml(HYPERPARAMETERS, result.winner.model_dump())
     publish(METRICS / "tune.json", result.metrics)
     publish(PLOTS / "trials.json", result.rows)
-    discard(result)
+    result.journal.discard()
     print(result)
 
 

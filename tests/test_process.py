@@ -15,8 +15,7 @@ import pytest
 from k49 import usage
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.process import in_own_process
-from k49.usage import timed
+from k49.process import UnwantedError, in_own_process
 from tests.helpers import ROOT, bars
 
 
@@ -102,16 +101,32 @@ def wait_until(there):
 
 
 def works():
-    with timed("a kind of work"):
-        return len(bytearray(300 * 2**20))
+    return len(bytearray(300 * 2**20))
 
 
-def test_time_and_memory_are_counted_here(monkeypatch):
+def test_memory_is_counted_here(monkeypatch):
     monkeypatch.setattr(usage, "peaks", [0.0])
-    assert "a kind of work" not in usage.seconds
     in_own_process(works)
-    assert usage.seconds.pop("a kind of work") > 0
     assert usage.peaks[-1] > 300
+
+
+def reports(report):
+    for number in range(3):
+        report(number)
+    return "done"
+
+
+def test_reports_come_while_it_runs():
+    heard = []
+    assert in_own_process(reports, on_report=heard.append) == "done"
+    assert heard == [0, 1, 2]
+
+
+def test_process_that_is_no_longer_wanted_is_ended(tmp_path):
+    told = tmp_path / "pid"
+    with pytest.raises(UnwantedError):
+        in_own_process(says_who_it_is_and_sleeps, told, wanted=lambda: not told.exists())
+    assert not Path("/proc", told.read_text().strip()).exists()
 
 
 def where_it_lies(dataset):

@@ -1,0 +1,1 @@
+"""The hyperparameter search: an oracle asks, workers train, a journal forgets nothing."""

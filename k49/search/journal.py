@@ -1,0 +1,111 @@
+"""The journal of a search: a line for each finished trial, on the disk before the next one starts.
+
+Lines are only ever appended, and each is synced, so that neither `kill -9` nor a power cut nor a
+full disk takes a finished trial; at worst half a line stands at the end, and its trial runs again.
+A file is called by what determines the results, so a changed setting finds none and begins its own.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from k49.data import Dataset
+from k49.errors import K49Error
+from k49.search.trials import Result, Trial, record
+from k49.search.versions import versions
+from k49.settings import SearchConfig
+
+# Without effect on any result, so not part of what a search is called
+ELSEWHERE = {"tune": {"workers", "scheduler"}}
+
+
+class Journal:
+    """One search's results, of this process and of those before it."""
+
+    def __init__(self, folder: Path, config: SearchConfig, data: Iterable[Dataset]) -> None:
+        """Open the journal of this search in `folder`, which may be there or not."""
+        what = {"settings": settings_of(config), "versions": versions()}
+        self.path = folder / f"{name_of(what, data)}.jsonl"
+        self.header = {"begun": datetime.now(UTC).isoformat(timespec="seconds"), **what}
+        self.damaged = 0  # lines that can't be read
+        self.results: dict[str, Result] = {}
+        for line in read_lines(self.path):
+            if line is None:
+                self.damaged += 1
+            elif "trial" in line:
+                result = Result(curve=line["curve"], kept=line["kept"], error=line["error"])
+                self.results[identity(line)] = result
+
+    def get(self, trial: Trial) -> Result | None:
+        """The result of a trial that was finished already."""
+        return self.results.get(identity(record(trial, Result([]))))
+
+    def add(self, trial: Trial, result: Result) -> None:
+        """Keep a result, for good.
+
+        Raises:
+            K49Error: the disk is full, or the folder can't be written to.
+        """
+        line = record(trial, result)
+        self.results[identity(line)] = result
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                append(self.path, self.header)
+            append(self.path, line)
+        except OSError as error:
+            raise K49Error(
+                f"{self.path}: trial {trial.number} not written: {error.strerror or error}; the "
+                "trials before it are kept, and `dvc repro` goes on"
+            ) from error
+
+    def discard(self) -> None:
+        """Remove the journal: once the winner is on disk, and not before."""
+        self.path.unlink(missing_ok=True)
+
+
+def append(path: Path, line: dict) -> None:
+    """Add a line to a file, and come back when it is on the disk.
+
+    It starts with a line feed: what a power cut left of the line before is then a line by itself.
+    """
+    with path.open("ab") as file:
+        file.write(b"\n" + json.dumps(line, ensure_ascii=False).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[dict | None]:
+    """The lines of a journal, None for one that is damaged; none at all if there is no file."""
+    lines: list[dict | None] = []
+    for text in path.read_bytes().split(b"\n") if path.exists() else []:
+        if not text:
+            continue
+        try:
+            line = json.loads(text)
+            lines.append(line if isinstance(line, dict) else None)
+        except ValueError:
+            lines.append(None)
+    return lines
+
+
+def identity(line: dict) -> str:
+    """What a line is about: a trial's number, hyperparameters and epochs."""
+    return json.dumps([line["trial"], line["hyperparameters"], line["epochs"]], sort_keys=True)
+
+
+def settings_of(config: SearchConfig) -> dict:
+    """All settings that a result depends on."""
+    return config.model_dump(mode="json", exclude=ELSEWHERE)
+
+
+def name_of(what: dict, data: Iterable[Dataset]) -> str:
+    """Sixteen hex digits that stand for settings, versions and data."""
+    digest = sha256(json.dumps(what, sort_keys=True).encode())
+    for dataset in data:
+        digest.update(dataset.images.data)
+        digest.update(dataset.labels.data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,124 @@
+"""What a search shows while it runs: a live table in a terminal, else a line for each event."""
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from k49.search.trials import Outcome, Trial
+
+LATEST = 5  # finished trials that stay in the table
+
+
+class Progress:
+    """Says how far a search is, how good, and how long still. A context manager."""
+
+    def __init__(self, total: int, epochs: int) -> None:
+        """For `total` trials of up to so many epochs."""
+        self.total, self.epochs = total, epochs
+        self.begun: dict[int, float] = {}  # when each running trial was begun
+        self.trials: dict[int, tuple[Trial, str]] = {}  # running, and on which worker
+        self.curves: dict[int, list[float]] = {}
+        self.ended: list[Outcome] = []
+        self.speeds: list[float] = []  # seconds an epoch, of each trial that ran here to its end
+        self.size = 1  # how many run at once
+        self.console = Console()
+        self.live = Live(console=self.console, get_renderable=self._table, refresh_per_second=4)
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.console.is_terminal:
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line, above the table if there is one."""
+        if self.console.is_terminal:
+            self.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
+
+    def start(self, trial: Trial, worker: str) -> None:
+        """A trial begins."""
+        self.begun[trial.number] = time.perf_counter()
+        self.trials[trial.number] = trial, worker
+        self.curves[trial.number] = []
+        if not self.console.is_terminal:
+            self.say(f"trial {trial.number}/{self.total}  {trial.hyperparameters}")
+
+    def epoch(self, number: int, val_accuracy: float) -> None:
+        """A trial has ended an epoch."""
+        self.curves[number].append(val_accuracy)
+
+    def lose(self, number: int, why: str) -> None:
+        """A trial has to run again."""
+        del self.trials[number]
+        self.say(f"trial {number}/{self.total}: {why}; it runs again")
+
+    def end(self, outcome: Outcome) -> None:
+        """A trial is over, here or before."""
+        self.ended.append(outcome)
+        number = outcome.trial.number
+        if self.trials.pop(number, None) is None:
+            return  # it is from the journal
+        seconds = time.perf_counter() - self.begun[number]
+        self.speeds.append(seconds / max(1, outcome.epochs))
+        if not self.console.is_terminal:
+            self.say(
+                f"trial {number}/{self.total}: {described(outcome)}, {self.best()}  "
+                f"{seconds:.1f} s, {self.left()}"
+            )
+
+    def best(self) -> str:
+        """The best trial so far."""
+        scored = [each for each in self.ended if each.status == "completed"]
+        if not scored:
+            return "none completed so far"
+        best = max(scored, key=lambda each: each.score or 0)
+        return f"best so far {best.score:.4f} (trial {best.trial.number})"
+
+    def left(self) -> str:
+        """How long still, by the epochs of this process's trials."""
+        if not self.speeds:
+            return "time left: after the first trial"
+        epochs = self.epochs * (self.total - len(self.ended))
+        epochs -= sum(len(self.curves[number]) for number in self.trials)
+        seconds = epochs * sum(self.speeds) / len(self.speeds) / max(1, self.size)
+        return f"about {max(0, seconds):.0f} s left"
+
+    def _table(self) -> Group:
+        table = Table(box=None)
+        for column in ("trial", "worker", "hyperparameters", "epoch", "val_accuracy"):
+            table.add_column(column)
+        for outcome in self.ended[-LATEST:]:
+            trial = outcome.trial
+            table.add_row(
+                str(trial.number), "", brief(trial), str(outcome.epochs), described(outcome)
+            )
+        for number, (trial, worker) in sorted(self.trials.items()):
+            curve = self.curves[number]
+            now = f"{curve[-1]:.4f}" if curve else "begun"
+            at = f"{len(curve)}/{trial.epochs}"
+            table.add_row(str(number), worker, brief(trial), at, now, style="bold")
+        done = f"{len(self.ended)} of {self.total} trials, {self.size} at once"
+        return Group(table, f"{done}; {self.best()}; {self.left()}")
+
+
+def described(outcome: Outcome) -> str:
+    """`val_accuracy 0.9123`, or why there is none."""
+    if outcome.status == "failed":
+        return f"failed ({outcome.error})"
+    behind = f", stopped after {outcome.epochs} epochs" if outcome.status == "stopped" else ""
+    return f"val_accuracy {outcome.score:.4f}{behind}"
+
+
+def brief(trial: Trial) -> str:
+    """Hyperparameters, as short as they can be said."""
+    found = trial.hyperparameters
+    words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]
+    decay = [] if found.weight_decay is None else [f"decay {found.weight_decay:g}"]
+    return " ".join(words + decay)

@@ -1,0 +1,102 @@
+"""The search, top to bottom: ask, train, keep, tell, until the oracle has no more to ask."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from k49.data import Dataset
+from k49.errors import K49Error
+from k49.search.crew import Crew
+from k49.search.journal import Journal
+from k49.search.oracle import Oracle, planned
+from k49.search.progress import Progress
+from k49.search.run import Run
+from k49.search.trials import Outcome
+from k49.settings import Hyperparameters, SearchConfig, Settings
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The winner, and a row for each trial in the order of the trials."""
+
+    winner: Hyperparameters
+    rows: list[dict]
+    journal: Journal  # what a rerun would go on from, until it is discarded
+
+    @property
+    def metrics(self) -> dict:
+        """How many trials, how many completed, and the best one's val_accuracy."""
+        scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
+        return {
+            "tune_trials": len(self.rows),
+            "tune_completed": len(scores),
+            "tune_val_accuracy": max(scores),
+        }
+
+    def __str__(self) -> str:
+        best = self.metrics["tune_val_accuracy"]
+        return f"best of {len(self.rows)} trials: val_accuracy {best:.4f} with {self.winner}"
+
+
+def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) -> SearchResult:
+    """Try what the oracle asks for; the completed trial with the highest val_accuracy wins.
+
+    An interrupted search goes on with the trials that it was at, and ends as an uninterrupted one;
+    so does one with another number of workers.
+
+    Args:
+        config: what to choose from, how, how many trials of how many epochs, and their recipe.
+        train, val: what each trial learns from, and what it is scored on.
+        scratch: folder for journals; discard this one's when its result is safe.
+
+    Raises:
+        K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
+            cluster where there should be. Finished trials are kept then.
+    """
+    journal = Journal(scratch, config, (train, val))
+    oracle, outcomes = Oracle(config), list[Outcome]()
+    with ExitStack() as stack:
+        total = planned(config)
+        progress = stack.enter_context(Progress(total, config.tune.epochs))
+        if journal.results or journal.damaged:
+            progress.say(gone_on_with(journal, total))
+        run = Run(
+            config, journal, progress, lambda: stack.enter_context(Crew(config.tune, train, val))
+        )
+        try:
+            while trials := oracle.ask():
+                told = run.generation(trials)
+                oracle.tell(told)
+                outcomes += told
+        except KeyboardInterrupt:
+            progress.say(f"{len(journal.results)} finished trials are kept in {journal.path}")
+            raise
+    completed = [each for each in outcomes if each.status == "completed"]
+    if not completed:
+        journal.discard()
+        raise K49Error(
+            f"none of {len(outcomes)} trials was completed, nothing is published; trial 1: "
+            f"{outcomes[0].error}. If trials diverge, lower "
+            f"spaces.{config.tune.space}.learning_rate.max"
+        )
+    best = max(completed, key=lambda each: each.score or 0.0)  # of equally good ones the first
+    rows = [outcome.row(config.tune.seed) for outcome in outcomes]
+    return SearchResult(best.trial.hyperparameters, rows, journal)
+
+
+def gone_on_with(journal: Journal, total: int) -> str:
+    """What is there of this search already."""
+    line = f"going on with {journal.path}, which has {len(journal.results)} of {total} trials"
+    if journal.damaged:
+        line += f"; {journal.damaged} of its lines can't be read, and their trials run again"
+    return line
+
+
+def search_config(settings: Settings) -> SearchConfig:
+    """How to search, in the space that `tune.space` names."""
+    return SearchConfig(
+        tune=settings.tune,
+        space=settings.spaces[settings.tune.space],
+        fit=settings.fit,
+        augment=settings.augment,
+    )

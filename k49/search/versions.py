@@ -1,0 +1,34 @@
+"""Versions of all that a trial's result depends on, found without importing any of it."""
+
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+
+LIBRARIES = ("k49", "keras", "keras-tuner", "numpy", "scikit-learn", "scipy")
+TENSORFLOW = ("tensorflow", "tensorflow-cpu")  # whichever is installed: one module, two packages
+TRAINING = Path(__file__).parents[1] / "training"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries."""
+    found = {name: installed(name) for name in LIBRARIES}
+    return {"python": python_version(), **found, "tensorflow": installed(*TENSORFLOW)}
+
+
+def installed(*names: str) -> str:
+    """The version of the first of these packages that is installed."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "none"
+
+
+def versions_and_code() -> dict[str, str]:
+    """As `versions`, and a hash of the code that trains: two checkouts may have one version."""
+    digest = sha256()
+    for source in sorted(TRAINING.glob("*.py")):
+        digest.update(source.read_bytes())
+    return {**versions(), "k49/training": digest.hexdigest()[:8]}
