@@ -80,6 +80,7 @@ class Crew:
         self.running: dict[int, tuple[Future, str]] = {}  # by trial: and on which worker
         self.threads: dict[str, int] = {}  # of each worker that may be used, by address
         self.refused: set[str] = set()
+        self.waiting = False  # for workers
         self.counted = 0.0  # when workers were counted
         self.client, self.cluster = connect(tune)
         self.client.subscribe_topic(self.topic, lambda event: self.events.put(("epoch", event[1])))
@@ -161,14 +162,17 @@ class Crew:
 
     def _count(self) -> Iterator[Event]:
         """Who is there: newcomers are looked at, and the trials of those who left are lost."""
-        if self.client.status in ("closed", "closing"):
+        if self.cluster is not None and self.threads:
+            return
+        try:
+            present = self.client.nthreads()
+        except OSError as error:  # Dask tries to connect again, for a while
+            if self.client.status not in ("closed", "closing"):
+                return
             raise K49Error(
                 f"the scheduler at {self.tune.scheduler} is gone; finished trials are kept, and "
                 "`dvc repro` goes on"
-            )
-        if self.cluster is not None and self.threads:
-            return
-        present = self.client.nthreads()
+            ) from error
         for address in set(self.threads) - set(present):
             del self.threads[address]
             for number, (_, where) in list(self.running.items()):
@@ -184,6 +188,12 @@ class Crew:
                 yield Said(f"worker {address} is refused, it has other versions: {differ}")
             else:
                 self.threads[address] = present[address]
+        if not self.threads and not self.waiting:
+            yield Said(
+                f"waiting for workers: `dask worker {self.tune.scheduler} --nthreads 1` on any "
+                "machine with this environment"
+            )
+        self.waiting = not self.threads
 
     def _versions(self, addresses: list[str]) -> dict[str, Any]:
         if self.cluster is not None or not addresses:

@@ -6,58 +6,16 @@ import re
 import signal
 import subprocess
 
-import numpy as np
 import pytest
 
 from k49.errors import K49Error
-from k49.files import read_json, read_yaml, write_json, write_yaml
+from k49.files import read_json, read_yaml
 from k49.search import crew
 from k49.search.run import trial_config
-from k49.search.search import search, search_config
+from k49.search.search import search
 from k49.search.trials import Result, Trial
-from k49.settings import SearchConfig
-from k49.stage import load_settings
-from tests.helpers import ROOT, SMALL_MODEL, bars, outputs, start_stage
-
-TRIALS = 3
-
-
-def config(**changes) -> SearchConfig:
-    """The committed search, over small models and few epochs."""
-    found = search_config(load_settings(ROOT / "params.yaml"))
-    layers = found.space.layers.model_copy(update={"min": 1, "max": 3, "step": 1})
-    units = found.space.units.model_copy(update={"min": 8, "max": 64, "step": 8})
-    trials = {"trials": TRIALS, "epochs": 2}
-    keys = set(type(found.tune).model_fields) - {"space"}
-    trials |= {key: changes.pop(key) for key in list(changes) if key in keys}
-    return found.model_copy(
-        update={
-            "tune": found.tune.model_copy(update=trials),
-            "space": found.space.model_copy(update={"layers": layers, "units": units}),
-            **changes,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def train():
-    return bars(8, seed=0)
-
-
-@pytest.fixture(scope="module")
-def val():
-    return bars(2, seed=1)
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(train, val, tmp_path_factory):
-    """The result of a search that nothing disturbed."""
-    scratch = tmp_path_factory.mktemp("search")
-    result = search(config(), train, val, scratch)
-    assert list(scratch.iterdir()), "kept until the winner is safe"
-    result.journal.discard()
-    assert not list(scratch.iterdir()), "nothing is left behind"
-    return result
+from tests.helpers import SMALL_MODEL, outputs, start_stage
+from tests.search.small import TRIALS, config, prepare
 
 
 @pytest.mark.slow
@@ -96,22 +54,6 @@ def test_trials_train_as_the_winner_will_and_differ_in_nothing_else():
 
 
 # the stage as a process, killed and started again
-
-
-def prepare(folder, train, val):
-    """A folder that has what stage tune reads."""
-    params = read_yaml(ROOT / "params.yaml")
-    small = config()
-    params["tune"] = small.tune.model_dump()
-    params["spaces"][small.tune.space] = small.space.model_dump()
-    for name in ("data/split", "metrics"):
-        (folder / name).mkdir(parents=True)
-    write_yaml(folder / "params.yaml", params)
-    write_json(folder / "metrics/data.json", {"dataset": "bars"})
-    for name, dataset in {"train": train, "val": val}.items():
-        np.save(folder / f"data/split/{name}_images.npy", dataset.images)
-        np.save(folder / f"data/split/{name}_labels.npy", dataset.labels)
-    return folder
 
 
 @pytest.mark.slow
