@@ -204,6 +204,35 @@ def recipe(
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
 
 
+@app.command()
+def trials(
+    name: Annotated[
+        str | None, typer.Argument(help="One search, as the list names it; without it, all.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove what would be listed.")] = False,
+) -> None:
+    """List searches that were begun and never ended, and what their finished trials gave.
+
+    `dvc repro` goes on with the one whose settings, data and versions are the present ones. The
+    trials of the last search that ended are in plots/trials.json.
+    """
+    from k49.search.unfinished import searches_table, trials_table, unfinished
+    from k49.stage import SEARCH
+
+    folder = project() / SEARCH
+    found = [each for each in unfinished(folder) if name in (None, each.name)]
+    if not found and name is not None:
+        raise K49Error(f"no unfinished search {name} in {folder}; `k49 trials` lists them")
+    if remove:
+        for each in found:
+            each.path.unlink()
+        print(f"removed {len(found)} from {folder}")
+    elif name is not None:
+        show(trials_table(found[0].trials))
+    else:
+        show(searches_table(found) if found else f"no unfinished search in {folder}")
+
+
 def print_table(rows: list[dict]) -> None:
     """Print rows for people; a picture's name stands once."""
     table = Table("image", "character", "code point", "probability", box=None)
@@ -215,7 +244,7 @@ def print_table(rows: list[dict]) -> None:
 
 
 def show(renderable: RenderableType) -> None:
-    """Print tables, as wide as they are where it is not a terminal."""
+    """Print a table or a line, as wide as it is where it is not a terminal."""
     Console(width=None if sys.stdout.isatty() else 10_000).print(renderable)
 
 

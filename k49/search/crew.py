@@ -79,6 +79,7 @@ class Crew:
         self.topic = f"k49-{uuid4().hex}"
         self.running: dict[int, tuple[Future, str]] = {}  # by trial: and on which worker
         self.threads: dict[str, int] = {}  # of each worker that may be used, by address
+        self.names: dict[str, str] = {}  # of all that were ever seen
         self.refused: set[str] = set()
         self.waiting = False  # for workers
         self.counted = 0.0  # when workers were counted
@@ -178,14 +179,19 @@ class Crew:
             for number, (_, where) in list(self.running.items()):
                 if where == address:
                     self.drop(number)
-                    yield Lost(number, f"worker {address} is gone")
+                    yield Lost(number, f"worker {self.names[address]} is gone")
         new = sorted(set(present) - set(self.threads) - self.refused)
         theirs = self._versions(new)
+        for address, about in self.client.scheduler_info(n_workers=-1)["workers"].items():
+            local = self.cluster is not None  # where Dask counts from 0
+            self.names[address] = str(about["name"] + 1 if local else about["name"])
         for address in new:
             differ = differences(versions_and_code(), theirs.get(address))
             if self.cluster is None and differ:
                 self.refused.add(address)
-                yield Said(f"worker {address} is refused, it has other versions: {differ}")
+                yield Said(
+                    f"worker {self.names[address]} is refused, it has other versions: {differ}"
+                )
             else:
                 self.threads[address] = present[address]
         if not self.threads and not self.waiting:

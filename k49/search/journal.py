@@ -25,11 +25,14 @@ ELSEWHERE = {"tune": {"workers", "scheduler"}}
 class Journal:
     """One search's results, of this process and of those before it."""
 
-    def __init__(self, folder: Path, config: SearchConfig, data: Iterable[Dataset]) -> None:
-        """Open the journal of this search in `folder`, which may be there or not."""
+    def __init__(
+        self, folder: Path, config: SearchConfig, data: Iterable[Dataset], total: int
+    ) -> None:
+        """Open the journal of this search of `total` trials in `folder`; either may be new."""
         what = {"settings": settings_of(config), "versions": versions()}
         self.path = folder / f"{name_of(what, data)}.jsonl"
-        self.header = {"begun": datetime.now(UTC).isoformat(timespec="seconds"), **what}
+        begun = datetime.now(UTC).isoformat(timespec="seconds")
+        self.header = {"begun": begun, "total": total, **what}
         self.damaged = 0  # lines that can't be read
         self.results: dict[str, Result] = {}
         for line in read_lines(self.path):

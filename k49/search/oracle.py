@@ -1,6 +1,8 @@
 """Keras Tuner's oracles, asked and told: they choose, and neither run nor write anything."""
 
+import warnings
 from collections.abc import Iterator
+from itertools import islice
 
 import k49.training  # noqa: F401  sets Keras up, before Keras Tuner imports it
 
@@ -8,6 +10,7 @@ import k49.training  # noqa: F401  sets Keras up, before Keras Tuner imports it
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+from sklearn.exceptions import ConvergenceWarning
 
 from k49.search.space import choose
 from k49.search.trials import Outcome, Trial
@@ -36,7 +39,9 @@ class Oracle:
     def ask(self) -> list[Trial]:
         """The next generation; empty when the search is over."""
         most = BATCH if self.config.tune.tuner == "bayesian" else MANY
-        return [trial for trial, _ in zip(self._each(), range(most), strict=False)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of a process fitted to few points
+            return list(islice(self._each(), most))
 
     def _each(self) -> Iterator[Trial]:
         while True:

@@ -48,7 +48,9 @@ class Progress:
         self.trials[trial.number] = trial, worker
         self.curves[trial.number] = []
         if not self.console.is_terminal:
-            self.say(f"trial {trial.number}/{self.total}  {trial.hyperparameters}")
+            self.say(
+                f"trial {trial.number}/{self.total} on worker {worker}  {trial.hyperparameters}"
+            )
 
     def epoch(self, number: int, val_accuracy: float) -> None:
         """A trial has ended an epoch."""

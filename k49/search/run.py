@@ -58,7 +58,7 @@ class Run:
 
     def _start(self, crew: Crew, trial: Trial, address: str) -> None:
         self.curves[trial.number] = []
-        self.progress.start(trial, address)
+        self.progress.start(trial, crew.names[address])
         crew.start(trial.number, trial_config(self.config, trial), address)
 
     def _take(self, event: Event, waiting: deque[Trial]) -> None:

@@ -53,10 +53,10 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
             cluster where there should be. Finished trials are kept then.
     """
-    journal = Journal(scratch, config, (train, val))
+    total = planned(config)
+    journal = Journal(scratch, config, (train, val), total)
     oracle, outcomes = Oracle(config), list[Outcome]()
     with ExitStack() as stack:
-        total = planned(config)
         progress = stack.enter_context(Progress(total, config.tune.epochs))
         if journal.results or journal.damaged:
             progress.say(gone_on_with(journal, total))

@@ -3,14 +3,19 @@
 import itertools
 import json
 import re
+import resource
 import signal
 import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from k49.errors import K49Error
 from k49.files import read_json, read_yaml
 from k49.search import crew
+from k49.search.journal import Journal
 from k49.search.run import trial_config
 from k49.search.search import search
 from k49.search.trials import Result, Trial
@@ -208,6 +213,70 @@ def test_half_a_line_costs_its_trial_and_no_other(faked, capsys, left):
     assert ("1 of its lines can't be read" in said) == (left == 0.5)
     assert again.rows == first.rows
     assert faked(lambda trial: 1 / 0).rows == first.rows, "all are in the journal now"
+
+
+@contextmanager
+def no_file_above(size):
+    """As on a disk with so little room: writes end in the middle."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_full_disk_is_told_and_costs_no_finished_trial(faked):
+    """Was: half a file, which no later run could read."""
+    first = faked(lambda trial: trial / 10)
+    size = first.journal.path.stat().st_size
+    first.journal.discard()
+    with no_file_above(size - 50), pytest.raises(K49Error, match="trial 3 not written") as error:
+        faked(lambda trial: trial / 10)
+    assert "\n" not in str(error.value)
+    assert faked(lambda trial: 3 / 10).rows == first.rows
+
+
+def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, tmp_path):
+    """And leave the old one as it is."""
+    first = faked(lambda trial: trial / 10)
+    kept = first.journal.path.read_bytes()
+    for changes in ({"epochs": 3}, {"median_stopping": True}, {"tuner": "bayesian"}):
+        other = faked(lambda trial: 0.5, **changes)
+        assert other.journal.path != first.journal.path
+        assert {row["val_accuracy"] for row in other.rows} == {0.5}
+    config_ = config(workers=1)
+    assert Journal(tmp_path / "False", config_, (train, val), 3).results
+    assert not Journal(tmp_path / "False", config_, (val, train), 3).results
+    assert first.journal.path.read_bytes() == kept
+
+
+def test_unfinished_searches_are_listed_and_removed(faked, tmp_path):
+    def breaks(trial):
+        if trial == 3:
+            raise MemoryError
+        return trial / 10
+
+    with pytest.raises(K49Error):
+        faked(breaks)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "False").rename(tmp_path / "data/search")
+    (journal,) = (tmp_path / "data/search").iterdir()
+
+    def trials(*arguments, status=0):
+        command = [Path(sys.executable).with_name("k49"), "trials", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+        return done.stdout + done.stderr
+
+    listed = trials()
+    assert re.search(rf"{journal.stem} .* random +default +2 of 3 +0\.2000", listed)
+    rows = trials(journal.stem).splitlines()
+    assert [row.split()[:2] for row in rows[1:]] == [["1", "0.1000"], ["2", "0.2000"]]
+    assert trials("another", status=1).count("\n") == 1
+    assert "removed 1" in trials("--remove")
+    assert not journal.exists()
+    assert "no unfinished search" in trials()
 
 
 @pytest.mark.slow
