@@ -1,9 +1,9 @@
-"""How long a search takes: ours beside a plain Keras Tuner script that tries the same trials.
+"""How long a search takes: with all workers, with one, and as a plain Keras Tuner script.
 
-    .venv-bench/bin/python -m benchmarks.search [--scale 0.25] [--rounds 1]
+    python -m benchmarks.search [--scale 0.25] [--rounds 1]
 
-The report's space, ten trials of ten epochs each, on the stand-in. Writes benchmarks/search.json
-and .md.
+The report's search, and the default one, on the stand-in; the plain script tries the same trials
+as the report's. Writes benchmarks/search.json and .md.
 """
 
 import argparse
@@ -18,19 +18,26 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.epoch import ROOT, draw, environment, machine, publish
+from k49.settings import SearchConfig
 
-WAYS = {"ours": "this project", "plain": "a plain Keras Tuner script: one process, float32 arrays"}
+WAYS = {
+    "ours": "this project, a worker for each processor",
+    "one": "this project, one worker",
+    "plain": "a plain Keras Tuner script: one process, float32 arrays",
+}
+RUNS = [("report", "ours"), ("report", "one"), ("report", "plain"), ("default", "ours")]
+RUNS += [("default", "one")]
 
 
 def main() -> None:
-    """Both searches, each in a process of its own, round after round."""
+    """Every search in a process of its own, round after round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=0.25, help="of the stand-in")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--way", choices=WAYS, help="run this one here, in the folder at hand")
+    parser.add_argument("--run", nargs=2, help="recipe and way: this one, in the folder at hand")
     options = parser.parse_args()
-    if options.way:
-        search_here(options.way)
+    if options.run:
+        search_here(*options.run)
         return
 
     with TemporaryDirectory() as scratch:
@@ -38,36 +45,42 @@ def main() -> None:
         images = draw(data, options.scale)
         rows = []
         for number in range(1, options.rounds + 1):
-            for way in WAYS:
-                command = [sys.executable, "-m", "benchmarks.search", "--way", way]
+            for recipe, way in RUNS:
+                command = [sys.executable, "-m", "benchmarks.search", "--run", recipe, way]
                 done = subprocess.run(
                     command, cwd=data, env=environment(ROOT), stdout=subprocess.PIPE, check=True
                 )
                 result = json.loads(done.stdout.splitlines()[-1])
-                rows.append({"way": way, "round": number, "images": images, **result})
+                about = {"recipe": recipe, "way": way, "round": number, "images": images}
+                rows.append({**about, **result})
                 print(rows[-1], flush=True)
     publish("search", rows, table(rows))
 
 
-def search_here(way: str) -> None:
+def search_here(recipe: str, way: str) -> None:
     """Search, and print the seconds and each trial's val_accuracy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     start = time.perf_counter()
-    accuracies = {"ours": ours, "plain": plain}[way](Path.cwd())
+    if way == "plain":
+        accuracies = plain(Path.cwd(), config_of(recipe))
+    else:
+        accuracies = ours(Path.cwd(), config_of(recipe, workers=1 if way == "one" else None))
     result = {"seconds": time.perf_counter() - start, "val_accuracy": accuracies}
     print(json.dumps(result))
 
 
-def report_search() -> object:
-    """The search of the report's recipe."""
+def config_of(recipe: str, workers: int | None = None) -> SearchConfig:
+    """The search of a recipe."""
     from benchmarks.ways import settings_of
     from k49.search.search import search_config
     from k49.settings import Settings, validate
 
-    return search_config(validate(Settings, settings_of("report"), "report"))
+    content = settings_of(recipe)
+    content["tune"]["workers"] = workers
+    return search_config(validate(Settings, content, recipe))
 
 
-def ours(folder: Path) -> list[float]:
+def ours(folder: Path, config: SearchConfig) -> list[float]:
     """The pipeline's own search."""
     from k49.process import start_server
 
@@ -75,12 +88,12 @@ def ours(folder: Path) -> list[float]:
     from k49.search.search import search
     from k49.stage import load_dataset
 
-    result = search(report_search(), load_dataset("train"), load_dataset("val"), folder / "scratch")
+    result = search(config, load_dataset("train"), load_dataset("val"), folder / "scratch")
     result.journal.discard()
     return [row["val_accuracy"] for row in result.rows]
 
 
-def plain(folder: Path) -> list[float]:
+def plain(folder: Path, config: SearchConfig) -> list[float]:
     """As in a notebook; the hypermodel asks for the same hyperparameters, and so gets them."""
     import keras
     import keras_tuner
@@ -88,8 +101,6 @@ def plain(folder: Path) -> list[float]:
 
     from benchmarks.ways import load
     from k49.search.space import choose
-
-    config = report_search()
 
     def build(hp: keras_tuner.HyperParameters) -> keras.Model:
         found = choose(hp, config.space)
@@ -124,25 +135,29 @@ def plain(folder: Path) -> list[float]:
 
 
 def table(rows: list[dict]) -> str:
-    """Both in Markdown."""
-    median = {way: np.median([row["seconds"] for row in rows if row["way"] == way]) for way in WAYS}
+    """All in Markdown."""
+    seconds = {
+        run: np.median([row["seconds"] for row in rows if (row["recipe"], row["way"]) == run])
+        for run in RUNS
+    }
     lines = [
         "# A search",
         "",
-        f"Ten trials of ten epochs in the report's space, {rows[0]['images']:,} images of the "
-        f"stand-in (drawn, not K49), {max(row['round'] for row in rows)} round(s), by "
-        "`python -m benchmarks.search`.",
+        "The report's search (10 trials of 10 epochs) and the default one (6 of 5, distorted), "
+        f"{rows[0]['images']:,} images of the stand-in (drawn, not K49), "
+        f"{max(row['round'] for row in rows)} round(s), by `python -m benchmarks.search`.",
         "",
         machine(),
         "",
-        "| way | seconds | ours / this | val_accuracy of each trial |",
-        "|---|---|---|---|",
+        "| recipe | way | seconds | ours / this | val_accuracy of each trial |",
+        "|---|---|---|---|---|",
     ]
-    for way, name in WAYS.items():
-        scores = next(row["val_accuracy"] for row in rows if row["way"] == way)
+    for recipe, way in RUNS:
+        scores = next(r["val_accuracy"] for r in rows if (r["recipe"], r["way"]) == (recipe, way))
         shown = " ".join(f"{score:.3f}" for score in scores)
+        ratio = seconds[recipe, "ours"] / seconds[recipe, way]
         lines.append(
-            f"| {name} | {median[way]:.0f} | {median['ours'] / median[way]:.2f} | {shown} |"
+            f"| {recipe} | {WAYS[way]} | {seconds[recipe, way]:.0f} | {ratio:.2f} | {shown} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,117 @@
+"""Which of Keras Tuner's oracles finds the better validation accuracy in the same time?
+
+    python -m benchmarks.oracles FOLDER [--epochs 20] [--seeds 1 2 3]
+
+FOLDER holds data/split and a params.yaml, as the pipeline leaves them. Each seed searches the
+report's space: hyperband to its end, then random and bayesian for as long as it took, with as many
+trials as that allows. Writes benchmarks/oracles.json and .md.
+"""
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.epoch import ROOT, environment, machine, publish
+from k49.files import read_json
+
+TUNERS = ("hyperband", "random", "bayesian")
+MANY = 200  # trials, more than there is time for
+
+
+def main() -> None:
+    """Each seed and oracle in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--run", nargs=3, help="oracle, seed and seconds: this one, in the folder")
+    options = parser.parse_args()
+    if options.run:
+        tuner, seed, seconds = options.run
+        print(json.dumps(searched(tuner, int(seed), (options.epochs, float(seconds)))))
+        return
+
+    rows = []
+    for seed in options.seeds:
+        seconds = 0.0  # no limit
+        for tuner in TUNERS:
+            command = [sys.executable, "-m", "benchmarks.oracles", ".", "--epochs"]
+            command += [str(options.epochs), "--run", tuner, str(seed), str(seconds)]
+            done = subprocess.run(
+                command,
+                cwd=options.folder,
+                env=environment(ROOT),
+                stdout=subprocess.PIPE,
+                check=True,
+            )
+            rows.append({"seed": seed, "tuner": tuner, **json.loads(done.stdout.splitlines()[-1])})
+            seconds = seconds or rows[-1]["seconds"]
+            print(rows[-1], flush=True)
+    name = read_json(options.folder / "metrics/data.json")["dataset"]
+    publish("oracles", rows, table(rows, name, options.epochs))
+
+
+def searched(tuner: str, seed: int, limits: tuple[int, float]) -> dict:
+    """Search for so many seconds, 0 for no limit: how many trials, the best one's val_accuracy."""
+    from benchmarks.ways import settings_of
+    from k49.process import start_server
+
+    start_server("k49.training.fit")
+    from k49.search.search import search, search_config
+    from k49.search.unfinished import unfinished
+    from k49.settings import Settings, validate
+    from k49.stage import load_dataset
+
+    epochs, seconds = limits
+    content = settings_of("report")
+    content["tune"] |= {"tuner": tuner, "seed": seed, "epochs": epochs, "trials": MANY}
+    config = search_config(validate(Settings, content, "report"))
+    train, val = load_dataset("train"), load_dataset("val")
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    start = time.perf_counter()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    with TemporaryDirectory() as scratch:
+        with suppress(KeyboardInterrupt):
+            search(config, train, val, Path(scratch))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        (found,) = unfinished(Path(scratch))
+    taken = time.perf_counter() - start
+    return {"seconds": taken, "trials": len(found.trials), "val_accuracy": found.best}
+
+
+def table(rows: list[dict], name: str, epochs: int) -> str:
+    """In Markdown."""
+    lines = [
+        "# Oracles",
+        "",
+        f"The report's space on {name}; hyperband to its end at {epochs} epochs at most, the "
+        f"others for as long as it took with trials of {epochs} epochs, by "
+        "`python -m benchmarks.oracles`.",
+        "",
+        machine(),
+        "",
+        "| oracle | best val_accuracy, a seed each | mean | trials | seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for tuner in TUNERS:
+        own = [row for row in rows if row["tuner"] == tuner]
+        best, trials, seconds = (
+            [row[key] for row in own] for key in ("val_accuracy", "trials", "seconds")
+        )
+        lines.append(
+            f"| {tuner} | {' '.join(f'{each:.4f}' for each in best)} | {np.mean(best):.4f} | "
+            f"{' '.join(map(str, trials))} | {' '.join(f'{each:.0f}' for each in seconds)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
