@@ -3,6 +3,7 @@
 import numpy as np
 
 from k49.evaluation import figures
+from k49.evaluation.trials import importance, parallel, trials
 from k49.files import read_json, read_npy
 from k49.settings import Settings
 from k49.stage import (
@@ -12,6 +13,7 @@ from k49.stage import (
     PREDICTIONS,
     VARIATIONS,
     load_dataset,
+    publish,
     read_dataset_name,
     run_stage,
 )
@@ -24,6 +26,7 @@ def main(settings: Settings) -> None:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
     kept_epoch = read_json(METRICS / "train.json")["kept_epoch"]
     test_images = load_dataset("test").images
+    searched = read_json(PLOTS / "trials.json")
 
     pictures = {
         "curves": figures.curves(read_json(CURVES), kept_epoch, dataset),
@@ -32,8 +35,11 @@ def main(settings: Settings) -> None:
         "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),
         "augmentation": figures.augmentation(read_npy(VARIATIONS), dataset),
         "data": figures.data(load_dataset("train"), dataset),
+        "trials": trials(searched, dataset),
     }
 
+    publish(PLOTS / "importance.json", importance(searched))
+    publish(PLOTS / "parallel.json", parallel(searched))
     for name, figure in pictures.items():
         figures.save(figure, PLOTS / f"{name}.png")
         print(f"wrote {PLOTS / name}.png")

@@ -223,7 +223,7 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
             n_workers=workers(tune),
             threads_per_worker=1,
             processes=False,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
         )
         return Client(cluster), cluster

@@ -42,6 +42,7 @@ class Outcome:
             "status": self.status,
             "val_accuracy": None if self.score is None else round(self.score, 6),
             "epochs": self.epochs,
+            "max_epochs": self.trial.epochs,
             "seed": seed,
             "layers": len(hyperparameters.units),
             **hyperparameters.model_dump(),

@@ -1,0 +1,186 @@
+"""What the trials of a search say: the best so far, the ways through the space, what mattered."""
+
+from collections import Counter
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE
+
+SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
+LOGARITHMIC = ("learning_rate", "weight_decay")
+PERMUTATIONS = 9999
+LEVEL = 0.05  # of false discoveries among what is said to matter
+
+
+def values(rows: list[dict], name: str) -> list[Any]:
+    """A hyperparameter of each trial; of the widths of its layers their mean."""
+    if name == "units":
+        return [float(np.mean(row["units"])) for row in rows]
+    return [row[name] for row in rows]
+
+
+def comparable(rows: list[dict]) -> list[dict]:
+    """Trials that were to have as many epochs; of a search with several lengths the most common."""
+    ((most, _),) = Counter(row["max_epochs"] for row in rows).most_common(1)
+    return [row for row in rows if row["max_epochs"] == most]
+
+
+def importance(rows: list[dict]) -> list[dict]:
+    """How far each hyperparameter goes with val_accuracy, and whether it could be chance.
+
+    A failed trial ranks below all others. Of numbers Spearman's rank correlation, with its sign; of
+    categories the correlation ratio of the ranks (the root of the share of their variance that lies
+    between the categories; Kruskal and Wallis' H over n - 1). p-values by permutation, `matters` by
+    Benjamini and Hochberg at 0.05: few trials can't show much, and nothing is said then.
+
+    Returns:
+        A row for each of SEARCHED: hyperparameter, rank_correlation (-1 to 1), p_value, matters,
+        and trials, how many were compared.
+    """
+    rows = comparable(rows)
+    scores = [-1.0 if row["val_accuracy"] is None else row["val_accuracy"] for row in rows]
+    ranks = stats.rankdata(scores)
+    found = [correlation(values(rows, name), ranks) for name in SEARCHED]
+    matter = stats.false_discovery_control([p for _, p in found]) < LEVEL
+    return [
+        {
+            "hyperparameter": name,
+            "rank_correlation": round(strength, 4),
+            "p_value": round(p, 4),
+            "matters": bool(matters),
+            "trials": len(rows),
+        }
+        for name, (strength, p), matters in zip(SEARCHED, found, matter, strict=True)
+    ]
+
+
+def correlation(found: list[Any], ranks: np.ndarray) -> tuple[float, float]:
+    """Of values with ranks, and its p-value; 0 and 1 if either is always the same."""
+    kinds, category = np.unique([str(value) for value in found], return_inverse=True)
+    if len(kinds) < 2 or np.ptp(ranks) == 0:
+        return 0.0, 1.0
+    numeric = all(isinstance(value, int | float) for value in found)
+    x = stats.rankdata(found) if numeric else category
+
+    def strength(x: np.ndarray) -> float:
+        if numeric:
+            return float(np.corrcoef(x, ranks)[0, 1])
+        centred = ranks - ranks.mean()
+        sums, sizes = np.bincount(x, centred), np.bincount(x)
+        return float(np.sqrt((sums**2 / sizes).sum() / (centred**2).sum()))
+
+    test = stats.permutation_test(
+        (x,),
+        lambda x: abs(strength(x)),
+        permutation_type="pairings",
+        n_resamples=PERMUTATIONS,
+        alternative="greater",
+        rng=np.random.default_rng(0),
+    )
+    return strength(x), float(test.pvalue)
+
+
+def parallel(rows: list[dict]) -> list[dict]:
+    """Each trial's way over the axes of a parallel plot, of those hyperparameters that varied.
+
+    Returns:
+        A row a trial and axis: trial, axis, value, position (0 to 1) and the trial's val_accuracy.
+        Failed trials have no place on the last axis, and are left out.
+    """
+    rows = [row for row in rows if row["val_accuracy"] is not None]
+    found = []
+    for axis in (*SEARCHED, "val_accuracy"):
+        own = values(rows, axis)
+        if len({str(value) for value in own}) < 2 and axis != "val_accuracy":
+            continue
+        for row, value, position in zip(rows, own, positions(axis, own), strict=True):
+            about = {"trial": row["trial"], "axis": axis, "value": value}
+            found.append({**about, "position": position, "val_accuracy": row["val_accuracy"]})
+    return found
+
+
+def positions(axis: str, found: list[Any]) -> list[float]:
+    """Where values lie between the lowest and the highest; categories lie evenly."""
+    if not all(isinstance(value, int | float) for value in found):
+        kinds = sorted({str(value) for value in found})
+        x = np.array([kinds.index(str(value)) for value in found], float)
+    else:
+        x = np.log(found) if axis in LOGARITHMIC else np.array(found, float)
+    spread = np.ptp(x)
+    return [round(float(each), 4) for each in (x - x.min()) / spread] if spread else [0.5] * len(x)
+
+
+def trials(rows: list[dict], dataset: str) -> Figure:
+    """All trials through the space; the best so far; which hyperparameters mattered."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((11, 8))
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
+        draw_parallel(figure.add_subplot(grid[0, :]), parallel(rows))
+        draw_best(figure.add_subplot(grid[1, 0]), rows)
+        draw_importance(figure.add_subplot(grid[1, 1]), importance(rows))
+        figure.suptitle(f"The search's {len(rows)} trials: {dataset}")
+        return figure
+
+
+def draw_parallel(axes: Axes, ways: list[dict]) -> None:
+    """A line a trial, the better the darker; the best in orange."""
+    names = list(dict.fromkeys(row["axis"] for row in ways))
+    best = max(ways, key=lambda row: row["val_accuracy"])["trial"]
+    for number in sorted({row["trial"] for row in ways}, key=lambda n: n == best):
+        own = [row for row in ways if row["trial"] == number]
+        colour = ORANGE if number == best else BLUE
+        strength = 1.0 if number == best else 0.15 + 0.6 * own[-1]["position"]
+        axes.plot([row["position"] for row in own], color=colour, alpha=strength, lw=2)
+    for x, name in enumerate(names):
+        axes.axvline(x, color=GREY, lw=0.8)
+        own = [row for row in ways if row["axis"] == name]
+        labels = {row["position"]: row["value"] for row in own}
+        if not isinstance(own[0]["value"], str):
+            labels = {at: labels[at] for at in (min(labels), max(labels))}
+        for at, value in labels.items():
+            text = value if isinstance(value, str) else f"{value:.4g}"
+            axes.annotate(text, (x, at), xytext=(5, 0), textcoords="offset points", fontsize=9)
+    axes.set_xticks(range(len(names)), [name.replace("units", "mean units") for name in names])
+    axes.set_yticks([])
+    axes.set_xlim(-0.1, len(names) - 0.5)
+    axes.spines.left.set_visible(False)
+    axes.grid(visible=False)
+    axes.set_title(f"hyperparameters that varied (orange: the best, trial {best})", fontsize=11)
+
+
+def draw_best(axes: Axes, rows: list[dict]) -> None:
+    """Each trial's val_accuracy, and the best of those so far."""
+    for status, colour in (("completed", BLUE), ("stopped", GREY)):
+        own = [row for row in rows if row["status"] == status]
+        if own:
+            x, y = ([row[key] for row in own] for key in ("trial", "val_accuracy"))
+            axes.plot(x, y, "o", color=colour, label=status)
+    scores = [row["val_accuracy"] if row["status"] == "completed" else np.nan for row in rows]
+    best = np.fmax.accumulate(scores)
+    numbers = [row["trial"] for row in rows]
+    axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
+    failed = sum(row["status"] == "failed" for row in rows)
+    axes.set(xlabel=f"trial{f' ({failed} failed)' if failed else ''}", ylabel="val_accuracy")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+
+
+def draw_importance(axes: Axes, found: list[dict]) -> None:
+    """Rank correlations; grey where it could be chance."""
+    found = found[::-1]
+    axes.barh(
+        [row["hyperparameter"].replace("units", "mean units") for row in found],
+        [row["rank_correlation"] for row in found],
+        color=[BLUE if row["matters"] else "#cccccc" for row in found],
+    )
+    axes.axvline(0, color=GREY, lw=0.8)
+    axes.set_xlim(-1, 1)
+    axes.set_xlabel("rank correlation with val_accuracy")
+    axes.grid(axis="y", visible=False)
+    n = found[0]["trials"]
+    axes.set_title(f"{n} trials; grey: could be chance", fontsize=11)

@@ -1,0 +1,119 @@
+"""What is said of a search's trials: known answers, and silence where there are too few."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from k49.evaluation.trials import SEARCHED, importance, parallel, trials
+
+KINDS = ["relu", "tanh", "sigmoid"]
+
+
+def rows(n, score, **changes):
+    """`n` trials with hyperparameters by chance, and the val_accuracy that `score` gives a row."""
+    random = np.random.default_rng(n)
+    found = []
+    for number in range(1, n + 1):
+        row = {
+            "trial": number,
+            "status": "completed",
+            "epochs": 5,
+            "max_epochs": 5,
+            "layers": int(random.integers(1, 6)),
+            "units": [int(each) for each in random.integers(1, 17, 2) * 32],
+            "activation": str(random.choice(KINDS)),
+            "initializer": "he_uniform",
+            "learning_rate": float(10 ** random.uniform(-4, -2)),
+            "weight_decay": None,
+        }
+        found.append({**row, "val_accuracy": score(row), **changes})
+    return found
+
+
+def by_name(rows):
+    return {row["hyperparameter"]: row for row in importance(rows)}
+
+
+def test_numbers_have_spearmans_correlation():
+    found = rows(20, lambda row: 1 - row["learning_rate"] * 10)
+    rate, scores = ([row[key] for row in found] for key in ("learning_rate", "val_accuracy"))
+    told = by_name(found)
+    assert list(told) == list(SEARCHED)
+    assert told["learning_rate"]["rank_correlation"] == -1
+    assert told["learning_rate"]["matters"]
+    layers = stats.spearmanr([row["layers"] for row in found], scores)
+    assert told["layers"]["rank_correlation"] == pytest.approx(layers.statistic, abs=1e-4)
+    assert told["layers"]["p_value"] == pytest.approx(layers.pvalue, abs=0.03)
+    assert stats.spearmanr(rate, scores).statistic == pytest.approx(-1)
+
+
+def test_categories_have_the_root_of_kruskals_h():
+    found = rows(30, lambda row: KINDS.index(row["activation"]) / 4 + row["learning_rate"])
+    scores = [[row["val_accuracy"] for row in found if row["activation"] == kind] for kind in KINDS]
+    told = by_name(found)["activation"]
+    h = stats.kruskal(*scores).statistic
+    assert told["rank_correlation"] == pytest.approx((h / 29) ** 0.5, abs=1e-4)
+    assert told["matters"]
+
+
+def test_what_never_varied_matters_not():
+    told = by_name(rows(20, lambda row: row["learning_rate"]))
+    for name in ("initializer", "weight_decay"):
+        assert told[name]["rank_correlation"] == 0
+        assert told[name]["p_value"] == 1
+
+
+def test_few_trials_show_nothing():
+    told = importance(rows(4, lambda row: row["learning_rate"]))
+    assert not any(row["matters"] for row in told)
+    assert not any(row["matters"] for row in importance(rows(1, lambda row: 0.5)))
+
+
+def test_chance_is_seldom_said_to_matter():
+    """At most in one search of twenty, if the scores have nothing to do with what was tried."""
+    random = np.random.default_rng(5)
+    said = [
+        any(row["matters"] for row in importance(rows(5, lambda row: float(random.random()))))
+        for _ in range(60)
+    ]
+    assert sum(said) <= 6
+
+
+def test_failed_trial_ranks_below_all():
+    found = rows(12, lambda row: None if row["learning_rate"] > 2e-3 else 0.9)
+    assert by_name(found)["learning_rate"]["rank_correlation"] < -0.5
+
+
+def test_trials_of_other_lengths_are_not_compared():
+    short = rows(9, lambda row: row["learning_rate"])
+    long = rows(4, lambda row: 0.9, max_epochs=20)
+    assert {row["trials"] for row in importance(short + long)} == {9}
+
+
+def test_ways_go_from_the_lowest_to_the_highest():
+    found = rows(5, lambda row: row["learning_rate"])
+    ways = parallel(found)
+    axes = list(dict.fromkeys(row["axis"] for row in ways))
+    assert axes == ["layers", "units", "activation", "learning_rate", "val_accuracy"]
+    assert len(ways) == 5 * len(axes)
+    for axis in axes:
+        at = [row["position"] for row in ways if row["axis"] == axis]
+        assert (min(at), max(at)) == (0, 1)
+    rates = sorted((r["value"], r["position"]) for r in ways if r["axis"] == "learning_rate")
+    middle = np.log([value for value, _ in rates])
+    expected = (middle - middle[0]) / (middle[-1] - middle[0])
+    assert [position for _, position in rates] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_picture_of_any_number_of_trials(n):
+    found = rows(n, lambda row: row["learning_rate"])
+    found[-1] |= {"status": "failed", "val_accuracy": None} if n == 30 else {}
+    figure = trials(found, "made up")
+    assert "made up" in figure.get_suptitle()
+    best = figure.axes[1]
+    assert ("1 failed" in best.get_xlabel()) == (n == 30)
+    step = best.lines[-1].get_ydata()
+    completed = [row["val_accuracy"] for row in found if row["val_accuracy"] is not None]
+    assert np.nanmax(step) == max(completed)
+    assert (np.diff(step[~np.isnan(step)]) >= 0).all()
