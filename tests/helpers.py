@@ -141,9 +141,11 @@ class Repo:
         *sections, last = key.split(".")
         for section in sections:
             node = node[section]
-        number, column = node.lc.value(last)
+        number, column = node.lc.key(last) if node[last] is None else node.lc.value(last)
         line = lines[number]
-        lines[number] = line[:column] + re.sub(r"\S+", str(value), line[column:], count=1)
+        old = rf"{last}:" if node[last] is None else r"\S+"
+        new = f"{last}: {value}" if node[last] is None else str(value)
+        lines[number] = line[:column] + re.sub(old, new, line[column:], count=1)
         file.write_text("".join(lines), "utf-8")
 
     def wait_for_queue(self):

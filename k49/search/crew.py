@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -78,6 +79,7 @@ class Crew:
         self.events: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self.topic = f"k49-{uuid4().hex}"
         self.running: dict[int, tuple[Future, str]] = {}  # by trial: and on which worker
+        self.numbers: dict[str, int] = {}  # of the trials, by the keys of their attempts
         self.threads: dict[str, int] = {}  # of each worker that may be used, by address
         self.names: dict[str, str] = {}  # of all that were ever seen
         self.refused: set[str] = set()
@@ -124,33 +126,41 @@ class Crew:
             pure=False,
         )
         self.running[number] = future, address
+        self.numbers[future.key] = number
         future.add_done_callback(lambda done: self.events.put(("done", done)))
 
     def drop(self, number: int) -> None:
         """End a trial; nothing more is heard of it."""
+        self._forget(number).cancel()
+
+    def _forget(self, number: int) -> Future:
         future, _ = self.running.pop(number)
-        future.cancel()
+        del self.numbers[future.key]
+        return future
 
     def hear(self) -> Iterator[Event]:
         """What has happened since; waits for a moment if nothing has."""
         if time.monotonic() - self.counted > LOOK_AGAIN:
             yield from self._count()
             self.counted = time.monotonic()
-        try:
-            kind, what = self.events.get(timeout=WAIT)
-        except Empty:
-            return
-        by_key = {future.key: number for number, (future, _) in self.running.items()}
-        if kind == "epoch" and (number := by_key.get(what["key"])):
+        with suppress(Empty):
+            heard = self.events.get(timeout=WAIT)
+            while True:
+                yield from self._understood(*heard)
+                heard = self.events.get_nowait()
+
+    def _understood(self, kind: str, what: Any) -> Iterator[Event]:
+        """An event, if it is of an attempt that still counts."""
+        number = self.numbers.get(what["key"] if kind == "epoch" else what.key)
+        if number in self.running and kind == "epoch":
             yield Epoch(number, what["val_accuracy"])
-        elif kind == "done" and (number := by_key.get(what.key)):
+        elif number in self.running:
             yield from self._ended(number, what)
 
     def _ended(self, number: int, future: Future) -> Iterator[Event]:
         if future.status == "finished":
-            result = future.result()
-            del self.running[number]
-            yield Done(number, result)
+            self._forget(number)
+            yield Done(number, future.result())
             return
         error = future.exception() if future.status == "error" else None
         self.drop(number)
@@ -186,12 +196,10 @@ class Crew:
             local = self.cluster is not None  # where Dask counts from 0
             self.names[address] = str(about["name"] + 1 if local else about["name"])
         for address in new:
-            differ = differences(versions_and_code(), theirs.get(address))
-            if self.cluster is None and differ:
+            if differ := self._differences(theirs.get(address)):
                 self.refused.add(address)
-                yield Said(
-                    f"worker {self.names[address]} is refused, it has other versions: {differ}"
-                )
+                name = self.names[address]
+                yield Said(f"worker {name} is refused, it has other versions: {differ}")
             else:
                 self.threads[address] = present[address]
         if not self.threads and not self.waiting:
@@ -200,6 +208,9 @@ class Crew:
                 "machine with this environment"
             )
         self.waiting = not self.threads
+
+    def _differences(self, theirs: Any) -> str:
+        return "" if self.cluster is not None else differences(versions_and_code(), theirs)
 
     def _versions(self, addresses: list[str]) -> dict[str, Any]:
         if self.cluster is not None or not addresses:

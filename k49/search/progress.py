@@ -99,7 +99,11 @@ class Progress:
         for outcome in self.ended[-LATEST:]:
             trial = outcome.trial
             table.add_row(
-                str(trial.number), "", brief(trial), str(outcome.epochs), described(outcome)
+                str(trial.number),
+                "",
+                brief(trial),
+                str(outcome.epochs),
+                described(outcome).removeprefix("val_accuracy "),
             )
         for number, (trial, worker) in sorted(self.trials.items()):
             curve = self.curves[number]
