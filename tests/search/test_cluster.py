@@ -21,11 +21,15 @@ DASK = str(Path(sys.executable).with_name("dask"))
 class Cluster:
     """A scheduler and its workers, each a group of processes."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, protocol="tcp"):
         self.folder, self.processes = folder, []
-        self.address = f"tcp://127.0.0.1:{free_port()}"
-        port = self.address.rpartition(":")[2]
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", port)
+        self.port, self.protocol = str(free_port()), protocol
+        self.address = f"{protocol}://127.0.0.1:{self.port}"
+        self.start_scheduler()
+
+    def start_scheduler(self):
+        where = ["--host", "127.0.0.1", "--port", self.port, "--protocol", self.protocol]
+        self.scheduler = self._start("scheduler", *where)
 
     def add_worker(self, **environment):
         return self._start("worker", self.address, "--nthreads", "1", **environment)
@@ -64,9 +68,23 @@ def cluster(tmp_path):
 
 
 @pytest.fixture
-def folder(tmp_path, train, val, cluster):
+def encrypted(tmp_path, monkeypatch):
+    """A cluster that speaks to nobody without its key, made and set as docs/cluster.md says."""
+    section = (ROOT / "docs/cluster.md").read_text("utf-8").partition("## Certificates")[2]
+    make, use = re.findall(r"^```(?:sh)?\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[:2]
+    script = f"set -e; cd {tmp_path}; {make} {use} env -0"
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    for line in done.stdout.split("\0"):
+        if line.startswith("DASK_"):
+            monkeypatch.setenv(*line.split("=", 1))
+    cluster = Cluster(tmp_path, "tls")
+    yield cluster
+    cluster.close()
+
+
+def folder_of(cluster, train, val):
     """What stage tune reads, with the cluster's address."""
-    folder = prepare(tmp_path / "project", train, val)
+    folder = prepare(cluster.folder / "project", train, val)
     params = read_yaml(folder / "params.yaml")
     params["tune"]["scheduler"] = cluster.address
     write_yaml(folder / "params.yaml", params)
@@ -90,75 +108,78 @@ def read_until(stage, pattern):
     raise AssertionError(f"never said {pattern}: {lines}")
 
 
-def test_worker_that_joins_late_finds_work_and_one_that_dies_loses_none(
-    folder, cluster, uninterrupted
+def search_in(folder):
+    return start_stage("tune", folder, stderr=subprocess.STDOUT)
+
+
+def test_workers_come_late_die_and_are_of_another_version(
+    cluster, train, val, uninterrupted, tmp_path
 ):
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as stage:
+    folder = folder_of(cluster, train, val)
+    old = tmp_path / "old/keras-2.15.0.dist-info"
+    old.mkdir(parents=True)
+    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 2.15.0\n")
+    with search_in(folder) as stage:
         read_until(stage, "waiting for workers: `dask worker tcp://")
+        cluster.add_worker(PYTHONPATH=str(old.parent))
+        refused = read_until(stage, "is refused")
         first = cluster.add_worker()
         read_until(stage, f"trial 1/{TRIALS} .*network")
         kill(first)
         cluster.add_worker()
-        said = read_until(stage, rf"trial 1/{TRIALS} .*network")
+        lost = read_until(stage, rf"trial 1/{TRIALS} .*network")
         rest = stage.stdout.read()
     assert stage.returncode == 0, rest
-    assert re.search(rf"trial 1/{TRIALS}: worker tcp://\S+ is gone; it runs again", said)
+    why = r"worker tcp://\S+ is refused, it has other versions: keras \S+ here, 2.15.0 there$"
+    assert re.search(why, refused.rstrip())
+    assert re.search(rf"trial 1/{TRIALS}: worker tcp://\S+ is gone; it runs again", lost)
     assert_as_alone(folder, uninterrupted)
 
 
-def test_worker_with_other_versions_is_refused(folder, cluster, uninterrupted, tmp_path):
-    old = tmp_path / "old/keras-2.15.0.dist-info"
-    old.mkdir(parents=True)
-    (old / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 2.15.0\n")
-    cluster.add_worker(PYTHONPATH=str(old.parent))
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as stage:
-        said = read_until(stage, "is refused")
-        cluster.add_worker()
-        rest = stage.stdout.read()
-    assert re.search(
-        r"worker tcp://\S+ is refused, it has other versions: keras \S+ here, 2.15.0 there$",
-        said.rstrip(),
-    )
-    assert stage.returncode == 0, rest
-    assert_as_alone(folder, uninterrupted)
-
-
-def test_ctrl_c_frees_the_workers_and_the_search_goes_on_later(folder, cluster, uninterrupted):
-    cluster.add_worker()
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as stage:
+def test_ctrl_c_and_a_scheduler_that_dies_lose_no_trial(encrypted, train, val, uninterrupted):
+    """With certificates, as docs/cluster.md has them."""
+    folder = folder_of(encrypted, train, val)
+    worker = encrypted.add_worker()
+    with search_in(folder) as stage:
         read_until(stage, ": val_accuracy")
         read_until(stage, f"trial 2/{TRIALS}")
         begun = time.monotonic()
         stage.send_signal(signal.SIGINT)
+        stage.wait()
+        taken = time.monotonic() - begun
         said = stage.stdout.read()
-    assert time.monotonic() - begun < 2
+    assert taken < 2
     assert stage.returncode == 130
     assert "1 finished trials are kept in data/search/" in said
     assert "Traceback" not in said
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as again:
-        said = again.stdout.read()
-    assert again.returncode == 0
+
+    with search_in(folder) as stage:
+        said = read_until(stage, f"trial 2/{TRIALS}: val_accuracy")
+        kill(encrypted.scheduler)
+        rest = stage.stdout.read()
     assert f"which has 1 of {TRIALS} trials" in said
+    assert stage.returncode == 1
+    last = rest.splitlines()[-1]
+    assert last.startswith(f"error in tune: the scheduler at {encrypted.address} is gone; finished")
+    assert "Traceback" not in rest
+
+    kill(worker)
+    encrypted.start_scheduler()
+    encrypted.add_worker()
+    with search_in(folder) as stage:
+        said = stage.stdout.read()
+    assert stage.returncode == 0, said
+    assert f"which has 2 of {TRIALS} trials" in said
     assert_as_alone(folder, uninterrupted)
 
 
-def test_scheduler_that_is_not_there_is_said_in_one_line(folder, cluster):
+def test_scheduler_that_is_not_there_is_said_in_one_line(cluster, train, val):
     kill(cluster.scheduler)
-    begun = time.monotonic()
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as stage:
+    folder = folder_of(cluster, train, val)
+    with search_in(folder) as stage:
+        begun = time.monotonic()
         said = stage.stdout.read()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 20  # of which starting takes 5, and waiting 10
     assert stage.returncode == 1
     assert len(said.splitlines()) == 1
     assert f"tune.scheduler: no Dask scheduler answers at {cluster.address}" in said
-
-
-def test_scheduler_that_dies_is_told_and_no_trial_is_lost(folder, cluster, uninterrupted):
-    cluster.add_worker()
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as stage:
-        read_until(stage, ": val_accuracy")
-        kill(cluster.scheduler)
-        said = stage.stdout.read()
-    assert stage.returncode == 1
-    assert said.splitlines()[-1].startswith(f"error in tune: the scheduler at {cluster.address}")
-    assert "Traceback" not in said
