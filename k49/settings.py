@@ -5,9 +5,10 @@ What the settings mean, and why they have the values they have, stands in params
 """
 
 import math
+import re
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from k49.errors import K49Error
 
@@ -136,7 +137,17 @@ class Tune(Section):
     threads: Annotated[int, Field(ge=1, le=1024)]
     space: str
     workers: Annotated[int, Field(ge=1, le=1024)] | None  # None: as many as have processors
-    scheduler: Annotated[str, Field(pattern="^(tcp|tls|ws|wss)://.+:[0-9]+$")] | None  # None: here
+    scheduler: str | None  # None: here
+
+    @field_validator("scheduler")
+    @classmethod
+    def _is_an_address(cls, scheduler: str | None) -> str | None:
+        if scheduler is not None and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", scheduler):
+            raise ValueError(
+                "should be empty or the address of a Dask scheduler, as tcp://host:8786 or "
+                f"tls://host:8786, is {scheduler!r}"
+            )
+        return scheduler
 
 
 class Hyperparameters(Section):

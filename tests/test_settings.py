@@ -208,6 +208,13 @@ def test_number_beyond_sense_names_the_limit(tmp_path, key, value, limit):
     assert text == f"{key}: should be less than or equal to {limit}, is {value}"
 
 
+@pytest.mark.parametrize("address", ["host", "host:8786", "http://host:8786", "tcp://host", ""])
+def test_scheduler_that_is_no_address(tmp_path, address):
+    text = refusal(changed(tmp_path, "tune.scheduler", address))
+    assert text.startswith("tune.scheduler: should be empty or the address of a Dask scheduler, as")
+    assert text.endswith(f"is {address!r}")
+
+
 @pytest.mark.parametrize("key", sorted(fields(Settings)))
 def test_missing_key(tmp_path, key):
     assert refusal(changed(tmp_path, key, ABSENT)) == f"{key}: missing"
@@ -429,6 +436,10 @@ def test_every_committed_setting_has_an_effect():
         (
             {"fit.schedule": "constant"},
             "fit.warmup_ratio has no effect: fit.schedule is constant",
+        ),
+        (
+            {"tune.tuner": "hyperband"},
+            "tune.trials has no effect: hyperband tries as many as tune.epochs asks for",
         ),
         (
             {"spaces.default.weight_decay": {"min": 0.01, "max": 0.1}},

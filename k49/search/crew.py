@@ -5,8 +5,6 @@ a worker that joins late finds work, one that is lost is noticed, and one with o
 none.
 """
 
-import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,13 +13,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
 
-import dask
 import numpy as np
-from distributed import Client, Future, LocalCluster
+from distributed import CancelledError, Future, KilledWorker
+from distributed.comm import CommClosedError
 
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.process import KilledError
+from k49.search.cluster import check_versions, connect, differences
 from k49.search.trials import Result
 from k49.search.versions import versions_and_code
 from k49.search.work import Job, work
@@ -29,7 +28,7 @@ from k49.settings import TrainingConfig, Tune
 
 LOOK_AGAIN = 1.0  # seconds after which workers are counted again
 WAIT = 0.25  # seconds for an event
-CONNECT = 10  # seconds in which a scheduler has to answer
+FETCH = 30  # seconds in which a result has to come from a worker
 
 
 @dataclass(frozen=True)
@@ -158,18 +157,15 @@ class Crew:
             yield from self._ended(number, what)
 
     def _ended(self, number: int, future: Future) -> Iterator[Event]:
-        if future.status == "finished":
-            self._forget(number)
-            yield Done(number, future.result())
-            return
-        error = future.exception() if future.status == "error" else None
-        self.drop(number)
-        if isinstance(error, KilledError) or type(error).__name__ == "KilledWorker":
+        try:
+            result = future.result(timeout=FETCH)
+        except (KilledError, KilledWorker):
             yield Lost(number, "its process was killed")
-        elif error is None:
-            yield Lost(number, "the scheduler was out of reach")
+        except (CancelledError, TimeoutError, CommClosedError):
+            yield Lost(number, "it was out of reach")
         else:
-            raise error
+            yield Done(number, result)
+        self._forget(number).release()
 
     def _count(self) -> Iterator[Event]:
         """Who is there: newcomers are looked at, and the trials of those who left are lost."""
@@ -192,10 +188,8 @@ class Crew:
                     yield Lost(number, f"worker {self.names[address]} is gone")
         new = sorted(set(present) - set(self.threads) - self.refused)
         theirs = self._versions(new)
-        for address, about in self.client.scheduler_info(n_workers=-1)["workers"].items():
-            local = self.cluster is not None  # where Dask counts from 0
-            self.names[address] = str(about["name"] + 1 if local else about["name"])
         for address in new:
+            self.names[address] = self._name(address)
             if differ := self._differences(theirs.get(address)):
                 self.refused.add(address)
                 name = self.names[address]
@@ -209,6 +203,11 @@ class Crew:
             )
         self.waiting = not self.threads
 
+    def _name(self, address: str) -> str:
+        workers = self.client.scheduler_info(n_workers=-1)["workers"]
+        name = workers.get(address, {"name": address})["name"]
+        return str(name if self.cluster is None else name + 1)  # its own Dask counts from 0
+
     def _differences(self, theirs: Any) -> str:
         return "" if self.cluster is not None else differences(versions_and_code(), theirs)
 
@@ -218,70 +217,6 @@ class Crew:
         return self.client.run(versions_and_code, workers=addresses, on_error="return")
 
 
-def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
-    """To the cluster at `tune.scheduler`, or to workers that are threads of this process.
-
-    A worker here needs no more than a thread: trials train in processes of their own.
-
-    Raises:
-        K49Error: nobody answers there.
-    """
-    for name in ("distributed", "tornado"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the search
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
-    if tune.scheduler is None:
-        cluster = LocalCluster(
-            n_workers=workers(tune),
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-        )
-        return Client(cluster), cluster
-    try:
-        return Client(tune.scheduler, timeout=CONNECT), None
-    except (OSError, ValueError, TypeError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise K49Error(
-            f"tune.scheduler: no Dask scheduler answers at {tune.scheduler} ({why:.120}); start "
-            "one with `dask scheduler`, or leave it empty and the trials run here"
-        ) from error
-
-
-def workers(tune: Tune) -> int:
-    """How many trials run at once on this machine: as asked for, or as many as have processors."""
-    if tune.workers is not None:
-        return tune.workers
-    return max(1, processors() // tune.threads)
-
-
-def processors() -> int:
-    """That this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # which macOS doesn't have
-    return len(usable(0)) if usable else os.cpu_count() or 1
-
-
 def in_memory(dataset: Dataset) -> Dataset:
     """A copy that isn't mapped, so that its bytes are sent and not the names of its files."""
     return Dataset(np.array(dataset.images), np.array(dataset.labels))
-
-
-def check_versions(client: Client, address: str) -> None:
-    """K49Error if the scheduler's environment is another one: it unpacks what goes through it."""
-    try:
-        theirs = client.run_on_scheduler(versions_and_code)
-    except Exception as error:  # as of a module that isn't there
-        theirs = error
-    if differ := differences(versions_and_code(), theirs):
-        raise K49Error(f"tune.scheduler: {address} has other versions: {differ}")
-
-
-def differences(ours: dict[str, str], theirs: Any) -> str:
-    """`keras 3.15.1 here, 3.14.0 there`, empty if there are none."""
-    if not isinstance(theirs, dict):
-        return f"k49 can't be used there ({' '.join(str(theirs).split()):.120})"
-    return "; ".join(
-        f"{name} {version} here, {theirs.get(name, 'none')} there"
-        for name, version in ours.items()
-        if theirs.get(name) != version
-    )

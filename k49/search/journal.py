@@ -58,6 +58,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 append(self.path, self.header)
+                sync(self.path.parent)  # where its name stands
             append(self.path, line)
         except OSError as error:
             raise K49Error(
@@ -79,6 +80,15 @@ def append(path: Path, line: dict) -> None:
         file.write(b"\n" + json.dumps(line, ensure_ascii=False).encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Come back when the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_lines(path: Path) -> list[dict | None]:

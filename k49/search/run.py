@@ -1,7 +1,8 @@
 """Training the trials of a search, so many at a time, and keeping what each gives."""
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from k49.errors import K49Error
 from k49.search.crew import Crew, Done, Epoch, Event, Lost, Said
@@ -27,6 +28,8 @@ class Run:
         """`hire` is called when there is a trial to train, and not before."""
         self.config, self.journal, self.progress, self.hire = config, journal, progress, hire
         self.crew: Crew | None = None
+        self.trials: dict[int, Trial] = {}  # of this generation
+        self.results: dict[int, Result] = {}
         self.curves: dict[int, list[float]] = {}  # of trials under way
         self.losses: Counter[int] = Counter()
         self.stopping = Stopping()
@@ -38,7 +41,7 @@ class Run:
             K49Error: memory ran out, a worker was lost too often, the journal can't be written.
         """
         self.trials = {trial.number: trial for trial in trials}
-        self.results: dict[int, Result] = {}
+        self.results = {}
         waiting = deque[Trial]()
         for trial in trials:
             result = self.journal.get(trial)
@@ -50,8 +53,9 @@ class Run:
             self.crew = crew = self.crew or self.hire()
             while waiting and (address := crew.free()) is not None:
                 self._start(crew, waiting.popleft(), address)
-            for event in heard(crew, self.config):
-                self._take(event, waiting)
+            with memory_explained():
+                for event in crew.hear():
+                    self._take(event, waiting)
             self._stop_the_hopeless(crew)
             self.progress.size = crew.size
         return [self._judged(trial) for trial in trials]
@@ -90,7 +94,7 @@ class Run:
     def _stop_the_hopeless(self, crew: Crew) -> None:
         if not self._may_stop:
             return
-        for number, epoch in self.stopping.hopeless().items():
+        for number, epoch in list(self.stopping.hopeless().items()):
             if number in crew.running and epoch < self.trials[number].epochs:
                 crew.drop(number)
                 result = Result(self.curves[number][:epoch])
@@ -133,15 +137,13 @@ KEPT = (
 )
 
 
-def heard(crew: Crew, config: SearchConfig) -> list[Event]:
-    """What the crew has to tell.
-
-    Raises:
-        K49Error: memory ran out; another error as it is, it is one of the program.
-    """
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """K49Error where a trial's own error says that memory ran out; others are the program's."""
     try:
-        return list(crew.hear())
+        yield
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        told = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        if told or str(error).startswith("ResourceExhaustedError"):  # which can't be pickled
             raise K49Error(f"out of memory in a trial; {KEPT}") from error
         raise

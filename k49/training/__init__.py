@@ -1,4 +1,4 @@
-"""How a model is built, trained and searched for: the only room that imports Keras."""
+"""How a model is built and trained: the room that imports Keras."""
 
 import os
 import sys

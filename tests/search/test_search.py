@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import get_worker
 
 from k49.errors import K49Error
 from k49.files import read_json, read_yaml
@@ -144,6 +145,40 @@ def faked(monkeypatch, train, val, tmp_path):
         return search(settings, train, val, tmp_path / str("seed" in changes))
 
     return run
+
+
+def work_by_rate(job, data):
+    """A trial that ends when chance wants it to, with a curve that its hyperparameters decide."""
+    rate = job.config.hyperparameters.learning_rate
+    worker, curve = get_worker(), []
+    for epoch in range(1, job.config.epochs + 1):
+        time.sleep(float(np.random.default_rng().uniform(0, 0.02)))
+        curve.append(1 - 100 * rate / epoch)
+        told = {"key": worker.get_current_task(), "val_accuracy": curve[-1]}
+        worker.log_event(job.topic, told)
+    return Result(curve, kept=curve[-1])
+
+
+@pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
+@pytest.mark.parametrize("median_stopping", [True, False])
+def test_any_number_of_workers_finds_the_same(
+    monkeypatch, train, val, tmp_path, tuner, median_stopping
+):
+    monkeypatch.setattr(crew, "work", work_by_rate)
+    settings = {"tuner": tuner, "median_stopping": median_stopping, "trials": 12, "epochs": 9}
+    one, three = (
+        search(config(workers=workers, **settings), train, val, tmp_path / str(workers))
+        for workers in (1, 3)
+    )
+    assert one.rows == three.rows
+    stopped = [row for row in one.rows if row["status"] == "stopped"]
+    assert bool(stopped) == (median_stopping and tuner != "hyperband")
+    assert all(row["epochs"] < 9 for row in stopped)
+    assert one.winner == three.winner
+    best = max(one.rows, key=lambda row: row["val_accuracy"])
+    assert best["status"] == "completed"
+    again = search(config(workers=2, **settings), train, val, tmp_path / "3")
+    assert again.rows == one.rows, "and from the journal"
 
 
 def test_search_without_a_good_trial_publishes_nothing(faked, tmp_path):

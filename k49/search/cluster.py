@@ -1,0 +1,85 @@
+"""A Dask cluster to train on: of this machine's processors, or one that is there already."""
+
+import logging
+import os
+from typing import Any
+
+import dask
+from distributed import Client, LocalCluster
+
+from k49.errors import K49Error
+from k49.search.versions import versions_and_code
+from k49.settings import Tune
+
+CONNECT = 10  # seconds in which a scheduler has to answer
+
+
+def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
+    """To the cluster at `tune.scheduler`, or to workers that are threads of this process.
+
+    A worker here needs no more than a thread: trials train in processes of their own.
+
+    Raises:
+        K49Error: nobody answers there.
+    """
+    for name in ("distributed", "tornado"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the search
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+    if tune.scheduler is None:
+        cluster = LocalCluster(
+            n_workers=workers(tune),
+            threads_per_worker=1,
+            processes=False,
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        )
+        return Client(cluster), cluster
+    try:
+        return Client(tune.scheduler, timeout=CONNECT), None
+    except (OSError, ValueError, TypeError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise K49Error(
+            f"tune.scheduler: no Dask scheduler answers at {tune.scheduler} ({why:.120}); start "
+            "one with `dask scheduler`, or leave it empty and the trials run here"
+        ) from error
+
+
+def workers(tune: Tune) -> int:
+    """How many trials run at once on this machine: as asked for, or as many as have processors.
+
+    On a GPU one: TensorFlow takes all of its memory.
+    """
+    if tune.workers is not None:
+        return tune.workers
+    import tensorflow as tf  # here: only after k49.training has set it up
+
+    if tf.config.list_physical_devices("GPU"):
+        return 1
+    return max(1, processors() // tune.threads)
+
+
+def processors() -> int:
+    """That this process may use."""
+    usable = getattr(os, "sched_getaffinity", None)  # which macOS doesn't have
+    return len(usable(0)) if usable else os.cpu_count() or 1
+
+
+def check_versions(client: Client, address: str) -> None:
+    """K49Error if the scheduler's environment is another one: it unpacks what goes through it."""
+    try:
+        theirs = client.run_on_scheduler(versions_and_code)
+    except Exception as error:  # as of a module that isn't there
+        theirs = error
+    if differ := differences(versions_and_code(), theirs):
+        raise K49Error(f"tune.scheduler: {address} has other versions: {differ}")
+
+
+def differences(ours: dict[str, str], theirs: Any) -> str:
+    """`keras 3.15.1 here, 3.14.0 there`, empty if there are none."""
+    if not isinstance(theirs, dict):
+        return f"k49 can't be used there ({' '.join(str(theirs).split()):.120})"
+    return "; ".join(
+        f"{name} {version} here, {theirs.get(name, 'none')} there"
+        for name, version in ours.items()
+        if theirs.get(name) != version
+    )
