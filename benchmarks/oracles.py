@@ -3,8 +3,8 @@
     python -m benchmarks.oracles FOLDER [--epochs 20] [--seeds 1 2 3]
 
 FOLDER holds data/split and a params.yaml, as the pipeline leaves them. Each seed searches the
-report's space: hyperband to its end, then random and bayesian for as long as it took, with as many
-trials as that allows. Writes benchmarks/oracles.json and .md.
+report's space: hyperband to its end, then random for as long as that took, then bayesian as long,
+with as many trials as random had time for. Writes benchmarks/oracles.json and .md.
 """
 
 import argparse
@@ -32,19 +32,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--run", nargs=3, help="oracle, seed and seconds: this one, in the folder")
+    parser.add_argument("--run", nargs=4, help="oracle, seed, trials, seconds: this one, here")
     options = parser.parse_args()
     if options.run:
-        tuner, seed, seconds = options.run
-        print(json.dumps(searched(tuner, int(seed), (options.epochs, float(seconds)))))
+        tuner, seed, trials, seconds = options.run
+        tune = {"tuner": tuner, "seed": int(seed), "trials": int(trials)}
+        print(json.dumps(searched({**tune, "epochs": options.epochs}, float(seconds))))
         return
 
     rows = []
     for seed in options.seeds:
-        seconds = 0.0  # no limit
+        seconds, trials = 0.0, MANY  # no limits
         for tuner in TUNERS:
             command = [sys.executable, "-m", "benchmarks.oracles", ".", "--epochs"]
-            command += [str(options.epochs), "--run", tuner, str(seed), str(seconds)]
+            command += map(str, [options.epochs, "--run", tuner, seed, trials, seconds])
             done = subprocess.run(
                 command,
                 cwd=options.folder,
@@ -54,12 +55,13 @@ def main() -> None:
             )
             rows.append({"seed": seed, "tuner": tuner, **json.loads(done.stdout.splitlines()[-1])})
             seconds = seconds or rows[-1]["seconds"]
+            trials = rows[-1]["trials"] if tuner == "random" else trials
             print(rows[-1], flush=True)
     name = read_json(options.folder / "metrics/data.json")["dataset"]
     publish("oracles", rows, table(rows, name, options.epochs))
 
 
-def searched(tuner: str, seed: int, limits: tuple[int, float]) -> dict:
+def searched(tune: dict, seconds: float) -> dict:
     """Search for so many seconds, 0 for no limit: how many trials, the best one's val_accuracy."""
     from benchmarks.ways import settings_of
     from k49.process import start_server
@@ -70,9 +72,8 @@ def searched(tuner: str, seed: int, limits: tuple[int, float]) -> dict:
     from k49.settings import Settings, validate
     from k49.stage import load_dataset
 
-    epochs, seconds = limits
     content = settings_of("report")
-    content["tune"] |= {"tuner": tuner, "seed": seed, "epochs": epochs, "trials": MANY}
+    content["tune"] |= tune
     config = search_config(validate(Settings, content, "report"))
     train, val = load_dataset("train"), load_dataset("val")
     signal.signal(signal.SIGALRM, signal.default_int_handler)
@@ -81,9 +82,9 @@ def searched(tuner: str, seed: int, limits: tuple[int, float]) -> dict:
     with TemporaryDirectory() as scratch:
         with suppress(KeyboardInterrupt):
             search(config, train, val, Path(scratch))
+        taken = time.perf_counter() - start
         signal.setitimer(signal.ITIMER_REAL, 0)
         (found,) = unfinished(Path(scratch))
-    taken = time.perf_counter() - start
     return {"seconds": taken, "trials": len(found.trials), "val_accuracy": found.best}
 
 
@@ -93,8 +94,8 @@ def table(rows: list[dict], name: str, epochs: int) -> str:
         "# Oracles",
         "",
         f"The report's space on {name}; hyperband to its end at {epochs} epochs at most, the "
-        f"others for as long as it took with trials of {epochs} epochs, by "
-        "`python -m benchmarks.oracles`.",
+        f"others for as long as it took, with trials of {epochs} epochs, bayesian with as many as "
+        "random had time for, by `python -m benchmarks.oracles`.",
         "",
         machine(),
         "",

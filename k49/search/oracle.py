@@ -11,6 +11,7 @@ from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from k49.search.space import choose
 from k49.search.trials import Outcome, Trial
@@ -39,7 +40,8 @@ class Oracle:
     def ask(self) -> list[Trial]:
         """The next generation; empty when the search is over."""
         most = BATCH if self.config.tune.tuner == "bayesian" else MANY
-        with warnings.catch_warnings():
+        # One thread: quicker for so little, and the same digits on any number of processors
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # of a process fitted to few points
             return list(islice(self._each(), most))
 

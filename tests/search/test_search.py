@@ -165,7 +165,7 @@ def test_any_number_of_workers_finds_the_same(
     monkeypatch, train, val, tmp_path, tuner, median_stopping
 ):
     monkeypatch.setattr(crew, "work", work_by_rate)
-    settings = {"tuner": tuner, "median_stopping": median_stopping, "trials": 12, "epochs": 9}
+    settings = {"tuner": tuner, "median_stopping": median_stopping, "trials": 8, "epochs": 9}
     one, three = (
         search(config(workers=workers, **settings), train, val, tmp_path / str(workers))
         for workers in (1, 3)
@@ -203,6 +203,18 @@ def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
     assert [row["status"] for row in result.rows] == ["completed"] * 2
     assert [row["val_accuracy"] for row in result.rows] == [0, 0]
     assert "failed" not in capsys.readouterr().out
+
+
+def test_terminal_shows_one_table(faked, capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    faked(lambda trial: None if trial == 2 else trial / 10)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    last = shown[shown.rindex("trial  worker  hyperparameters") :]
+    assert re.search(r"\n 1 .*relu he_uniform 0\.0\d+ +1 +0\.1000", last)
+    assert re.search(r"\n 2 .* failed \(diverged\)", last)
+    assert "3 of 3 trials, 1 at once; best so far 0.3000 (trial 3); about 0 s left" in last
+    assert "network=" not in shown, "no lines beside the table"
 
 
 def test_seed_zero_is_a_seed(faked):
