@@ -6,12 +6,14 @@ from typing import Any
 
 import dask
 from distributed import Client, LocalCluster
+from psutil import virtual_memory
 
 from k49.errors import K49Error
 from k49.search.versions import versions_and_code
 from k49.settings import Tune
 
 CONNECT = 10  # seconds in which a scheduler has to answer
+MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
 
 
 def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
@@ -47,7 +49,7 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
 def workers(tune: Tune) -> int:
     """How many trials run at once on this machine: as asked for, or as many as have processors.
 
-    On a GPU one: TensorFlow takes all of its memory.
+    And memory, as far as it is free; on a GPU one, of whose memory TensorFlow takes all.
     """
     if tune.workers is not None:
         return tune.workers
@@ -55,7 +57,7 @@ def workers(tune: Tune) -> int:
 
     if tf.config.list_physical_devices("GPU"):
         return 1
-    return max(1, processors() // tune.threads)
+    return int(max(1, min(processors() // tune.threads, virtual_memory().available // MEMORY)))
 
 
 def processors() -> int:
