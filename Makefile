@@ -2,7 +2,8 @@
 PYTHON ?= python3
 SOURCE ?= standin
 BIN := .venv/bin
-PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+# One more than there are processors: tests of stages and DVC wait half of the time
+PARALLEL := --numprocesses=$(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)") --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install repro test test-fast check-run lint bench calibrate ablation lock clean

@@ -12,7 +12,7 @@ from k49.errors import K49Error
 from k49.search.versions import versions_and_code
 from k49.settings import Tune
 
-CONNECT = 10  # seconds in which a scheduler has to answer
+CONNECT = 5  # seconds in which a scheduler has to answer
 MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
 
 

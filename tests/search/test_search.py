@@ -71,7 +71,7 @@ def test_search_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(
 ):
     """By `kill -9` of all of it, five times at random moments."""
     folder = prepare(tmp_path / "killed", train, val)
-    moments = np.random.default_rng().uniform(3, 8, 5)
+    moments = np.random.default_rng().uniform(2, 6, 5)
     print("killed after", moments)  # for whoever has to see why it failed
     for moment in moments:
         with start_stage("tune", folder) as killed:
