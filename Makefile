@@ -2,8 +2,7 @@
 PYTHON ?= python3
 SOURCE ?= standin
 BIN := .venv/bin
-# One more than there are processors: tests of stages and DVC wait half of the time
-PARALLEL := --numprocesses=$(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)") --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install repro test test-fast check-run lint bench calibrate ablation lock clean
