@@ -19,7 +19,7 @@ LEFT_OUT = {
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
 }
-SHORT = "-S tune.trials=2 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
+SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
 PLACES = {
     "/path/to/folder": "{mirror}",
