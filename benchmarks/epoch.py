@@ -107,6 +107,18 @@ def run(name: str, recipe: str, where: tuple[Path, Path], epochs: int) -> dict:
     return {**json.loads(done.stdout.splitlines()[-1]), "process": time.perf_counter() - start}
 
 
+def last_line(command: list[str], folder: Path) -> dict:
+    """What a module of ours, run in `folder` in a process of its own, prints last, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environment(ROOT),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def environment(tree: Path) -> dict[str, str]:
     """This process's, with the packages of `tree` first."""
     return {**os.environ, "PYTHONPATH": str(tree)}

@@ -10,8 +10,6 @@ with as many trials as random had time for. Writes benchmarks/oracles.json and .
 import argparse
 import json
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.epoch import ROOT, environment, machine, publish
+from benchmarks.epoch import last_line, machine, publish
 from k49.files import read_json
 
 TUNERS = ("hyperband", "random", "bayesian")
@@ -44,16 +42,9 @@ def main() -> None:
     for seed in options.seeds:
         seconds, trials = 0.0, MANY  # no limits
         for tuner in TUNERS:
-            command = [sys.executable, "-m", "benchmarks.oracles", ".", "--epochs"]
-            command += map(str, [options.epochs, "--run", tuner, seed, trials, seconds])
-            done = subprocess.run(
-                command,
-                cwd=options.folder,
-                env=environment(ROOT),
-                stdout=subprocess.PIPE,
-                check=True,
-            )
-            rows.append({"seed": seed, "tuner": tuner, **json.loads(done.stdout.splitlines()[-1])})
+            limits = map(str, (tuner, seed, trials, seconds))
+            command = ["benchmarks.oracles", ".", "--epochs", str(options.epochs), "--run", *limits]
+            rows.append({"seed": seed, "tuner": tuner, **last_line(command, options.folder)})
             seconds = seconds or rows[-1]["seconds"]
             trials = rows[-1]["trials"] if tuner == "random" else trials
             print(rows[-1], flush=True)
@@ -63,18 +54,15 @@ def main() -> None:
 
 def searched(tune: dict, seconds: float) -> dict:
     """Search for so many seconds, 0 for no limit: how many trials, the best one's val_accuracy."""
-    from benchmarks.ways import settings_of
+    from benchmarks.ways import search_of
     from k49.process import start_server
 
     start_server("k49.training.fit")
-    from k49.search.search import search, search_config
+    from k49.search.search import search
     from k49.search.unfinished import unfinished
-    from k49.settings import Settings, validate
     from k49.stage import load_dataset
 
-    content = settings_of("report")
-    content["tune"] |= tune
-    config = search_config(validate(Settings, content, "report"))
+    config = search_of("report", **tune)
     train, val = load_dataset("train"), load_dataset("val")
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     start = time.perf_counter()

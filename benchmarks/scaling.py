@@ -16,28 +16,23 @@ from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import numpy as np
-from distributed import get_worker
 
 from benchmarks.epoch import machine, publish
-from benchmarks.ways import settings_of
+from benchmarks.ways import search_of
 from k49.data import Dataset, one_hot
 from k49.search import crew
-from k49.search.search import search, search_config
+from k49.search.search import search
 from k49.search.trials import Result
-from k49.search.work import Job
-from k49.settings import Settings, validate
+from k49.search.work import Job, tell
 
 EPOCHS = 10
 
 
 def asleep(job: Job, data: tuple[Dataset, Dataset]) -> Result:
     """A trial that sleeps, and tells of its epochs as one that trains."""
-    worker = get_worker()
     for epoch in range(EPOCHS):
         time.sleep(SECONDS / EPOCHS)
-        worker.log_event(
-            job.topic, {"key": worker.get_current_task(), "val_accuracy": epoch / EPOCHS}
-        )
+        tell(job, epoch / EPOCHS)
     return Result([epoch / EPOCHS for epoch in range(EPOCHS)], kept=0.9)
 
 
@@ -58,9 +53,7 @@ def main() -> None:
 
 def measured(workers: int, trials: int) -> dict:
     """Seconds of a search, and of what its trials slept, one worker after the other."""
-    content = settings_of("report")
-    content["tune"] |= {"trials": trials, "epochs": EPOCHS, "workers": workers}
-    config = search_config(validate(Settings, content, "report"))
+    config = search_of("report", trials=trials, epochs=EPOCHS, workers=workers)
     tiny = Dataset(np.zeros((49, 28, 28, 1), np.uint8), one_hot(np.arange(49)))
     with (
         TemporaryDirectory() as scratch,

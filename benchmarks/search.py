@@ -9,15 +9,14 @@ as the report's. Writes benchmarks/search.json and .md.
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.epoch import ROOT, draw, environment, machine, publish
+from benchmarks.epoch import draw, last_line, machine, publish
+from benchmarks.ways import search_of
 from k49.settings import SearchConfig
 
 WAYS = {
@@ -46,11 +45,7 @@ def main() -> None:
         rows = []
         for number in range(1, options.rounds + 1):
             for recipe, way in RUNS:
-                command = [sys.executable, "-m", "benchmarks.search", "--run", recipe, way]
-                done = subprocess.run(
-                    command, cwd=data, env=environment(ROOT), stdout=subprocess.PIPE, check=True
-                )
-                result = json.loads(done.stdout.splitlines()[-1])
+                result = last_line(["benchmarks.search", "--run", recipe, way], data)
                 about = {"recipe": recipe, "way": way, "round": number, "images": images}
                 rows.append({**about, **result})
                 print(rows[-1], flush=True)
@@ -61,23 +56,10 @@ def search_here(recipe: str, way: str) -> None:
     """Search, and print the seconds and each trial's val_accuracy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     start = time.perf_counter()
-    if way == "plain":
-        accuracies = plain(Path.cwd(), config_of(recipe))
-    else:
-        accuracies = ours(Path.cwd(), config_of(recipe, workers=1 if way == "one" else None))
+    config = search_of(recipe, workers=1 if way == "one" else None)
+    accuracies = (plain if way == "plain" else ours)(Path.cwd(), config)
     result = {"seconds": time.perf_counter() - start, "val_accuracy": accuracies}
     print(json.dumps(result))
-
-
-def config_of(recipe: str, workers: int | None = None) -> SearchConfig:
-    """The search of a recipe."""
-    from benchmarks.ways import settings_of
-    from k49.search.search import search_config
-    from k49.settings import Settings, validate
-
-    content = settings_of(recipe)
-    content["tune"]["workers"] = workers
-    return search_config(validate(Settings, content, recipe))
 
 
 def ours(folder: Path, config: SearchConfig) -> list[float]:

@@ -79,6 +79,16 @@ def settings_of(recipe: str) -> dict:
     return content
 
 
+def search_of(recipe: str, **tune: Any) -> Any:
+    """The search of a recipe, with other settings of `tune`."""
+    from k49.search.search import search_config
+    from k49.settings import Settings, validate
+
+    content = settings_of(recipe)
+    content["tune"] |= tune
+    return search_config(validate(Settings, content, recipe))
+
+
 # --- Keras
 
 

@@ -151,9 +151,11 @@ class Crew:
     def _understood(self, kind: str, what: Any) -> Iterator[Event]:
         """An event, if it is of an attempt that still counts."""
         number = self.numbers.get(what["key"] if kind == "epoch" else what.key)
-        if number in self.running and kind == "epoch":
+        if number is None:
+            return
+        if kind == "epoch":
             yield Epoch(number, what["val_accuracy"])
-        elif number in self.running:
+        else:
             yield from self._ended(number, what)
 
     def _ended(self, number: int, future: Future) -> Iterator[Event]:
@@ -187,10 +189,10 @@ class Crew:
                     self.drop(number)
                     yield Lost(number, f"worker {self.names[address]} is gone")
         new = sorted(set(present) - set(self.threads) - self.refused)
-        theirs = self._versions(new)
+        theirs = self.client.run(versions_and_code, workers=new, on_error="return") if new else {}
         for address in new:
             self.names[address] = self._name(address)
-            if differ := self._differences(theirs.get(address)):
+            if differ := differences(versions_and_code(), theirs.get(address)):
                 self.refused.add(address)
                 name = self.names[address]
                 yield Said(f"worker {name} is refused, it has other versions: {differ}")
@@ -207,14 +209,6 @@ class Crew:
         workers = self.client.scheduler_info(n_workers=-1)["workers"]
         name = workers.get(address, {"name": address})["name"]
         return str(name if self.cluster is None else name + 1)  # its own Dask counts from 0
-
-    def _differences(self, theirs: Any) -> str:
-        return "" if self.cluster is not None else differences(versions_and_code(), theirs)
-
-    def _versions(self, addresses: list[str]) -> dict[str, Any]:
-        if self.cluster is not None or not addresses:
-            return {}
-        return self.client.run(versions_and_code, workers=addresses, on_error="return")
 
 
 def in_memory(dataset: Dataset) -> Dataset:

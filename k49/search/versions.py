@@ -1,5 +1,6 @@
 """Versions of all that a trial's result depends on, found without importing any of it."""
 
+from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,8 +27,12 @@ def installed(*names: str) -> str:
     return "none"
 
 
+@cache
 def versions_and_code() -> dict[str, str]:
-    """As `versions`, and a hash of the code that trains: two checkouts may have one version."""
+    """As `versions`, and a hash of the code that trains: two checkouts may have one version.
+
+    Found once in a process: workers that are threads of one ask for it one by one.
+    """
     digest = sha256()
     for source in sorted(TRAINING.glob("*.py")):
         digest.update(source.read_bytes())

@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from distributed import get_worker
 
@@ -32,16 +33,20 @@ def work(job: Job, data: tuple[Dataset, Dataset]) -> Result:
     worker = get_worker()
     key = worker.get_current_task()
 
-    def on_report(val_accuracy: float) -> None:
-        worker.log_event(job.topic, {"key": key, "val_accuracy": val_accuracy})
-
     def wanted() -> bool:
         state = worker.state.tasks.get(key)
         return state is not None and state.state == "executing"
 
     may_have_children()
     start_server("k49.training.fit")
-    return in_own_process(train, job, *data, on_report=on_report, wanted=wanted)
+    return in_own_process(train, job, *data, on_report=partial(tell, job), wanted=wanted)
+
+
+def tell(job: Job, val_accuracy: float) -> None:
+    """Tell the search of an epoch of the trial that this thread of a worker is at."""
+    worker = get_worker()
+    told = {"key": worker.get_current_task(), "val_accuracy": val_accuracy}
+    worker.log_event(job.topic, told)
 
 
 def train(job: Job, train: Dataset, val: Dataset, report: Callable[[float], None]) -> Result:

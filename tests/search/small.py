@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from k49.files import read_yaml, write_json, write_yaml
+from k49.files import read_json, read_yaml, write_json, write_yaml
 from k49.search.search import search_config
 from k49.settings import SearchConfig
 from k49.stage import load_settings
@@ -28,10 +28,10 @@ def config(**changes) -> SearchConfig:
     )
 
 
-def prepare(folder, train, val):
+def prepare(folder, train, val, scheduler=None):
     """A folder that has what stage tune reads."""
     params = read_yaml(ROOT / "params.yaml")
-    small = config()
+    small = config(scheduler=scheduler)
     params["tune"] = small.tune.model_dump()
     params["spaces"][small.tune.space] = small.space.model_dump()
     for name in ("data/split", "metrics"):
@@ -42,3 +42,10 @@ def prepare(folder, train, val):
         np.save(folder / f"data/split/{name}_images.npy", dataset.images)
         np.save(folder / f"data/split/{name}_labels.npy", dataset.labels)
     return folder
+
+
+def assert_as_alone(folder, uninterrupted):
+    """The same winner and trials as of a search that nothing disturbed, on one machine."""
+    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
+    rows = read_json(folder / "plots/trials.json")
+    assert rows == [{"dataset": "bars", **row} for row in uninterrupted.rows]

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from k49.files import read_json, read_yaml, write_yaml
 from tests.helpers import ROOT, free_port, start_stage
-from tests.search.small import TRIALS, prepare
+from tests.search.small import TRIALS, assert_as_alone, prepare
 
 pytestmark = pytest.mark.slow
 DASK = str(Path(sys.executable).with_name("dask"))
@@ -84,18 +83,7 @@ def encrypted(tmp_path, monkeypatch):
 
 def folder_of(cluster, train, val):
     """What stage tune reads, with the cluster's address."""
-    folder = prepare(cluster.folder / "project", train, val)
-    params = read_yaml(folder / "params.yaml")
-    params["tune"]["scheduler"] = cluster.address
-    write_yaml(folder / "params.yaml", params)
-    return folder
-
-
-def assert_as_alone(folder, uninterrupted):
-    """The same winner and trials as of a search on one machine."""
-    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
-    rows = read_json(folder / "plots/trials.json")
-    assert rows == [{"dataset": "bars", **row} for row in uninterrupted.rows]
+    return prepare(cluster.folder / "project", train, val, cluster.address)
 
 
 def read_until(stage, pattern):

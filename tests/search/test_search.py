@@ -14,17 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import get_worker
 
 from k49.errors import K49Error
-from k49.files import read_json, read_yaml
 from k49.search import crew
 from k49.search.journal import Journal
 from k49.search.run import trial_config
 from k49.search.search import search
 from k49.search.trials import Result, Trial
+from k49.search.work import tell
 from tests.helpers import SMALL_MODEL, start_stage
-from tests.search.small import TRIALS, config, prepare
+from tests.search.small import TRIALS, assert_as_alone, config, prepare
 
 
 @pytest.mark.slow
@@ -108,9 +107,7 @@ def test_search_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(
     assert last.returncode == 0, output
     assert "network=" not in output.partition("best of")[0], "nothing is run again"
     assert not list((folder / "data/search").iterdir())
-    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
-    rows = read_json(folder / "plots/trials.json")
-    assert rows == [{"dataset": "bars", **row} for row in uninterrupted.rows]
+    assert_as_alone(folder, uninterrupted)
 
 
 def youngest_below(pid):
@@ -151,12 +148,11 @@ def faked(monkeypatch, train, val, tmp_path):
 def work_by_rate(job, data):
     """A trial that ends when chance wants it to, with a curve that its hyperparameters decide."""
     rate = job.config.hyperparameters.learning_rate
-    worker, curve = get_worker(), []
+    curve = []
     for epoch in range(1, job.config.epochs + 1):
         time.sleep(float(np.random.default_rng().uniform(0, 0.02)))
         curve.append(1 - 100 * rate / epoch)
-        told = {"key": worker.get_current_task(), "val_accuracy": curve[-1]}
-        worker.log_event(job.topic, told)
+        tell(job, curve[-1])
     return Result(curve, kept=curve[-1])
 
 
@@ -251,15 +247,21 @@ def test_blocks_of_a_cnn_double_their_filters(faked):
 # what stops a search
 
 
-@pytest.mark.parametrize("error", [MemoryError(), TypeError("a bug"), FileNotFoundError("a file")])
-def test_only_divergence_may_fail_a_trial(faked, error):
-    """Was: recorded as "failed", the next trial run, a winner published, exit status 0."""
+def breaks_at(number, error):
+    """An accuracy for `faked` that is raised instead of found, by one trial."""
 
-    def breaks(trial):
-        if trial == 2:
+    def accuracy(trial):
+        if trial == number:
             raise error
         return trial / 10
 
+    return accuracy
+
+
+@pytest.mark.parametrize("error", [MemoryError(), TypeError("a bug"), FileNotFoundError("a file")])
+def test_only_divergence_may_fail_a_trial(faked, error):
+    """Was: recorded as "failed", the next trial run, a winner published, exit status 0."""
+    breaks = breaks_at(2, error)
     if isinstance(error, MemoryError):
         with pytest.raises(K49Error, match=r"out of memory .* fit\.batch_size") as caught:
             faked(breaks)
@@ -270,13 +272,8 @@ def test_only_divergence_may_fail_a_trial(faked, error):
 
 
 def test_search_that_was_stopped_goes_on_with_the_trial_that_broke(faked, capsys):
-    def breaks(trial):
-        if trial == 2:
-            raise MemoryError
-        return trial / 10
-
     with pytest.raises(K49Error):
-        faked(breaks)
+        faked(breaks_at(2, MemoryError()))
     capsys.readouterr()
     result = faked(lambda trial: 0.9)
     assert re.findall(r"^trial (\d)/.*network", capsys.readouterr().out, re.MULTILINE) == ["2", "3"]
@@ -336,13 +333,8 @@ def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, t
 
 
 def test_unfinished_searches_are_listed_and_removed(faked, tmp_path):
-    def breaks(trial):
-        if trial == 3:
-            raise MemoryError
-        return trial / 10
-
     with pytest.raises(K49Error):
-        faked(breaks)
+        faked(breaks_at(3, MemoryError()))
     (tmp_path / "data").mkdir()
     (tmp_path / "False").rename(tmp_path / "data/search")
     (journal,) = (tmp_path / "data/search").iterdir()

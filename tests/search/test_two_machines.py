@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from k49.files import read_json, read_yaml, write_yaml
 from tests.helpers import ROOT
-from tests.search.small import prepare
+from tests.search.small import assert_as_alone, prepare
 
 DASK = str(Path(sys.executable).with_name("dask"))
 SECONDS = float(os.environ.get("K49_CUT", "6"))  # without the wire; 30 were tried, too
@@ -101,10 +100,7 @@ def machines(tmp_path):
 def test_two_machines_find_what_one_does_even_with_the_wire_pulled_out_in_mid_trial(
     machines, tmp_path, train, val, uninterrupted
 ):
-    folder = prepare(tmp_path / "project", train, val)
-    params = read_yaml(folder / "params.yaml")
-    params["tune"]["scheduler"] = ADDRESS
-    write_yaml(folder / "params.yaml", params)
+    folder = prepare(tmp_path / "project", train, val, ADDRESS)
     machines.start("a", DASK, "scheduler", "--host", "10.49.0.1", "--no-dashboard")
     worker = f"{DASK} worker {ADDRESS} --nthreads 1 --no-dashboard"
     machines.start("a", *worker.split(), "--name", "a")
@@ -124,6 +120,4 @@ def test_two_machines_find_what_one_does_even_with_the_wire_pulled_out_in_mid_tr
     lines += stage.stdout.readlines()
     assert stage.wait() == 0, "".join(lines)
     assert any("on worker a" in line for line in lines)
-    assert read_yaml(folder / "models/hyperparameters.yaml") == uninterrupted.winner.model_dump()
-    rows = read_json(folder / "plots/trials.json")
-    assert rows == [{"dataset": "bars", **row} for row in uninterrupted.rows]
+    assert_as_alone(folder, uninterrupted)
