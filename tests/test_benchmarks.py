@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks import ablation, calibration, epoch
-from benchmarks.ways import WAYS
+from benchmarks import ablation, calibration, epoch, oracles, scaling
+from benchmarks import search as searches
+from benchmarks.ways import WAYS, search_of
 from k49.stage import load_settings
 from tests.helpers import ROOT, bars
+from tests.search import small
 
 # Those whose packages are in the project's own environment.
 HERE = ["ours", "ours-distorted", "notebook", "keras", "sklearn"]
@@ -21,11 +23,7 @@ HERE = ["ours", "ours-distorted", "notebook", "keras", "sklearn"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    (folder / "data/split").mkdir(parents=True)
-    dataset = bars(10, seed=0)
-    np.save(folder / "data/split/train_images.npy", dataset.images)
-    np.save(folder / "data/split/train_labels.npy", dataset.labels)
-    return folder
+    return small.prepare(folder, bars(10, seed=0), bars(2, seed=1))
 
 
 @pytest.mark.slow
@@ -71,6 +69,48 @@ def test_machine_is_told_without_the_rivals_packages():
     found = epoch.machine()
     assert f"keras {version('keras')}" in found
     assert "GFLOP/s" in found
+
+
+def test_scaling_counts_what_trials_do_not_sleep(monkeypatch):
+    monkeypatch.setattr(scaling, "SECONDS", 0.5)
+    found = scaling.measured(2, 3)
+    assert found["slept"] == 1.0, "two at once, then one"
+    assert found["ms_a_trial"] == pytest.approx(1000 * (found["seconds"] - 1) / 3)
+    assert found["ms_a_trial"] > 0
+    assert f"| 2 | 3 | {found['seconds']:.1f} | 1.0 |" in scaling.table([found])
+
+
+@pytest.mark.slow
+def test_search_is_the_pipelines_own(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (accuracy,) = searches.ours(folder, search_of("report", trials=1, epochs=1, workers=1))
+    assert 0 <= accuracy <= 1
+    assert not list(folder.glob("scratch/*")), "else the next round would find its trials done"
+
+
+def test_search_table_compares_each_recipe_with_itself():
+    seconds = {("report", "ours"): 60, ("report", "one"): 100, ("report", "plain"): 240}
+    seconds |= {("default", "ours"): 70, ("default", "one"): 100}
+    about = {"round": 1, "images": 48_454, "val_accuracy": [0.5, 0.75]}
+    text = searches.table(
+        [
+            {"recipe": recipe, "way": way, "seconds": taken, **about}
+            for (recipe, way), taken in seconds.items()
+        ]
+    )
+    assert f"| report | {searches.WAYS['plain']} | 240 | 0.25 | 0.500 0.750 |" in text
+    assert f"| default | {searches.WAYS['one']} | 100 | 0.70 | 0.500 0.750 |" in text
+    assert "not K49" in text
+
+
+@pytest.mark.slow
+def test_oracle_is_searched_for_as_long_as_it_may(folder):
+    options = [".", "--epochs", "1", "--run", "random", "1", "2", "300"]
+    found = epoch.last_line(["benchmarks.oracles", *options], folder)
+    assert found["trials"] == 2, "long before"
+    assert 0 <= found["val_accuracy"] <= 1
+    text = oracles.table([{"tuner": name, **found} for name in oracles.TUNERS], "bars", 1)
+    assert f"| bayesian | {found['val_accuracy']:.4f} | {found['val_accuracy']:.4f} | 2 |" in text
 
 
 def test_calibration_describes_images():

@@ -101,11 +101,15 @@ def _in_memory(kind: type) -> type:
     )
 
 
-def planned(config: SearchConfig) -> int:
-    """How many trials a search has, if none fails; hyperband's number follows from the epochs."""
+def planned(config: SearchConfig) -> list[int]:
+    """The epochs of each trial that a search has, if none fails.
+
+    Hyperband's trials, and how long each is trained, follow from `tune.epochs` alone.
+    """
     if config.tune.tuner != "hyperband":
-        return config.tune.trials
-    oracle = Oracle(config)
+        return [config.tune.epochs] * config.tune.trials
+    oracle, epochs = Oracle(config), list[int]()
     while trials := oracle.ask():
         oracle.tell([Outcome(trial, "completed", 0.0, trial.epochs) for trial in trials])
-    return len(oracle.asked)
+        epochs += [trial.epochs for trial in trials]
+    return epochs

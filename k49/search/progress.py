@@ -15,13 +15,13 @@ class Progress:
     """Says how far a search is, how good, and how long still. A context manager."""
 
     def __init__(self, total: int, epochs: int) -> None:
-        """For `total` trials of up to so many epochs."""
+        """For `total` trials, of so many epochs together."""
         self.total, self.epochs = total, epochs
         self.begun: dict[int, float] = {}  # when each running trial was begun
         self.trials: dict[int, tuple[Trial, str]] = {}  # running, and on which worker
         self.curves: dict[int, list[float]] = {}
         self.ended: list[Outcome] = []
-        self.speeds: list[float] = []  # seconds an epoch, of each trial that ran here to its end
+        self.spent, self.trained = 0.0, 0  # seconds and epochs of the trials that ran here
         self.size = 1  # how many run at once
         self.console = Console()
         self.live = Live(console=self.console, get_renderable=self._table, refresh_per_second=4)
@@ -68,7 +68,8 @@ class Progress:
         if self.trials.pop(number, None) is None:
             return  # it is from the journal
         seconds = time.perf_counter() - self.begun[number]
-        self.speeds.append(seconds / max(1, outcome.epochs))
+        self.spent += seconds
+        self.trained += outcome.epochs
         if not self.console.is_terminal:
             self.say(
                 f"trial {number}/{self.total}: {described(outcome)}, {self.best()}  "
@@ -84,12 +85,12 @@ class Progress:
         return f"best so far {best.score:.4f} (trial {best.trial.number})"
 
     def left(self) -> str:
-        """How long still, by the epochs of this process's trials."""
-        if not self.speeds:
+        """How long still, by what an epoch took of the trials that ran here."""
+        if not self.trained:
             return "time left: after the first trial"
-        epochs = self.epochs * (self.total - len(self.ended))
+        epochs = self.epochs - sum(outcome.trial.epochs for outcome in self.ended)
         epochs -= sum(len(self.curves[number]) for number in self.trials)
-        seconds = epochs * sum(self.speeds) / len(self.speeds) / max(1, self.size)
+        seconds = epochs * self.spent / self.trained / max(1, self.size)
         return f"about {max(0, seconds):.0f} s left"
 
     def _table(self) -> Group:

@@ -53,11 +53,12 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
             cluster where there should be. Finished trials are kept then.
     """
-    total = planned(config)
+    epochs = planned(config)
+    total = len(epochs)
     journal = Journal(scratch, config, (train, val), total)
     oracle, outcomes = Oracle(config), list[Outcome]()
     with ExitStack() as stack:
-        progress = stack.enter_context(Progress(total, config.tune.epochs))
+        progress = stack.enter_context(Progress(total, sum(epochs)))
         if journal.results or journal.damaged:
             progress.say(gone_on_with(journal, total))
         run = Run(

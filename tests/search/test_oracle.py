@@ -32,7 +32,8 @@ def test_same_seed_same_trials(tuner):
     assert one == again
     assert one[0] != Oracle(config(tuner=tuner, trials=6, epochs=9, seed=1)).ask()
     trials = list(chain.from_iterable(one))
-    assert [trial.number for trial in trials] == list(range(1, planned(settings) + 1))
+    assert [trial.number for trial in trials] == list(range(1, len(trials) + 1))
+    assert [trial.epochs for trial in trials] == planned(settings)
     told = json.dumps([trial.hyperparameters.model_dump() for trial in trials])
     assert "tuner/" not in told
 

@@ -11,16 +11,17 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from k49.errors import K49Error
-from k49.search import crew
+from k49.search import crew, progress
 from k49.search.journal import Journal
 from k49.search.run import trial_config
 from k49.search.search import search
-from k49.search.trials import Result, Trial
+from k49.search.trials import Outcome, Result, Trial
 from k49.search.work import tell
 from tests.helpers import SMALL_MODEL, start_stage
 from tests.search.small import TRIALS, assert_as_alone, config, prepare
@@ -213,6 +214,18 @@ def test_terminal_shows_one_table(faked, capsys, monkeypatch):
     assert re.search(r"\n 2 .* failed \(diverged\)", last)
     assert "3 of 3 trials, 1 at once; best so far 0.3000 (trial 3); about 0 s left" in last
     assert "network=" not in shown, "no lines beside the table"
+
+
+def test_time_left_goes_by_epochs_and_not_by_trials(monkeypatch, capsys):
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(progress, "time", clock)
+    shown = progress.Progress(total=3, epochs=1 + 3 + 9)  # as hyperband's
+    for number, epochs in ((1, 1), (2, 3)):
+        trial = Trial(number, SMALL_MODEL, epochs)
+        shown.start(trial, worker="1")
+        clock.now += 2 * epochs
+        shown.end(Outcome(trial, "completed", 0.5, epochs))
+    assert capsys.readouterr().out.endswith("6.0 s, about 18 s left\n")
 
 
 def test_seed_zero_is_a_seed(faked):
