@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from k49 import usage
 from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Part
@@ -67,10 +68,16 @@ def run_stage(main: Callable[[Settings], None]) -> None:
         sys.exit(f"error in {name}: {error.filename or 'system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
-        sys.stdout.flush()
-        os._exit(130)  # TensorFlow takes a second to be torn down
-    seconds = time.perf_counter() - start
-    print(f"{name}: {usage.summary(seconds)}")
+        leave(130)
+    print(f"{name}: {usage.summary(time.perf_counter() - start)}")
+    leave(0)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once: everything is on disk, and TensorFlow's own end takes a second."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def save_split(name: str, part: Part) -> None:

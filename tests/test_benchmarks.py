@@ -152,7 +152,7 @@ def test_ablation_ends_at_the_default_recipe(tmp_path):
 # The ablation, with recipes cut short behind what they set
 SHORT_ABLATION = """
 from benchmarks import ablation
-add, short = ablation.add, ["tune.trials=2", "tune.epochs=1", "train.epochs=3"]
+add, short = ablation.add, ["tune.trials=1", "tune.epochs=1", "train.epochs=3"]
 ablation.add = lambda name, row, *rest: add(name, (*row[:2], [*row[2], *short]), *rest)
 ablation.main()
 """

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     signal.signal(signal.SIGTERM, handler)
 
 
-def failure(main):
+def ending(main):
     """The exit status, or the text, that a stage ends with."""
     with pytest.raises(SystemExit) as ended:
         stage.run_stage(main)
@@ -59,7 +59,7 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
                 time.sleep(0.1)
         time.sleep(0.1)
 
-    stage.run_stage(main)
+    assert ending(main) == 0
     assert got == [stage.load_settings(ROOT / "params.yaml")]
     said = capsys.readouterr().out
     pattern = r"train: (\d\.\d) s \((\d\.\d) waiting, (\d\.\d) the rest\), peak memory \d+ MiB\n"
@@ -81,20 +81,20 @@ def test_bad_setting_is_refused_before_anything_runs(folder, change, says):
     params["train"].update(change)
     write_yaml(folder / "params.yaml", params)
     got = []
-    assert re.fullmatch(rf"error in train: params\.yaml: {says}", failure(got.append))
+    assert re.fullmatch(rf"error in train: params\.yaml: {says}", ending(got.append))
     assert not got
 
 
 def test_no_params(folder):
     (folder / "params.yaml").unlink()
     says = "error in train: params.yaml: cannot be read: No such file or directory"
-    assert failure(print) == says
+    assert ending(print) == says
 
 
 def test_what_the_user_can_mend_is_one_line(folder):
-    assert failure(raising(K49Error("no such thing"))) == "error in train: no such thing"
+    assert ending(raising(K49Error("no such thing"))) == "error in train: no such thing"
     missing = FileNotFoundError(2, "No such file or directory", "data/split/train_images.npy")
-    assert failure(raising(missing)) == (
+    assert ending(raising(missing)) == (
         "error in train: data/split/train_images.npy: No such file or directory"
     )
 
@@ -111,7 +111,7 @@ def save(name, dataset):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
-    assert failure(lambda settings: os.kill(os.getpid(), number)) == 130
+    assert ending(lambda settings: os.kill(os.getpid(), number)) == 130
     assert capsys.readouterr().err == "train: stopped; `dvc repro` runs what is left\n"
 
 
