@@ -1,6 +1,6 @@
 """Which of Keras Tuner's oracles finds the better validation accuracy in the same time?
 
-    python -m benchmarks.oracles FOLDER [--epochs 20] [--seeds 1 2 3]
+    python -m benchmarks.oracles FOLDER [--epochs 20] [--seeds 1 2 3 4 5 6 7 8]
 
 FOLDER holds data/split and a params.yaml, as the pipeline leaves them. Each seed searches the
 report's space: hyperband to its end, then random for as long as that took, then bayesian as long,
@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.epoch import last_line, machine, publish
 from k49.files import read_json
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[*range(1, 9)])
     parser.add_argument("--run", nargs=4, help="oracle, seed, trials, seconds: this one, here")
     options = parser.parse_args()
     if options.run:
@@ -87,9 +88,11 @@ def table(rows: list[dict], name: str, epochs: int) -> str:
         "",
         machine(),
         "",
-        "| oracle | best val_accuracy, a seed each | mean | trials | seconds |",
-        "|---|---|---|---|---|",
+        "| oracle | best val_accuracy, a seed each | mean | minus random's, 95 % interval "
+        "| trials | seconds |",
+        "|---|---|---|---|---|---|",
     ]
+    of_random = [row["val_accuracy"] for row in rows if row["tuner"] == "random"]
     for tuner in TUNERS:
         own = [row for row in rows if row["tuner"] == tuner]
         best, trials, seconds = (
@@ -97,9 +100,16 @@ def table(rows: list[dict], name: str, epochs: int) -> str:
         )
         lines.append(
             f"| {tuner} | {' '.join(f'{each:.4f}' for each in best)} | {np.mean(best):.4f} | "
+            f"{'-' if tuner == 'random' else minus(best, of_random)} | "
             f"{' '.join(map(str, trials))} | {' '.join(f'{each:.0f}' for each in seconds)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def minus(ours: list[float], theirs: list[float]) -> str:
+    """The mean difference over the seeds, and its interval by the paired t-test."""
+    low, high = stats.ttest_rel(ours, theirs).confidence_interval()
+    return f"{np.mean(ours) - np.mean(theirs):+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 if __name__ == "__main__":
