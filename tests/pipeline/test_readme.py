@@ -18,6 +18,7 @@ LEFT_OUT = {
     "make test": "is what runs this",
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
+    "dvc exp run -S train.learning_rate=1e-5": "is what test_experiments.py looks at",
 }
 SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
