@@ -98,9 +98,10 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         for number in list(self.running):
             self.drop(number)
-        self.client.close(timeout=1)
-        if self.cluster is not None:
-            self.cluster.close(timeout=1)
+        for each in (self.client, self.cluster):
+            with suppress(TimeoutError):  # what doesn't end in time ends with this process
+                if each is not None:
+                    each.close(timeout=1)
 
     @property
     def size(self) -> int:

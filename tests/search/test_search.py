@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 
 from k49.errors import K49Error
 from k49.search import crew, progress
@@ -178,6 +179,18 @@ def test_any_number_of_workers_finds_the_same(
     assert best["status"] == "completed"
     again = search(config(workers=2, **settings), train, val, tmp_path / "3")
     assert again.rows == one.rows, "and from the journal"
+
+
+def test_cluster_that_takes_its_time_to_end_holds_nothing_up(faked, monkeypatch):
+    """Was: a traceback behind a search that had ended, or had been stopped."""
+    close = LocalCluster.close
+
+    def closed_late(self, timeout=None):
+        close(self)
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    monkeypatch.setattr(LocalCluster, "close", closed_late)
+    assert faked(lambda trial: trial / 10).winner
 
 
 def test_search_without_a_good_trial_publishes_nothing(faked, tmp_path):
