@@ -52,7 +52,7 @@ def load_hyperparameters(path: Path = HYPERPARAMETERS) -> Hyperparameters:
     return validate(Hyperparameters, read_yaml(path), str(path))
 
 
-def run_stage(main: Callable[[Settings], None]) -> None:
+def run_stage(main: Callable[[Settings], None]) -> NoReturn:
     """Run a stage: settings first, then `main`, then one line that says where time and memory went.
 
     A K49Error ends in one line and exit status 1, Ctrl-C in exit status 130.
