@@ -1,6 +1,7 @@
 """What a search shows while it runs: a live table in a terminal, else a line for each event."""
 
 import time
+from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -11,15 +12,22 @@ from k49.search.trials import Outcome, Trial
 LATEST = 5  # finished trials that stay in the table
 
 
+class Running(NamedTuple):
+    """A trial that is being trained."""
+
+    trial: Trial
+    worker: str
+    curve: list[float]  # val_accuracy after each epoch; grows while it runs
+    begun: float
+
+
 class Progress:
     """Says how far a search is, how good, and how long still. A context manager."""
 
     def __init__(self, total: int, epochs: int) -> None:
         """For `total` trials, of so many epochs together."""
         self.total, self.epochs = total, epochs
-        self.begun: dict[int, float] = {}  # when each running trial was begun
-        self.trials: dict[int, tuple[Trial, str]] = {}  # running, and on which worker
-        self.curves: dict[int, list[float]] = {}
+        self.running: dict[int, Running] = {}
         self.ended: list[Outcome] = []
         self.spent, self.trained = 0.0, 0  # seconds and epochs of the trials that ran here
         self.size = 1  # how many run at once
@@ -42,32 +50,26 @@ class Progress:
         else:
             print(line, flush=True)
 
-    def start(self, trial: Trial, worker: str) -> None:
-        """A trial begins."""
-        self.begun[trial.number] = time.perf_counter()
-        self.trials[trial.number] = trial, worker
-        self.curves[trial.number] = []
+    def start(self, trial: Trial, worker: str, curve: list[float]) -> None:
+        """A trial begins; to `curve` the search adds each epoch's val_accuracy."""
+        self.running[trial.number] = Running(trial, worker, curve, time.perf_counter())
         if not self.console.is_terminal:
             self.say(
                 f"trial {trial.number}/{self.total} on worker {worker}  {trial.hyperparameters}"
             )
 
-    def epoch(self, number: int, val_accuracy: float) -> None:
-        """A trial has ended an epoch."""
-        self.curves[number].append(val_accuracy)
-
     def lose(self, number: int, why: str) -> None:
         """A trial has to run again."""
-        del self.trials[number]
+        del self.running[number]
         self.say(f"trial {number}/{self.total}: {why}; it runs again")
 
     def end(self, outcome: Outcome) -> None:
         """A trial is over, here or before."""
         self.ended.append(outcome)
         number = outcome.trial.number
-        if self.trials.pop(number, None) is None:
+        if number not in self.running:
             return  # it is from the journal
-        seconds = time.perf_counter() - self.begun[number]
+        seconds = time.perf_counter() - self.running.pop(number).begun
         self.spent += seconds
         self.trained += outcome.epochs
         if not self.console.is_terminal:
@@ -89,7 +91,7 @@ class Progress:
         if not self.trained:
             return "time left: after the first trial"
         epochs = self.epochs - sum(outcome.trial.epochs for outcome in self.ended)
-        epochs -= sum(len(self.curves[number]) for number in self.trials)
+        epochs -= sum(len(each.curve) for each in self.running.values())
         seconds = epochs * self.spent / self.trained / max(1, self.size)
         return f"about {max(0, seconds):.0f} s left"
 
@@ -106,8 +108,7 @@ class Progress:
                 str(outcome.epochs),
                 described(outcome).removeprefix("val_accuracy "),
             )
-        for number, (trial, worker) in sorted(self.trials.items()):
-            curve = self.curves[number]
+        for number, (trial, worker, curve, _) in sorted(self.running.items()):
             now = f"{curve[-1]:.4f}" if curve else "begun"
             at = f"{len(curve)}/{trial.epochs}"
             table.add_row(str(number), worker, brief(trial), at, now, style="bold")

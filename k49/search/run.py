@@ -61,8 +61,8 @@ class Run:
         return [self._judged(trial) for trial in trials]
 
     def _start(self, crew: Crew, trial: Trial, address: str) -> None:
-        self.curves[trial.number] = []
-        self.progress.start(trial, crew.names[address])
+        self.curves[trial.number] = curve = list[float]()
+        self.progress.start(trial, crew.names[address], curve)
         crew.start(trial.number, trial_config(self.config, trial), address)
 
     def _take(self, event: Event, waiting: deque[Trial]) -> None:
@@ -70,7 +70,6 @@ class Run:
             case Epoch(number, val_accuracy):
                 self.curves[number].append(val_accuracy)
                 self.stopping.add(number, self.curves[number], finished=False)
-                self.progress.epoch(number, val_accuracy)
             case Done(number, result):
                 self.journal.add(self.trials[number], result)
                 self._keep(number, result)

@@ -161,7 +161,7 @@ def test_scheduler_that_is_not_there_is_said_in_one_line(cluster, train, val):
     with search_in(folder) as stage:
         begun = time.monotonic()
         said = stage.stdout.read()
-    assert time.monotonic() - begun < 20  # of which starting takes 5, and waiting 10
+    assert time.monotonic() - begun < 20  # of which starting takes 5, and waiting 5
     assert stage.returncode == 1
     assert len(said.splitlines()) == 1
     assert f"tune.scheduler: no Dask scheduler answers at {cluster.address}" in said

@@ -235,7 +235,7 @@ def test_time_left_goes_by_epochs_and_not_by_trials(monkeypatch, capsys):
     shown = progress.Progress(total=3, epochs=1 + 3 + 9)  # as hyperband's
     for number, epochs in ((1, 1), (2, 3)):
         trial = Trial(number, SMALL_MODEL, epochs)
-        shown.start(trial, worker="1")
+        shown.start(trial, worker="1", curve=[])
         clock.now += 2 * epochs
         shown.end(Outcome(trial, "completed", 0.5, epochs))
     assert capsys.readouterr().out.endswith("6.0 s, about 18 s left\n")
