@@ -2,10 +2,10 @@
 PYTHON ?= python3
 SOURCE ?= standin
 BIN := .venv/bin
-PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=auto --dist=loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check-run lint bench calibrate ablation lock clean
+.PHONY: help install repro test test-fast check-run lint docs bench calibrate ablation lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost
+
+docs: install  ## write docs/parameters.md again
+	python docs/parameters.py
 
 calibrate: install  ## draw the stand-in with three seeds and train on it, beside K49 (40 minutes)
 	python -m benchmarks.calibration

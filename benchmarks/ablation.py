@@ -1,6 +1,6 @@
 """From the report's recipe to this project's, one ingredient after the other; and what didn't help.
 
-    python -m benchmarks.ablation [SOURCE] [--seeds 3] [--only NAME ...] [--output docs/results.md]
+    python -m benchmarks.ablation [SOURCE] [--seeds 3] [--only NAME ...] [--output FILE]
 
 SOURCE is what `data.source` takes: a folder with real images of K49, or by default the stand-in.
 Each run is an experiment of DVC, of the commit that is checked out: those that are missing are
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("source", nargs="?", default="standin")
     parser.add_argument("--seeds", type=int, default=3, help="of the training, from 1")
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="names of rows")
-    parser.add_argument("--output", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/ablation.md"))
     options = parser.parse_args()
     rows = [row for row in ROWS if row[0] in options.only]
 
@@ -230,7 +230,7 @@ def chart(runs: dict[str, list[dict]]) -> Figure:
         "points": {"overfitting gap": GREY},
     }
     with matplotlib.rc_context(STYLE):
-        figure = Figure((10, 1.6 + 0.32 * len(runs)))
+        figure = Figure((10, 1.6 + 0.32 * len(runs)), layout="constrained")
         for axes, (label, columns) in zip(
             figure.subplots(1, 2, sharey=True, width_ratios=(2, 1)), panels.items(), strict=True
         ):

@@ -121,7 +121,8 @@ def last_line(command: list[str], folder: Path) -> dict:
 
 def environment(tree: Path) -> dict[str, str]:
     """This process's, with the packages of `tree` first."""
-    return {**os.environ, "PYTHONPATH": str(tree)}
+    folders = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
 
 
 def machine() -> str:

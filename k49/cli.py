@@ -52,7 +52,8 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def k49(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which.")
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print it."),
     ] = False,
 ) -> None:
     """Reads single Kuzushiji, the cursive characters of old Japanese books."""
@@ -62,17 +63,18 @@ def k49(
 def predict(
     images: Annotated[
         list[Path],
-        typer.Argument(help="Pictures of characters, - for standard input, or .npz/.npy of many."),
+        typer.Argument(help="Pictures, - for standard input, or .npz and .npy files of images."),
     ],
     model: Annotated[
-        Path | None, typer.Option(help="The trained model; without it, the project's.")
+        Path | None, typer.Option(help="The model file; by default the project's.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to name.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to print.")] = 5,
     format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
 ) -> None:
-    """Name the likeliest characters of each picture, with code point and probability.
+    """Read the characters in pictures.
 
-    A picture may hold several characters that stand clear of each other in a column or a row.
+    Prints the likeliest characters of each, with code point and probability. A picture may hold
+    several characters that stand clear of each other in a column or a row.
     """
     read, faults = read_all(images)
     if read:
@@ -128,15 +130,16 @@ def compare(
             "them, or a pattern of experiments' names ('seeds-*'), are one group of seeds."
         ),
     ] = "HEAD",
-    b: Annotated[str, typer.Argument(help="Likewise: what is judged beside A.")] = "workspace",
+    b: Annotated[str, typer.Argument(help="The same: what is compared with A.")] = "workspace",
     format: Annotated[
         ComparisonFormat, typer.Option(help="How to print.")
     ] = ComparisonFormat.table,
 ) -> None:
-    """Say whether B is better than A on the same test images, as far as they can show it.
+    """Say whether B is better than A on the same test images.
 
-    Differences of accuracies and gaps with 95 % intervals, classes that changed, parameters that
-    differ, and a verdict. Everything is read from git: neither cache nor remote is needed.
+    Prints the differences of accuracies and gaps with 95 % confidence intervals, the classes that
+    changed most, the parameters that differ, and a verdict. Everything is read from git: neither
+    cache nor remote is needed.
     """
     from k49.comparison import compare as comparing  # SciPy and DVC take a second: only now
     from k49.comparison import text
@@ -152,18 +155,20 @@ def compare(
 
 @app.command()
 def report(
-    base: Annotated[str, typer.Option(help="What to judge beside, as A of `compare`.")] = "main",
-    head: Annotated[str, typer.Option(help="What is judged, as B of `compare`.")] = "workspace",
+    base: Annotated[str, typer.Option(help="What to compare with, as A of `compare`.")] = "main",
+    head: Annotated[str, typer.Option(help="What is compared, as B of `compare`.")] = "workspace",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder that the report is written into.")
+        Path, typer.Option("--output", "-o", help="The folder to write into.")
     ] = Path("report"),
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit with 1 if it breaks a limit of params.yaml's gate.")
+        bool,
+        typer.Option("--gate", help="Exit with 1 if it breaks a limit of params.yaml."),
     ] = False,
 ) -> None:
-    """Write report.md and its pictures: a comparison to read, in a pull request for one.
+    """Write a comparison as a page with pictures.
 
-    Verdict, metrics, parameters, curves of both, classes and confusions that changed most.
+    Verdict, metrics, parameters, learning curves of both, and the classes and confusions that
+    changed most: report.md, for a pull request.
     """
     from k49.comparison import compare as comparing
     from k49.comparison import figures, text
@@ -192,9 +197,10 @@ def report(
 def recipe(
     name: Annotated[str, typer.Argument(help="cnn, default or report.")],
 ) -> None:
-    """Print a recipe as options of DVC: `dvc exp run $(k49 recipe report)`.
+    """Print a recipe as options for `dvc exp run`.
 
-    It sets everything but the data, whatever was changed before; `-S` behind it changes it.
+    For `dvc exp run $(k49 recipe report)`: it sets everything but the data, whatever was changed
+    before, and `-S` after it changes it.
     """
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name not in known:
@@ -206,15 +212,14 @@ def recipe(
 
 @app.command()
 def trials(
-    name: Annotated[
-        str | None, typer.Argument(help="One search, as the list names it; without it, all.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="One search, as the list names it.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what would be listed.")] = False,
 ) -> None:
-    """List searches that were begun and never ended, and what their finished trials gave.
+    """List searches that were begun and never finished.
 
-    `dvc repro` goes on with the one whose settings, data and versions are the present ones. The
-    trials of the last search that ended are in plots/trials.json.
+    With a name, the finished trials of that search. `dvc repro` continues the one whose settings,
+    data and versions are the present ones. The trials of the last finished search are in
+    plots/trials.json.
     """
     from k49.search.unfinished import searches_table, trials_table, unfinished
     from k49.stage import SEARCH
@@ -261,10 +266,21 @@ def print_csv(rows: list[dict]) -> None:
 
 
 def main() -> None:
-    """Run the command; a K49Error ends in one line and exit status 1."""
+    """Run the command; what the user can put right ends in one line.
+
+    Exit status: 1 after a K49Error, 2 after wrong options or arguments.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ASCII terminal shows \\u3042 for あ
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except K49Error as error:
         sys.exit(f"error: {error}")
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # Typer's errors of usage have no public class
+            raise
+        message = (
+            error.format_message().replace("Value error, ", "").replace("Input should", "should")
+        )
+        print(f"error: {message}" if sys.argv[1:] else message, file=sys.stderr)
+        sys.exit(2)

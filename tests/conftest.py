@@ -1,29 +1,89 @@
 """One small run of the whole pipeline, for all tests of a session and all its processes."""
 
 import os
+import re
+import shutil
 import signal
+import tempfile
+from functools import partial
+from multiprocessing import spawn
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from xdist.scheduler import LoadScopeScheduling
 
 import k49.training  # noqa: F401 (chooses Keras' backend and quiets TensorFlow, whoever comes first)
-from tests.helpers import Repo, reproduce
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # several processes share the cores; models are tiny here
-    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        os.environ.setdefault(name, "1")
+from tests import warm
+from tests.helpers import Repo, python_path, reproduce
 
 # Where pytest is started in the background, Ctrl-C is ignored, by its children, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Of the slow files, first the longest, which makes `reproduced`; then those that need not wait.
-ORDER = ("test_readme.py", "test_search.py", "test_fit.py", "test_repro.py", "test_experiments.py")
+# What XLA has compiled once in a session it loads the next time, in half the time
+XLA_CACHE = "--tf_xla_persistent_cache_directory={} --tf_xla_persistent_cache_read_only=false"
+# What takes longest, first, so that two processes end at about the same time.
+ORDER = ("search", "test_docs.py", "pipeline/test_compare.py", "test_experiments.py", "pipeline")
+# Files whose tests share what took long to make: one process has them all.
+TOGETHER = {
+    "pipeline/test_compare.py": "compare",
+    "pipeline/test_experiments.py": "experiments",
+    "pipeline/test_plots_page.py": "page",
+    "search/test_cluster.py": "search",
+    "search/test_interrupted.py": "search",
+    "search/test_two_machines.py": "search",
+}
+
+
+class Groups(LoadScopeScheduling):
+    """Hands out the tests of TOGETHER's groups as one, all others one by one.
+
+    (--dist=loadgroup of pytest-xdist 3.8 puts groups into names that pytest 9 doesn't show it.)
+    """
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return TOGETHER.get(file, nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """With several processes, ours."""
+    return Groups(config, log)
 
 
 def pytest_collection_modifyitems(items):
-    """Slow files first, so that two processes end at about the same time."""
-    rank = {name: place for place, name in enumerate(ORDER)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(ORDER)))
+    """Slow tests first."""
+
+    def place(item):
+        path = item.path.as_posix()
+        rank = next((i for i, name in enumerate(ORDER) if name in path), len(ORDER))
+        return item.get_closest_marker("slow") is None, rank
+
+    items.sort(key=place)
+
+
+def pytest_configure(config):
+    """Commands that start at once: once a session, for all of its processes."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(tempfile.mkdtemp(prefix="k49-tests-"))
+        config.add_cleanup(partial(shutil.rmtree, folder))
+        os.environ["K49_WARM"] = str(folder / "bin")
+        if config.getoption("numprocesses", None):  # of ours, which share the cores
+            os.environ.update(warm.ONE_THREAD)
+        os.environ["PYTHONPATH"] = python_path()
+        os.environ["TF_XLA_FLAGS"] = XLA_CACHE.format(folder / "xla")  # read with TensorFlow
+        warm.start(folder / "bin")
+    spawn.set_executable(str(Path(os.environ["K49_WARM"], "python")))  # for processes of trials
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say at the end which tests were skipped for want of a program, and how to get it."""
+    skipped = [str(report.longrepr) for report in terminalreporter.getreports("skipped")]
+    lacking = [text for text in skipped if "apt-get install" in text]
+    packages = sorted({re.search(r"apt-get install ([\w-]+)", text)[1] for text in lacking})
+    if lacking:
+        line = f"{len(lacking)} tests were skipped; for them: apt-get install {' '.join(packages)}"
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

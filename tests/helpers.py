@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
@@ -24,7 +25,7 @@ from k49.settings import Augment, Fit, Hyperparameters, Origin, TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
-README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "docs/experiments.md").read_text("utf-8")
 DAG = read_yaml(ROOT / "dvc.yaml")
 STAGES = list(DAG["stages"])
 
@@ -103,7 +104,7 @@ class Repo:
         done = subprocess.run(
             [str(word) for word in command],
             cwd=self.path,
-            env=environment(self.path),
+            env=environment(self.path, kwargs.pop("warm", True)),
             stdout=subprocess.PIPE,
             stderr=kwargs.pop("stderr", subprocess.STDOUT),
             text=True,
@@ -177,16 +178,27 @@ class Repo:
         }
 
 
-def environment(folder):
-    """This process's, without what git and DVC pass to their own hooks and stages."""
+def environment(folder, warm=True):
+    """This process's, without what git and DVC pass to their own hooks and stages.
+
+    `warm`: with commands that start at once, as tests/warm has them.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC"))}
+    folders = [os.environ["K49_WARM"]] if warm else []
     return {
         **kept,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        **({} if warm else {"PYTHONPATH": ""}),
+        "PATH": os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ["PATH"]]),
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name}.dvc-site-cache")),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def python_path(*folders):
+    """Folders for PYTHONPATH, and the one that lets multiprocessing use tests/warm."""
+    site = ROOT / "tests/warm/site"
+    return os.pathsep.join([*map(str, folders), str(site), os.environ.get("PYTHONPATH", "")])
 
 
 def copy_files(target):
@@ -217,18 +229,22 @@ def reproduce(folder):
     for key, value in {**SMALL, **{f"{space}.{k}": v for k, v in SMALL_SPACE.items()}}.items():
         repo.set_param(key, value)
     repo.commit("small")
-    output = repo.dvc("repro").stdout
+    output = repo.dvc("repro", warm=False).stdout  # as a user starts it
     repo.path.with_name("repro.log").write_text(output, "utf-8")
     repo.commit("reproduced")
     return repo
 
 
-def start_stage(name, folder, **pipes):
-    """Start a stage's script in `folder`, as DVC would, in a process of its own."""
+def start_stage(name, folder, warm=True, **pipes):
+    """Start a stage's script in `folder`, as DVC would, in a process of its own.
+
+    `warm`: the processes that it starts are of tests/warm, and not below it in the system's tree.
+    """
+    path = python_path(ROOT) if warm else str(ROOT)
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{name}"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
         text=True,
         **{"stdout": subprocess.PIPE, **pipes},
     )
@@ -253,6 +269,12 @@ def mirror_of(raw, folder):
     ]
     (folder / "md5sums").write_text("".join(sums))
     return folder
+
+
+def lacks(program, package):
+    """End a test that lacks a program: skipped, or failed in CI."""
+    end = pytest.fail if os.environ.get("CI") else pytest.skip
+    end(f"no {program}: apt-get install {package}")
 
 
 def free_port():

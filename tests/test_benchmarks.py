@@ -176,18 +176,18 @@ def test_ablation_runs_what_is_missing_and_no_more(fresh):
     fresh.run(*command)
     test = fresh.dvc_json("exp", "show")[1]["experiments"][0]["revs"][0]["data"]["metrics"]
     accuracy = 100 * test["metrics/test.json"]["data"]["test_accuracy"]
-    table = fresh.read("docs/results.md")
+    table = fresh.read("benchmarks/ablation.md")
     assert "| report | `k49 recipe report` |" in table
     assert f"| {accuracy:.1f} ({accuracy:.1f}) |" in table
     assert "not K49" in table
-    assert "(results.png)" in table
-    assert (fresh.path / "docs/results.png").stat().st_size > 10_000
+    assert "(ablation.png)" in table
+    assert (fresh.path / "benchmarks/ablation.png").stat().st_size > 10_000
     assert fresh.git("rev-parse", "--short", "HEAD").stdout.strip() in table
     tasks = queued_tasks(fresh)
     assert len(tasks) == 1
     fresh.run(*command)
     assert queued_tasks(fresh) == tasks
-    assert fresh.read("docs/results.md") == table
+    assert fresh.read("benchmarks/ablation.md") == table
 
 
 def queued_tasks(repo) -> list[str]:

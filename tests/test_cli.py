@@ -16,7 +16,7 @@ from PIL import Image
 from k49 import cli
 from k49.data.classes import CHARACTERS, code_point
 from k49.inference.pictures import read, stack
-from tests.helpers import SMALL_MODEL, ink, origin_of, plain, saved
+from tests.helpers import SMALL_MODEL, environment, ink, origin_of, plain, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
@@ -43,9 +43,10 @@ def test_names_are_printed_as_they_are(capsys, name):
 
 def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.CompletedProcess:
     """Run the installed command."""
-    command = [Path(sys.executable).with_name("k49"), *arguments]
+    options = {"env": environment(folder), **options}
     return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, encoding="utf-8", **options
+        ["k49", *arguments],
+        **{"cwd": folder, "capture_output": True, "text": True, "encoding": "utf-8", **options},
     )
 
 
@@ -59,6 +60,24 @@ def test_command_refuses_in_one_line(tmp_path, name):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert name in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "a.png", "--format", "xml"], "'xml' is not one of 'table', 'json', 'csv'."),
+        (["predict", "a.png", "--top", "99"], "'--top': should be less than or equal to 49"),
+        (["predict"], "Missing argument 'images'."),
+        (["nonsense"], "No such command 'nonsense'."),
+    ],
+)
+def test_wrong_options_are_refused_in_one_line(tmp_path, arguments, said):
+    """Was: in a frame, and with a library's "Value error"."""
+    done = k49(*arguments, folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(f"{said}\n")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

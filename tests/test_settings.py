@@ -462,6 +462,7 @@ def other(value: Any) -> list[str]:
     return ["null", "3", "1e-5", "[]", "''", "text"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", sorted(dict(leaves(COMMITTED))))
 def test_any_override_leaves_a_valid_file(tmp_path, key):
     """Was: an empty list of mirrors joined two lines, and the file was YAML no longer."""

@@ -126,7 +126,7 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
     if len(a) == len(b) == 1 and not same:
         found.append(
             "one training each: this judges two models, not their settings; another seed alone may "
-            "change as much (README: One number is one draw)"
+            "change as much (docs/experiments.md, Seeds)"
         )
     return found
 

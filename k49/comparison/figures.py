@@ -18,7 +18,7 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
     """Loss and accuracy of both sides against epochs; train dashed, a line for each run."""
     colours = {GREY: a, BLUE: b}
     with matplotlib.rc_context(STYLE):
-        figure = Figure((10, 4.2))
+        figure = Figure((10, 4.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for colour, runs in colours.items():
                 for rows in runs:
@@ -50,7 +50,8 @@ def changes(comparison: Comparison) -> Figure:
     a, b = sides(comparison)
     classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
     with matplotlib.rc_context(STYLE):
-        figure = Figure((10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)))
+        size = 10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)
+        figure = Figure(size, layout="constrained")
         left, right = figure.subplots(1, 2)
         bars(left, classes, [each.true for each in classes], good=1)
         left.set_title("read rightly", fontsize=10)

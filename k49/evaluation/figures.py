@@ -9,7 +9,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from k49.data import NUM_CLASSES, Dataset
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset
 from k49.data.classes import CHARACTERS
 from k49.files import atomic_write
 
@@ -20,10 +20,22 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.3,
-    "figure.constrained_layout.use": True,
 }
 BLUE, ORANGE, GREY = "#1f77b4", "#d9541e", "#888888"
-MISTAKES = (6, 8)  # rows at most, and columns, of the gallery
+MISTAKES = (48, 8)  # images at most, and columns, of the gallery
+EXAMPLES = 6  # images of a class beside its one-hot label
+
+
+def place(figure: Figure, *inches: float, **beside: float) -> None:
+    """Set the margins around the axes: left, right, bottom, top.
+
+    Matplotlib's layout engines find them, too, but take longer than all the drawing.
+    """
+    left, right, bottom, top = inches
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left / width, bottom / height, 1 - right / width, 1 - top / height, **beside
+    )
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -38,6 +50,7 @@ def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
     epochs = [row["epoch"] for row in train]
     with matplotlib.rc_context(STYLE):
         figure = Figure((10, 4))
+        place(figure, 0.7, 0.15, 0.55, 0.45, wspace=0.2)
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for split, colour, label in (
                 (train, BLUE, "train (as logged while training)"),
@@ -76,6 +89,7 @@ def confusion(rows: list[dict], dataset: str) -> Figure:
         share[CHARACTERS.index(row["true"]), CHARACTERS.index(row["predicted"])] = row["share"]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((11, 10))
+        place(figure, 0.6, 0.0, 0.6, 0.4)
         axes = figure.subplots()
         norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
         share[share.sum(1) == 0] = np.nan
@@ -84,7 +98,9 @@ def confusion(rows: list[dict], dataset: str) -> Figure:
         axes.set_xticks(range(NUM_CLASSES), CHARACTERS)
         axes.set_yticks(range(NUM_CLASSES), CHARACTERS)
         axes.set(xlabel="predicted", ylabel="true")
-        bar = figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class's images")
+        bar = figure.colorbar(
+            image, ax=axes, shrink=0.8, pad=0.02, label="share of the true class's images"
+        )
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         absent = "; grey: no such test images" if np.isnan(share).any() else ""
         axes.set_title(f"Confusion on test: {dataset}{absent}")
@@ -97,6 +113,7 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
     recall = np.array([row["recall"] for row in rows])
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 4.5))
+        place(figure, 0.8, 0.6, 0.6, 0.35)
         axes = figure.subplots()
         axes.bar(
             range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall]
@@ -133,16 +150,16 @@ def mistakes(
     predicted = probabilities.argmax(1)
     sureness = np.where(predicted == labels, -1, probabilities.max(1))
     wrong = np.count_nonzero(predicted != labels)
-    worst = np.argsort(-sureness, kind="stable")[: min(wrong, MISTAKES[0] * MISTAKES[1])]
-    rows = max(1, -(-len(worst) // MISTAKES[1]))
+    most, columns = MISTAKES
+    worst = np.argsort(-sureness, kind="stable")[: min(wrong, most)]
     with matplotlib.rc_context(STYLE):
-        figure = Figure((11, 0.6 + 1.6 * rows))
-        for axes in figure.subplots(rows, MISTAKES[1]).ravel():
-            axes.axis("off")
-        for axes, i in zip(figure.axes, worst, strict=False):
-            axes.imshow(images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
+        figure = Figure((11, 0.6 + 1.6 * max(1, -(-len(worst) // columns))))
+        place(figure, 0.1, 0.1, 0.1, 0.35)
+        axes = figure.subplots()
+        cells = tile(axes, images[worst], columns, above=8)
+        for (x, y), i in zip(cells, worst, strict=True):
             title = f"{CHARACTERS[labels[i]]} → {CHARACTERS[predicted[i]]}  {sureness[i]:.0%}"
-            axes.set_title(title, fontsize=12)
+            axes.text(x, y, title, fontsize=12, ha="center", va="bottom")
         figure.suptitle(
             f"Worst mistakes on test (true → predicted, how sure): {dataset}, "
             f"{len(worst)} of {wrong} wrong in {len(labels)} images"
@@ -150,20 +167,44 @@ def mistakes(
         return figure
 
 
+def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[tuple[float, float]]:
+    """Draw images (N, 28, 28, 1) in rows of so many, dark on light.
+
+    One array in one pair of axes: a pair for each image would take Matplotlib ten times as long.
+
+    Args:
+        axes: to draw into.
+        images: uint8, light on black; there may be none.
+        columns: images in a row.
+        above: pixels that are left free above each.
+
+    Returns:
+        For each image the middle of its upper edge, in the coordinates of `axes`.
+    """
+    rows, beside = max(1, -(-len(images) // columns)), 2
+    height, width = images.shape[1] + above, images.shape[2] + beside
+    cells = np.zeros((rows * columns, height, width), np.uint8)
+    cells[: len(images), above:, beside:] = images[..., 0]
+    whole = cells.reshape(rows, columns, height, width).swapaxes(1, 2)
+    axes.imshow(whole.reshape(rows * height, -1), cmap="gray_r", vmin=0, vmax=255)
+    axes.axis("off")
+    middle = beside + (images.shape[2] - 1) / 2
+    return [
+        (i % columns * width + middle, i // columns * height + above - 1)
+        for i in range(len(images))
+    ]
+
+
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
     """Train images, each with its sixteen variations: (N, 17, 28, 28, 1), or (N, 1, ...) if off."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((12, 4.3))
-        for part, pictures in zip(
-            figure.subfigures(1, len(variations), wspace=0.06), variations, strict=True
-        ):
-            grid = part.add_gridspec(4, 6)
-            places = [grid[1:3, :2], *(grid[i, j] for i in range(4) for j in range(2, 6))]
-            for place, picture in zip(places, pictures, strict=False):
-                axes = part.add_subplot(place)
-                axes.imshow(picture[..., 0], cmap="gray_r", vmin=0, vmax=255)
-                axes.axis("off")
-            part.axes[0].set_title("as it is", fontsize=10)
+        place(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
+        grid = figure.subplots(1, 2 * len(variations), width_ratios=[1, 2] * len(variations))
+        for left, right, pictures in zip(grid[::2], grid[1::2], variations, strict=True):
+            tile(left, pictures[:1], columns=1)
+            tile(right, pictures[1:], columns=4)
+            left.set_title("as it is", fontsize=10)
         on = "Two characters, each with sixteen variations, as training sees them"
         off = "Augmentation is off: training sees every image as it is"
         figure.suptitle(f"{on if variations.shape[1] > 1 else off}: {dataset}")
@@ -177,20 +218,19 @@ def data(train: Dataset, dataset: str) -> Figure:
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((12, 8))
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.2))
-        grid = left.subplots(len(chosen), 6)
-        for axes in grid.ravel():
-            axes.axis("off")
-        for axes_row, label in zip(grid, chosen, strict=True):
-            for axes, i in zip(axes_row, np.flatnonzero(labels == label), strict=False):
-                axes.imshow(train.images[i, ..., 0], cmap="gray_r", vmin=0, vmax=255)
-        left.suptitle("images, 28 x 28, 0 to 255")
-        axes = right.subplots()
+        place(figure, 0.1, 0.1, 0.4, 0.7, wspace=0.08)
+        left, axes = figure.subplots(1, 2, width_ratios=(1, 2.2))
+        pictures = np.zeros((len(chosen), EXAMPLES, *IMAGE_SHAPE), np.uint8)
+        for row, label in zip(pictures, chosen, strict=True):
+            own = np.flatnonzero(labels == label)[:EXAMPLES]
+            row[: len(own)] = train.images[own]
+        tile(left, pictures.reshape(-1, *IMAGE_SHAPE), EXAMPLES)
+        left.set_title("images, 28 x 28, 0 to 255")
         first = [np.flatnonzero(labels == label)[0] for label in chosen]
         axes.imshow(train.labels[first], cmap="Blues", aspect="auto", vmax=1.3)
         axes.set_xticks(range(NUM_CLASSES), CHARACTERS, fontsize=7)
         axes.set_yticks(range(len(chosen)), [CHARACTERS[label] for label in chosen], fontsize=12)
         axes.hlines(np.arange(len(chosen) - 1) + 0.5, -0.5, NUM_CLASSES - 0.5, color="#dddddd")
-        right.suptitle("one-hot labels, 49 numbers: 1 at the class, 0 elsewhere")
+        axes.set_title("one-hot labels, 49 numbers: 1 at the class, 0 elsewhere")
         figure.suptitle(f"Train data: {dataset}")
         return figure

@@ -7,10 +7,8 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import (
     confusion_matrix,
-    f1_score,
     log_loss,
     precision_recall_fscore_support,
-    recall_score,
     top_k_accuracy_score,
 )
 
@@ -121,12 +119,11 @@ def sums(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
 
 def means(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Accuracy, balanced accuracy and macro F1 of predictions (N,)."""
-    average = {"labels": np.unique(labels), "average": "macro", "zero_division": 0}
-    return {
-        "accuracy": float(np.mean(predicted == labels)),
-        "balanced_accuracy": recall_score(labels, predicted, **average),
-        "macro_f1": f1_score(labels, predicted, **average),
-    }
+    _, recall, f1, _ = precision_recall_fscore_support(
+        labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+    )
+    accuracy = float(np.mean(predicted == labels))
+    return {"accuracy": accuracy, "balanced_accuracy": float(recall), "macro_f1": float(f1)}
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, place
 
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -119,6 +119,7 @@ def trials(rows: list[dict], dataset: str) -> Figure:
     """All trials through the space; the best so far; which hyperparameters mattered."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 8))
+        place(figure, 1.0, 0.2, 0.6, 0.8, wspace=0.35, hspace=0.25)
         grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
         draw_parallel(figure.add_subplot(grid[0, :]), parallel(rows))
         draw_best(figure.add_subplot(grid[1, 0]), rows)

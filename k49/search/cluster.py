@@ -24,7 +24,7 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
     Raises:
         K49Error: nobody answers there.
     """
-    for name in ("distributed", "tornado"):
+    for name in ("distributed", "tornado", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the search
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
     if tune.scheduler is None:

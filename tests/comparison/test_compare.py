@@ -139,6 +139,7 @@ def test_p_values_of_equal_models_are_uniform():
     assert 0.01 <= np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_as_often_as_it_says():
     rng, pairs = np.random.default_rng(0), 500
     inside = dict.fromkeys(("test_accuracy", "overfitting_gap", "val_minus_test"), 0)

@@ -211,19 +211,19 @@ def test_picture_without_a_character_is_refused(grey):
 def test_photographs_of_real_characters_are_read_as_well_as_their_arrays():
     """A point is lost at most, by a model of the default recipe.
 
-    60 to 500 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
+    60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
     data = {path.stem: np.load(path)["arr_0"] for path in REAL.glob("*.npz")}
     train = Dataset(data["k49-train-imgs"][..., None], one_hot(data["k49-train-labels"]))
-    test, labels = data["k49-test-imgs"], data["k49-test-labels"]
+    test, labels = data["k49-test-imgs"][::2], data["k49-test-labels"][::2]
     settings = load_settings(ROOT / "params.yaml")
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
-    short = settings.train.model_copy(update={"epochs": 60, "min_steps": 0})
+    short = settings.train.model_copy(update={"epochs": 20, "min_steps": 0})
     config = training_config(settings.model_copy(update={"train": short}), found, len(train))
     model = fit(config, train, train).model
     rng, read = np.random.default_rng(0), []
     for image in test:
-        size = int(rng.integers(60, 500))
+        size = int(rng.integers(60, 300))
         enlarged = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
         grey = photo(
             np.asarray(enlarged) / 255,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from k49.data.classes import CHARACTERS
 from k49.stage import load_settings
-from tests.helpers import DAG, KEPT, OUTPUTS, README, STAGES, mirror_of, stages_run
+from tests.helpers import DAG, GUIDE, KEPT, OUTPUTS, STAGES, mirror_of, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_params_diff_shows_the_changed_parameter_alone(experiment):
     assert "train.learning_rate" in repo.dvc("params", "diff").stdout
 
 
-# README's line, and what it is for
+# The guide's line, and what it is for
 COLUMNS = (
     *("overfitting_gap", "test_accuracy", "test_accuracy_low", "test_accuracy_high"),
     *("train.epochs", "train.learning_rate"),
@@ -70,7 +70,7 @@ COLUMNS = (
 def test_table_of_experiments_is_readable(experiment):
     """Was: 126 columns, 2,975 characters wide, with file names; now without, and within 160."""
     repo, _ = experiment
-    line, *_ = re.findall(r"^\$ (dvc exp show .*?)\s+#", README, re.MULTILINE)
+    line, *_ = re.findall(r"^\$ (dvc exp show .*?)\s+#", GUIDE, re.MULTILINE)
     shown = repo.run(*shlex.split(line)).stdout.splitlines()
     assert max(map(len, shown)) <= 160
     head = next(line for line in shown if "Experiment" in line).split()

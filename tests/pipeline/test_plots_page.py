@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from k49.data.classes import CHARACTERS
-from tests.helpers import DAG, ROOT, mirror_of
+from tests.helpers import DAG, ROOT, lacks, mirror_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -44,7 +44,7 @@ def page(reproduced, tmp_path_factory):
     In the repository is an experiment on other data: nothing is the same in both revisions.
     """
     if BROWSER is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the PATH")
+        lacks("browser", "chromium")
     folder = tmp_path_factory.mktemp("page")
     repo = reproduced.copy_to(folder)
     mirror = mirror_of(repo.path / "data/raw", folder / "mirror")

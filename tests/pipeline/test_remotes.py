@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.helpers import README, Repo, free_port, stages_run
+from tests.helpers import GUIDE, Repo, free_port, lacks, stages_run
 
 pytestmark = pytest.mark.slow
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -51,7 +51,7 @@ def s3():
 def sshd(tmp_path):
     """The port of an SSH server on this machine, and the private key that it lets in."""
     if SSHD is None:
-        pytest.skip("no sshd: Debian's package openssh-server has it")
+        lacks("SSH server", "openssh-server")
     folder = tmp_path / "ssh"
     folder.mkdir(mode=0o700)
     for name in ("host", "user"):
@@ -146,8 +146,8 @@ def test_remote_that_is_not_there_says_so(fresh, tmp_path):
 
 
 def test_tunnel_verifies_the_host(sshd, tmp_path):
-    """README's way round: DVC itself takes any host key; OpenSSH's tunnel doesn't."""
-    assert re.search(r"ssh -N -L \d+:localhost:22", README)
+    """The guide's way round: DVC itself takes any host key; OpenSSH's tunnel doesn't."""
+    assert re.search(r"ssh -N -L \d+:localhost:22", GUIDE)
     port, keys = sshd
     (tmp_path / "nobody").touch()
     host = (keys / "host.pub").read_text()

@@ -231,7 +231,7 @@ def test_setting_without_effect_is_named(fresh):
 
 
 def test_way_back_after_a_stop_in_the_middle(fresh):
-    """README's line; was: `dvc checkout` refused to, since data/raw was half there."""
+    """The guide's line; was: `dvc checkout` refused to, since data/raw was half there."""
     fresh.set_param("standin.seed", 50)
     raw = fresh.path / "data/raw"
     (raw / "k49_classmap.csv").unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, free_port, start_stage
+from tests.helpers import ROOT, free_port, python_path, start_stage
 from tests.search.small import TRIALS, assert_as_alone, prepare
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ class Cluster:
 
     def _start(self, kind, *arguments, **environment):
         log = (self.folder / f"{kind}-{len(self.processes)}.log").open("w")
-        path = os.pathsep.join([environment.pop("PYTHONPATH", ""), str(ROOT)])
+        path = python_path(environment.pop("PYTHONPATH", ""), ROOT)
         process = subprocess.Popen(
             [DASK, kind, *arguments, "--no-dashboard"],
             cwd=self.folder,
@@ -68,8 +68,8 @@ def cluster(tmp_path):
 
 @pytest.fixture
 def encrypted(tmp_path, monkeypatch):
-    """A cluster that speaks to nobody without its key, made and set as docs/cluster.md says."""
-    section = (ROOT / "docs/cluster.md").read_text("utf-8").partition("## Certificates")[2]
+    """A cluster that speaks to nobody without its key, made and set as docs/search.md says."""
+    section = (ROOT / "docs/search.md").read_text("utf-8").partition("### Certificates")[2]
     make, use = re.findall(r"^```(?:sh)?\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[:2]
     script = f"set -e; cd {tmp_path}; {make} {use} env -0"
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
@@ -125,7 +125,7 @@ def test_workers_come_late_die_and_are_of_another_version(
 
 
 def test_ctrl_c_and_a_scheduler_that_dies_lose_no_trial(encrypted, train, val):
-    """With certificates, as docs/cluster.md has them."""
+    """With certificates, as docs/search.md has them."""
     folder = folder_of(encrypted, train, val)
     encrypted.add_worker()
     with search_in(folder) as stage:

@@ -1,11 +1,8 @@
 """The search: resumable, repeatable, and never won by a trial that failed."""
 
 import itertools
-import json
-import os
 import re
 import resource
-import signal
 import subprocess
 import sys
 import time
@@ -24,30 +21,8 @@ from k49.search.run import trial_config
 from k49.search.search import search
 from k49.search.trials import Outcome, Result, Trial
 from k49.search.work import tell
-from tests.helpers import SMALL_MODEL, start_stage
-from tests.search.small import TRIALS, assert_as_alone, config, prepare
-
-
-@pytest.mark.slow
-def test_winner_is_one_of_the_trials_and_has_no_phantom_layers(uninterrupted):
-    result = uninterrupted
-    assert [row["trial"] for row in result.rows] == list(range(1, TRIALS + 1))
-    assert {row["status"] for row in result.rows} == {"completed"}
-    best = max(result.rows, key=lambda row: row["val_accuracy"])
-    winner = result.winner.model_dump()
-    assert winner == {key: best[key] for key in winner}
-    for row in result.rows:
-        assert row["layers"] == len(row["units"])
-        assert 1 <= row["layers"] <= 3
-        assert all(8 <= units <= 64 and units % 8 == 0 for units in row["units"])
-    assert len({json.dumps(row["units"]) for row in result.rows}) > 1
-    assert len({row["learning_rate"] for row in result.rows}) == TRIALS
-    assert result.metrics == {
-        "tune_trials": TRIALS,
-        "tune_completed": TRIALS,
-        "tune_val_accuracy": best["val_accuracy"],
-    }
-    assert f"best of {TRIALS} trials: val_accuracy {best['val_accuracy']:.4f}" in str(result)
+from tests.helpers import SMALL_MODEL
+from tests.search.small import TRIALS, config
 
 
 def test_trials_train_as_the_winner_will_and_differ_in_nothing_else():
@@ -61,65 +36,6 @@ def test_trials_train_as_the_winner_will_and_differ_in_nothing_else():
     assert one.fit == other.fit == recipe
     assert one.seed == other.seed == settings.tune.seed
     assert one.epochs == other.epochs == settings.tune.epochs
-
-
-# the stage as a process, killed and started again
-
-
-# How often; five were tried as well
-KILLS = int(os.environ.get("K49_KILLS", "1"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_search_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(
-    train, val, uninterrupted, tmp_path
-):
-    """By `kill -9` of all of it, and of a trial's process; and at last its result can't be written.
-
-    Was: the trials were removed first; a full disk at that moment lost the whole search.
-    """
-    folder = prepare(tmp_path / "killed", train, val)
-    (folder / "models").write_text("a file where a folder should be")
-    with start_stage("tune", folder, stderr=subprocess.STDOUT) as killed:
-        killed.stdout.readline()  # a trial has begun
-        time.sleep(1)
-        os.kill(youngest_below(killed.pid), signal.SIGKILL)
-        for line in killed.stdout:
-            if "its process was killed; it runs again" in line:
-                break
-        else:
-            raise AssertionError("never said so")
-        killed.kill()
-    moments = np.random.default_rng().uniform(2, 8, KILLS)
-    print("killed after", moments)  # for whoever has to see why it failed
-    for moment in moments:
-        with start_stage("tune", folder) as killed:
-            time.sleep(moment)
-            killed.kill()
-    with start_stage("tune", folder, stderr=subprocess.PIPE) as failed:
-        _, said = failed.communicate()
-    assert failed.returncode == 1
-    assert "models/hyperparameters.yaml: not written" in said
-    assert "Traceback" not in said
-    (folder / "models").unlink()
-
-    with start_stage("tune", folder) as last:
-        output = last.stdout.read()
-    assert last.returncode == 0, output
-    assert "network=" not in output.partition("best of")[0], "nothing is run again"
-    assert not list((folder / "data/search").iterdir())
-    assert_as_alone(folder, uninterrupted)
-
-
-def youngest_below(pid):
-    """The last process that was begun by `pid` or one that it began: a trial's."""
-    found, below = [], [pid]
-    while below:
-        children = Path(f"/proc/{below[0]}/task/{below.pop(0)}/children").read_text().split()
-        below += map(int, children)
-        found += map(int, children)
-    return max(found)
 
 
 # trials that fail

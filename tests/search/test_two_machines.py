@@ -15,8 +15,12 @@ from tests.search.small import assert_as_alone, prepare
 DASK = str(Path(sys.executable).with_name("dask"))
 SECONDS = float(os.environ.get("K49_CUT", "6"))  # without the wire; 30 were tried, too
 ADDRESS = "tcp://10.49.0.1:8786"
-# with what docs/cluster.md says of wires that may fail
-PATIENT = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "120s"}
+# with what docs/search.md says of wires that may fail
+PATIENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "120s",
+}
 
 
 def ip(*words):

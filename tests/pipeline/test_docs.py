@@ -1,33 +1,44 @@
-"""README's commands, from the first to the last, do what it says; on a tiny data set."""
+"""README's and the pages' commands do what they say, one after the other; on a tiny data set."""
 
 import re
+import runpy
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import README, STAGES, ink, mirror_of, saved, stages_run
+from tests.helpers import ROOT, STAGES, ink, mirror_of, saved, stages_run
 
-pytestmark = pytest.mark.slow
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-COMMANDS = re.findall(r"^\$ (.+?)(?:\s{2,}# (.+))?$", README, re.MULTILINE)
+
+def commands(page):
+    """The commands of a page's console blocks, each with its comment."""
+    blocks = re.findall(r"^```console\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    return re.findall(r"^\$ (.+?)(?:\s{2,}# (.+))?$", "".join(blocks), re.MULTILINE)
+
+
+COMMANDS = {page.name: found for page in PAGES if (found := commands(page))}
 
 # What a test can't do, or has done already.
 LEFT_OUT = {
     "make repro": "installs, then runs what is run here",
+    "make install": "made the environment that this runs in",
     "make test": "is what runs this",
+    "make test-fast": "a part of it",
+    "make lint": "ran before it",
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
-    "dvc exp run -S train.learning_rate=1e-5": "is what test_experiments.py looks at",
 }
 SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
 PLACES = {
     "/path/to/folder": "{mirror}",
     "/path/to/store": "{mirror}/../store",
-    " -S train.epochs=20,80": "",
+    "0.001,0.003 -S train.epochs=20,80": "0.001,0.002",
     "5e-3, 3)": "5e-3, 1)",
     "range(1, 6)": "range(1, 3)",
+    "range(1, 4)": "range(1, 3)",
     **{f"recipe {name})": f"recipe {name}) {SHORT}" for name in ("cnn", "default", "report")},
 }
 # What a command must print, beside its comment's "reruns ...".
@@ -43,41 +54,65 @@ PRINTS = {
     "dvc queue start": r"Started|started",
     "dvc queue start -j 2": r"Started|started",
     "k49 compare main grid-1": r"train\.learning_rate +- +0\.001",
+    "k49 trials": r"no unfinished search",
     "dvc push": r"files pushed",
     "dvc exp push --no-cache origin smoother": r"Pushed experiment smoother",
     "k49 compare": r"the same, image for image|better|worse|no difference",
     "k49 compare main faster --format md": r"train\.learning_rate \| - \| 0\.005",
     "k49 report --base main -o report": r"wrote report/report\.md",
     "k49 compare main 'seeds-*'": r"seeds-\* \(2 runs\)",
+    "k49 predict scan.png": r"(?m)^ *scan\.png ",
     "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
     "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",
     "dvc artifacts get . k49 --out given.keras": r"given\.keras",
 }
 
 
-def test_every_expectation_is_of_a_command_of_the_readme():
-    commands = [command for command, _ in COMMANDS]
-    assert set(PRINTS) | set(LEFT_OUT) <= set(commands)
-    assert all(place in README for place in PLACES)
+def test_every_expectation_is_of_a_command():
+    found = {command for page in COMMANDS.values() for command, _ in page}
+    assert set(PRINTS) | set(LEFT_OUT) <= found
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    assert all(place in text for place in PLACES)
 
 
-def test_commands_one_after_the_other(fresh, tmp_path):
-    mirror = mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_is_short_and_its_links_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    assert len(text.splitlines()) <= (220 if page.name == "README.md" else 150)
+    for link in re.findall(r"\]\((?!https?://)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_page_of_parameters_is_as_its_script_writes_it():
+    page = runpy.run_path(str(ROOT / "docs/parameters.py"))["page"]()
+    assert (ROOT / "docs/parameters.md").read_text("utf-8") == page, "run `make docs`"
+
+
+@pytest.fixture
+def at_hand(fresh, tmp_path):
+    """What the reader of a page has: pictures, arrays, an origin, a folder with other data."""
+    mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
     for name in ("scan.png", "another.jpg"):
         saved(fresh.path / name, Image.fromarray(255 - ink()))
     np.savez(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
     fresh.git("init", "--quiet", "--bare", tmp_path / "origin")
     fresh.git("remote", "add", "origin", tmp_path / "origin")
     fresh.git("push", "--quiet", "origin", "main")
-    default = fresh.read("params.yaml")["train"]["learning_rate"]
+    return fresh
 
-    for command, comment in COMMANDS:
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [name for name in COMMANDS if name != "CONTRIBUTING.md"])
+def test_commands_one_after_the_other(at_hand, tmp_path, page):
+    repo = at_hand
+    default = repo.read("params.yaml")["train"]["learning_rate"]
+    for command, comment in COMMANDS[page]:
         if command in LEFT_OUT:
             continue
         changed = command
         for place, mine in PLACES.items():
-            changed = changed.replace(place, mine.format(mirror=mirror))
-        printed = fresh.run("bash", "-c", changed).stdout
+            changed = changed.replace(place, mine.format(mirror=tmp_path / "mirror"))
+        printed = repo.run("bash", "-c", changed).stdout
         assert "Traceback" not in printed, command
         assert re.search(PRINTS.get(command, ""), printed), f"{command}: {printed}"
         if reruns := re.search(r"reruns (.+)", comment):
@@ -87,9 +122,10 @@ def test_commands_one_after_the_other(fresh, tmp_path):
             assert max(map(len, printed.splitlines())) <= 160, printed
             assert re.search(r"[├└]── .*\[", printed), "shows experiments"
         if command.startswith("dvc queue start"):
-            fresh.wait_for_queue()
+            repo.wait_for_queue()
         if command.startswith("git checkout ."):
-            assert not fresh.dvc_json("status")
-            assert fresh.read("params.yaml")["train"]["learning_rate"] == default
-    assert (fresh.path / "given.keras").is_file()
-    assert "more-smoothing" in fresh.git("branch").stdout
+            assert not repo.dvc_json("status")
+            assert repo.read("params.yaml")["train"]["learning_rate"] == default
+    if "given.keras" in str(COMMANDS[page]):
+        assert (repo.path / "given.keras").is_file()
+        assert "more-smoothing" in repo.git("branch").stdout
