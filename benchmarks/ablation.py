@@ -150,12 +150,18 @@ def experiments() -> dict[str, dict]:
     """State and figures of the experiments of this commit, by name.
 
     While one runs, DVC shows the commit's own figures for those that it doesn't have yet. Now and
-    then it waits for ever (libgit2/pygit2#1488): then it is asked again.
+    then it waits for ever (libgit2/pygit2#1488), or an experiment's folder goes while it looks:
+    then it is asked again.
     """
     while True:
         try:
             rows = csv.DictReader(io.StringIO(shell("dvc", "exp", "show", "--csv", timeout=60)))
         except subprocess.TimeoutExpired:
+            continue
+        except SystemExit as failed:
+            if "failed to show experiments" not in str(failed):
+                raise
+            time.sleep(1)
             continue
         return {row["Experiment"]: row for row in rows if row["Experiment"]}
 

@@ -66,7 +66,7 @@ def pytest_configure(config):
     """Commands that start at once: once a session, for all of its processes."""
     if not hasattr(config, "workerinput"):
         folder = Path(tempfile.mkdtemp(prefix="k49-tests-"))
-        config.add_cleanup(partial(shutil.rmtree, folder))
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
         os.environ["K49_WARM"] = str(folder / "bin")
         if config.getoption("numprocesses", None):  # of ours, which share the cores
             os.environ.update(warm.ONE_THREAD)
