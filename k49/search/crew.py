@@ -28,6 +28,7 @@ from k49.settings import TrainingConfig, Tune
 
 LOOK_AGAIN = 1.0  # seconds after which workers are counted again
 WAIT = 0.25  # seconds for an event
+ANSWER = 10  # seconds in which a scheduler has to say which workers there are
 FETCH = 30  # seconds in which a result has to come from a worker
 
 
@@ -175,7 +176,8 @@ class Crew:
         if self.cluster is not None and self.threads:
             return
         try:
-            present = self.client.nthreads()
+            # without a limit it waits for ever, if the scheduler dies before it answers
+            present = self.client.nthreads(callback_timeout=ANSWER)
         except OSError as error:  # Dask tries to connect again, for a while
             if self.client.status not in ("closed", "closing"):
                 return
