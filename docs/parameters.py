@@ -28,12 +28,8 @@ others. A recipe (`k49 recipe cnn`) sets all sections but `data`, `standin`, `sp
 
 def page() -> str:
     """The whole page."""
-    params, about, schema = (
-        read_yaml(ROOT / "params.yaml"),
-        comments(),
-        Settings.model_json_schema(),
-    )
-    read_by, parts = readers(), [HEAD]
+    params, schema = read_yaml(ROOT / "params.yaml"), Settings.model_json_schema()
+    about, read_by, parts = comments(), readers(), [HEAD]
     for section, content in params.items():
         path, name, fields = section, section, schema["properties"][section]
         if section == "spaces":  # all of them have the same keys: the first stands for them
@@ -44,13 +40,10 @@ def page() -> str:
         parts.append("| key | value | allowed | meaning | read by |\n|---|---|---|---|---|")
         for key, value in content.items():
             allowed = limits(resolved(fields, schema)["properties"][key], schema)
-            stages = sorted(
-                {*read_by.get(section, []), *read_by.get(f"{section}.{key}", [])}, key=ORDER
-            )
-            cells = (f"`{key}`", shown(value), allowed, about.get(f"{path}.{key}", ""))
-            parts.append(
-                "| " + " | ".join([*cells, ", ".join(sorted(stages, key=ORDER)) or "-"]) + " |"
-            )
+            stages = {*read_by.get(section, []), *read_by.get(f"{section}.{key}", [])}
+            by = ", ".join(sorted(stages, key=ORDER)) or "-"
+            cells = (f"`{key}`", shown(value), allowed, about.get(f"{path}.{key}", ""), by)
+            parts.append(f"| {' | '.join(cells)} |")
         parts.append("")
     return "\n".join(parts)
 
@@ -101,13 +94,8 @@ def limits(field: dict[str, Any], schema: dict[str, Any]) -> str:
     if field["type"] == "object":
         inner = {key: limits(each, schema) for key, each in field["properties"].items()}
         return "; ".join(f"{key}: {each}" for key, each in inner.items())
-    bounds = [
-        f"{sign} {field[name]:,}"
-        for name, sign in {
-            **{"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"},
-        }.items()
-        if name in field
-    ]
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {field[name]:,}" for name, sign in signs.items() if name in field]
     names = {"integer": "whole number", "string": "text", "boolean": "true, false", "null": "empty"}
     return " ".join([names.get(field["type"], field["type"]), ", ".join(bounds)]).strip()
 

@@ -53,7 +53,7 @@ def show_version(wanted: bool) -> None:
 def k49(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=show_version, is_eager=True, help="Print it."),
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Reads single Kuzushiji, the cursive characters of old Japanese books."""
@@ -161,8 +161,7 @@ def report(
         Path, typer.Option("--output", "-o", help="The folder to write into.")
     ] = Path("report"),
     gate: Annotated[
-        bool,
-        typer.Option("--gate", help="Exit with 1 if it breaks a limit of params.yaml."),
+        bool, typer.Option("--gate", help="Exit with 1 if it breaks a limit of params.yaml.")
     ] = False,
 ) -> None:
     """Write a comparison as a page with pictures.

@@ -70,7 +70,7 @@ def pytest_configure(config):
         os.environ["K49_WARM"] = str(folder / "bin")
         if config.getoption("numprocesses", None):  # of ours, which share the cores
             os.environ.update(warm.ONE_THREAD)
-        os.environ["PYTHONPATH"] = python_path()
+        os.environ["PYTHONPATH"] = python_path(warm.SITE)
         os.environ["TF_XLA_FLAGS"] = XLA_CACHE.format(folder / "xla")  # read with TensorFlow
         warm.start(folder / "bin")
     spawn.set_executable(str(Path(os.environ["K49_WARM"], "python")))  # for processes of trials

@@ -183,12 +183,12 @@ def environment(folder, warm=True):
 
     `warm`: with commands that start at once, as tests/warm has them.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC"))}
-    folders = [os.environ["K49_WARM"]] if warm else []
+    left_out = ("GIT_", "DVC") if warm else ("GIT_", "DVC", "K49_WARM")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    folders = [kept.get("K49_WARM"), str(Path(sys.executable).parent), os.environ["PATH"]]
     return {
         **kept,
-        **({} if warm else {"PYTHONPATH": ""}),
-        "PATH": os.pathsep.join([*folders, str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(filter(None, folders)),
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(folder.with_name(f"{folder.name}.dvc-site-cache")),
         "PYTHONUNBUFFERED": "1",
@@ -196,9 +196,8 @@ def environment(folder, warm=True):
 
 
 def python_path(*folders):
-    """Folders for PYTHONPATH, and the one that lets multiprocessing use tests/warm."""
-    site = ROOT / "tests/warm/site"
-    return os.pathsep.join([*map(str, folders), str(site), os.environ.get("PYTHONPATH", "")])
+    """This process's PYTHONPATH, with some folders before it."""
+    return os.pathsep.join(map(str, filter(None, [*folders, os.environ.get("PYTHONPATH")])))
 
 
 def copy_files(target):
@@ -240,11 +239,11 @@ def start_stage(name, folder, warm=True, **pipes):
 
     `warm`: the processes that it starts are of tests/warm, and not below it in the system's tree.
     """
-    path = python_path(ROOT) if warm else str(ROOT)
+    kept = {k: v for k, v in os.environ.items() if warm or k != "K49_WARM"}
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{name}"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        env={**kept, "PYTHONPATH": python_path(ROOT), "PYTHONUNBUFFERED": "1"},
         text=True,
         **{"stdout": subprocess.PIPE, **pipes},
     )

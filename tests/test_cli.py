@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -43,10 +42,15 @@ def test_names_are_printed_as_they_are(capsys, name):
 
 def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.CompletedProcess:
     """Run the installed command."""
-    options = {"env": environment(folder), **options}
+    env = options.pop("env", environment(folder))
     return subprocess.run(
         ["k49", *arguments],
-        **{"cwd": folder, "capture_output": True, "text": True, "encoding": "utf-8", **options},
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        **options,
     )
 
 
@@ -197,7 +201,7 @@ def test_picture_on_standard_input(folder):
 
 
 def test_terminal_without_japanese(folder):
-    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    env = {**environment(folder, warm=False), "PYTHONIOENCODING": "ascii"}
     done = k49("predict", "ink.png", folder=folder, env=env)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr

@@ -89,7 +89,7 @@ def test_page_of_parameters_is_as_its_script_writes_it():
 
 
 @pytest.fixture
-def at_hand(fresh, tmp_path):
+def repo(fresh, tmp_path):
     """What the reader of a page has: pictures, arrays, an origin, a folder with other data."""
     mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
     for name in ("scan.png", "another.jpg"):
@@ -103,8 +103,7 @@ def at_hand(fresh, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [name for name in COMMANDS if name != "CONTRIBUTING.md"])
-def test_commands_one_after_the_other(at_hand, tmp_path, page):
-    repo = at_hand
+def test_commands_one_after_the_other(repo, tmp_path, page):
     default = repo.read("params.yaml")["train"]["learning_rate"]
     for command, comment in COMMANDS[page]:
         if command in LEFT_OUT:

@@ -16,11 +16,7 @@ DASK = str(Path(sys.executable).with_name("dask"))
 SECONDS = float(os.environ.get("K49_CUT", "6"))  # without the wire; 30 were tried, too
 ADDRESS = "tcp://10.49.0.1:8786"
 # with what docs/search.md says of wires that may fail
-PATIENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "120s",
-}
+PATIENT = {**os.environ, "PYTHONPATH": str(ROOT), "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "120s"}
 
 
 def ip(*words):

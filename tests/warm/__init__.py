@@ -5,7 +5,8 @@ the tests start hundreds of them. `start` puts commands of the same names into a
 `client.py`, which asks the server for a fork that runs the real command, with the caller's
 arguments, folder, environment and files. Nothing of this project is imported before the fork.
 
-`sitecustomize.py` lets multiprocessing start its servers so, too, in real processes.
+In real processes `site/sitecustomize.py` lets multiprocessing start its servers so, too. Where
+K49_WARM is not in the environment, nothing of this takes place.
 
 Tests of how a process starts, or of how it is killed, start one without this.
 """
@@ -16,6 +17,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SITE = HERE / "site"  # for PYTHONPATH
 # Read by NumPy's and TensorFlow's libraries when they are loaded, so before a fork's environment
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"

@@ -40,7 +40,7 @@ fsspec.implementations.memory
 
 
 def serve(address: str) -> None:
-    """Answer until the caller is gone; returns in forks, each with its command to run."""
+    """Answer until the process that started the server is gone."""
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(f"{address}.new")
     listening.listen(64)
@@ -110,9 +110,6 @@ def run(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-    Path("/proc/self/comm").write_text(
-        " ".join(command)[-15:] if command[1:2] != ["-m"] else command[2]
-    )
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
