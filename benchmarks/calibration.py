@@ -26,9 +26,10 @@ from k49.data import Dataset, Part, npz, one_hot, standin
 from k49.data.split import split_dataset
 from k49.process import in_own_process
 from k49.search.search import search, search_config
-from k49.settings import Settings, TrainingConfig, validate
+from k49.settings import Settings, TrainingConfig
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
+from k49.validation import validate
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 INK = 100  # grey from which a pixel is ink
@@ -109,7 +110,7 @@ def trained_figures(
     training = fit(config, train, val)
     guessed = predict_proba(training.model, test.images).argmax(1)
     found = {
-        "validation": training.kept("val_accuracy"),
+        "validation": training.at_kept_epoch("val_accuracy"),
         "test": np.mean(guessed == truth(test)),
         "test, balanced": balanced_accuracy_score(truth(test), guessed),
     }

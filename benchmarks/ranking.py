@@ -69,7 +69,7 @@ def trials(settings: Settings, size: tuple[int, int], train: Dataset, val: Datas
 def figures(config: TrainingConfig, train: Dataset, val: Dataset) -> tuple[float, float]:
     """The val_accuracy and val_loss that full training ends with."""
     training = fit(config, train, val)
-    return training.kept("val_accuracy"), training.kept("val_loss")
+    return training.at_kept_epoch("val_accuracy"), training.at_kept_epoch("val_loss")
 
 
 if __name__ == "__main__":

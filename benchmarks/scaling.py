@@ -20,10 +20,10 @@ import numpy as np
 from benchmarks.epoch import machine, publish
 from benchmarks.ways import search_of
 from k49.data import Dataset, one_hot
-from k49.search import crew
+from k49.search import pool
 from k49.search.search import search
 from k49.search.trials import Result
-from k49.search.work import Job, tell
+from k49.search.worker import Job, report_epoch
 
 EPOCHS = 10
 
@@ -32,7 +32,7 @@ def asleep(job: Job, data: tuple[Dataset, Dataset]) -> Result:
     """A trial that sleeps, and tells of its epochs as one that trains."""
     for epoch in range(EPOCHS):
         time.sleep(SECONDS / EPOCHS)
-        tell(job, epoch / EPOCHS)
+        report_epoch(job, epoch / EPOCHS)
     return Result([epoch / EPOCHS for epoch in range(EPOCHS)], kept=0.9)
 
 
@@ -57,7 +57,7 @@ def measured(workers: int, trials: int) -> dict:
     tiny = Dataset(np.zeros((49, 28, 28, 1), np.uint8), one_hot(np.arange(49)))
     with (
         TemporaryDirectory() as scratch,
-        patch.object(crew, "work", asleep),
+        patch.object(pool, "train_trial", asleep),
         redirect_stdout(io.StringIO()),
     ):
         start = time.perf_counter()

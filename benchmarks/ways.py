@@ -42,8 +42,9 @@ def load(folder: Path, kind: type, split: str = "train") -> tuple[np.ndarray, np
 def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = False) -> None:
     """The pipeline's own training."""
     from k49.data import Dataset
-    from k49.settings import Hyperparameters, Settings, validate
+    from k49.settings import Hyperparameters, Settings
     from k49.training import fit as module
+    from k49.validation import validate
 
     train = Dataset(*load(folder, np.uint8))
     val = Dataset(train.images[:49], train.labels[:49])
@@ -82,7 +83,8 @@ def settings_of(recipe: str) -> dict:
 def search_of(recipe: str, **tune: Any) -> Any:
     """The search of a recipe, with other settings of `tune`."""
     from k49.search.search import search_config
-    from k49.settings import Settings, validate
+    from k49.settings import Settings
+    from k49.validation import validate
 
     content = settings_of(recipe)
     content["tune"] |= tune

@@ -1,6 +1,5 @@
 """The command `k49`."""
 
-import csv
 import io
 import json
 import os
@@ -10,15 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console, RenderableType
-from rich.markup import escape
-from rich.table import Table
 
 from k49.data import NUM_CLASSES
 from k49.errors import K49Error
-from k49.files import leaves, read_yaml, write_text
+from k49.files import flatten, read_yaml, write_text
+from k49.inference import output as outputs
 from k49.inference import pictures
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -26,7 +23,7 @@ RECIPES = Path(__file__).parent / "recipes"
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-class Format(StrEnum):
+class PredictionFormat(StrEnum):
     """How `predict` prints."""
 
     table = "table"
@@ -69,14 +66,18 @@ def predict(
         Path | None, typer.Option(help="The model file; by default the project's.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to print.")] = 5,
-    format: Annotated[Format, typer.Option(help="How to print.")] = Format.table,
+    format: Annotated[
+        PredictionFormat, typer.Option(help="How to print.")
+    ] = PredictionFormat.table,
 ) -> None:
     """Read the characters in pictures.
 
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
-    read, faults = read_all(images)
+    read, notes, faults = pictures.read_all(images)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     if read:
         chosen = model or project() / "models" / "model.keras"
         if not chosen.is_file():
@@ -87,35 +88,19 @@ def predict(
         candidates = inference.predict(chosen, pictures.stack(list(batch)), top)
         for line in inference.describe(chosen):
             print(line, file=sys.stderr)
-        rows = [
-            {"image": name, "rank": rank, **candidate}
-            for name, row in zip(names, candidates, strict=True)
-            for rank, candidate in enumerate(row, start=1)
-        ]
-        {Format.table: print_table, Format.json: print_json, Format.csv: print_csv}[format](rows)
+        rows = outputs.candidate_rows(list(names), candidates)
+        if format is PredictionFormat.table:
+            show(outputs.as_table(rows))
+        else:
+            print({"json": outputs.as_json, "csv": outputs.as_csv}[format](rows))
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
     if faults:
         raise typer.Exit(1)
 
 
-def read_all(paths: list[Path]) -> tuple[list[tuple[str, np.ndarray]], list[K49Error]]:
-    """Names and images of all files that can be read, and why the others can't."""
-    read, faults = [], []
-    for path in paths:
-        try:
-            images, doubt = pictures.read(path)
-        except K49Error as error:
-            faults.append(error)
-            continue
-        read += images
-        if doubt:
-            print(f"note: {path}: {doubt}", file=sys.stderr)
-    return read, faults
-
-
 def project() -> Path:
-    """The folder of the project that one is in: the nearest with a dvc.yaml, or this one."""
+    """Return the project's folder: the nearest above with a dvc.yaml, else the current folder."""
     here = Path.cwd()
     above = (folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file())
     return Path(os.path.relpath(next(above, here)))
@@ -205,7 +190,7 @@ def recipe(
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
         raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
-    for key, value in leaves(read_yaml(RECIPES / f"{name}.yaml")):
+    for key, value in flatten(read_yaml(RECIPES / f"{name}.yaml")):
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
 
 
@@ -220,16 +205,18 @@ def trials(
     data and versions are the present ones. The trials of the last finished search are in
     plots/trials.json.
     """
-    from k49.search.unfinished import searches_table, trials_table, unfinished
+    from k49.search.unfinished import searches_table, trials_table, unfinished_searches
     from k49.stage import SEARCH
 
     folder = project() / SEARCH
-    found = [each for each in unfinished(folder) if name in (None, each.name)]
+    found = [
+        one_search for one_search in unfinished_searches(folder) if name in (None, one_search.name)
+    ]
     if not found and name is not None:
         raise K49Error(f"no unfinished search {name} in {folder}; `k49 trials` lists them")
     if remove:
-        for each in found:
-            each.path.unlink()
+        for one_search in found:
+            one_search.path.unlink()
         print(f"removed {len(found)} from {folder}")
     elif name is not None:
         show(trials_table(found[0].trials))
@@ -237,35 +224,13 @@ def trials(
         show(searches_table(found) if found else f"no unfinished search in {folder}")
 
 
-def print_table(rows: list[dict]) -> None:
-    """Print rows for people; a picture's name stands once."""
-    table = Table("image", "character", "code point", "probability", box=None)
-    for row in rows:
-        name = row["image"] if row["rank"] == 1 else ""
-        probability = f"{row['probability']:.4f}"
-        table.add_row(escape(name), row["character"], row["code_point"], probability)
-    show(table)
-
-
 def show(renderable: RenderableType) -> None:
     """Print a table or a line, as wide as it is where it is not a terminal."""
     Console(width=None if sys.stdout.isatty() else 10_000).print(renderable)
 
 
-def print_json(rows: list[dict]) -> None:
-    """Print rows as a JSON list."""
-    print(json.dumps(rows, ensure_ascii=False, indent=1))
-
-
-def print_csv(rows: list[dict]) -> None:
-    """Print rows as CSV with a header line."""
-    writer = csv.DictWriter(sys.stdout, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-
-
 def main() -> None:
-    """Run the command; what the user can put right ends in one line.
+    """Run the command; errors that the user can correct end in one line.
 
     Exit status: 1 after a K49Error, 2 after wrong options or arguments.
     """

@@ -17,7 +17,7 @@ from k49.errors import K49Error
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` if the block ends well.
+    """Yield a temporary path beside `path` that becomes `path` if the block ends well.
 
     Raises:
         K49Error: the disk is full, or the folder can't be written to.
@@ -68,7 +68,7 @@ def write_yaml(path: Path, content: dict) -> None:
 
 
 def yaml_text(content: dict) -> str:
-    """A mapping as block-style YAML."""
+    """Return a mapping as block-style YAML."""
     yaml = YAML()
     yaml.default_flow_style = False
     text = io.StringIO()
@@ -77,7 +77,7 @@ def yaml_text(content: dict) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, as `parse_yaml` returns it.
+    """Read a YAML file; return its content as `parse_yaml` does.
 
     Raises:
         K49Error: the file is missing, or no YAML.
@@ -91,7 +91,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The content of YAML 1.2, where `1e-5` is a number and a key stands only once.
+    """Parse YAML 1.2, where `1e-5` is a number and a key stands only once.
 
     Args:
         text: to parse.
@@ -106,33 +106,33 @@ def parse_yaml(text: str, name: str) -> Any:
         raise K49Error(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def leaves(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested sections."""
+def flatten(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of nested sections."""
     for key, value in content.items():
         if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def write_npy(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+def write_npy(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
     """Write a uint8 array so that it can be memory-mapped; for the arguments see `write_rows`."""
     with atomic_write(path) as tmp, tmp.open("wb") as file:
-        write_rows(file, shape, pieces)
+        write_rows(file, shape, chunks)
 
 
-def write_rows(file: IO[bytes], shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+def write_rows(file: IO[bytes], shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
     """Write a uint8 array in NumPy's format.
 
     Args:
         file: to write to.
         shape: of the whole array.
-        pieces: its rows, so many at a time: all of it need never be in memory.
+        chunks: its rows, so many at a time: all of it need never be in memory.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
-    for piece in pieces:
-        file.write(np.ascontiguousarray(piece).data)
+    for chunk in chunks:
+        file.write(np.ascontiguousarray(chunk).data)
 
 
 def read_npy(path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
-from k49 import usage
+from k49 import profiling
 
 LOOK_AGAIN = 0.2  # seconds
 
@@ -23,7 +23,7 @@ context = multiprocessing.get_context("forkserver")
 
 
 def start_server(*modules: str) -> None:
-    """Begin to import `modules` in the server that the processes are forks of, and don't wait.
+    """Begin to import `modules` in the server that the processes are forked from; don't wait.
 
     Neither the server nor its forks hear Ctrl-C: it is for their caller, who ends them.
     """
@@ -38,8 +38,8 @@ def start_server(*modules: str) -> None:
 
 
 @contextmanager
-def held_back(*signals: signal.Signals) -> Iterator[None]:
-    """Let signals that come while the block runs come after it.
+def deferred_signals(*signals: signal.Signals) -> Iterator[None]:
+    """Defer signals that arrive while the block runs until its end.
 
     By handlers, not by a mask: that would hold for one of the process's threads only.
     """
@@ -47,12 +47,12 @@ def held_back(*signals: signal.Signals) -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in signals}
+    before = {kind: signal.signal(kind, lambda number, _: came.append(number)) for kind in signals}
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
         for number in came:
             signal.raise_signal(number)
 
@@ -71,10 +71,10 @@ def in_own_process(
     on_report: Callable[[Any], None] | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Any:
-    """What `function(*arguments)` returns, or raises, in a new process; all of it is pickled.
+    """Call `function(*arguments)` in a new process; return, or raise, what it does.
 
     Args:
-        function, arguments: what to call.
+        function, arguments: what to call; they and the result are pickled.
         on_report: called here with each value that the function passes to `report`, a keyword
             argument that it gets then.
         wanted: asked here every LOOK_AGAIN seconds; the process is ended when it says no.
@@ -87,9 +87,10 @@ def in_own_process(
     start_server()
     receiver, sender = context.Pipe(duplex=False)
     asked = (sender, function, arguments, on_report is not None)
-    process = context.Process(target=_answer, args=asked)
+    process = context.Process(target=_run_and_send, args=asked)
     try:
-        with held_back(signal.SIGINT, signal.SIGTERM):  # half a message would end in a traceback
+        # half a message would end in a traceback
+        with deferred_signals(signal.SIGINT, signal.SIGTERM):
             process.start()
         sender.close()  # this process's copy, so that the end of the other one is noticed
         while True:
@@ -112,16 +113,16 @@ def in_own_process(
             process.join()
         receiver.close()
     result, error, peak = message
-    usage.peaks.append(peak)
+    profiling.peaks.append(peak)
     if error is not None:
         raise error
     return result
 
 
-def _answer(
+def _run_and_send(
     sender: Connection, function: Callable[..., Any], arguments: tuple, reports: bool
 ) -> None:
-    threading.Thread(target=_end_with_the_caller, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     result, error = None, None
     try:
         with suppress(BrokenPipeError):  # the caller is gone
@@ -129,16 +130,16 @@ def _answer(
             result = function(*arguments, **keywords)
     except Exception as raised:  # whatever it is, the caller gets to see it
         error = raised
-    peak = usage.peak_memory()
+    peak = profiling.peak_memory()
     with suppress(BrokenPipeError):
         try:
             sender.send(("answer", (result, error, peak)))
         except (pickle.PicklingError, TypeError, AttributeError):  # as of some errors of TensorFlow
-            told = RuntimeError(f"{type(error).__name__}: {error}")
-            sender.send(("answer", (None, told, peak)))
+            readable = RuntimeError(f"{type(error).__name__}: {error}")
+            sender.send(("answer", (None, readable, peak)))
 
 
-def _end_with_the_caller() -> None:
+def _exit_with_parent() -> None:
     caller = multiprocessing.parent_process()
     if caller is not None:
         caller.join()

@@ -21,7 +21,7 @@ from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 from k49.comparison.runs import Run
 from k49.errors import K49Error
 from k49.evaluation import predictions
-from k49.files import leaves, parse_yaml
+from k49.files import flatten, parse_yaml
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 
 WORKSPACE = "workspace"
@@ -38,7 +38,7 @@ class Revisions:
         self._inside = PurePosixPath(Path(repo.root_dir).relative_to(repo.scm.root_dir))
 
     def side(self, names: str) -> list[Run]:
-        """The runs of one side: names as `names` takes them.
+        """Return the runs of one side; names as `names` takes them.
 
         Raises:
             K49Error: there is no such revision, or a run is not whole in it.
@@ -46,7 +46,7 @@ class Revisions:
         return [self.run(name) for name in self.names(names)]
 
     def names(self, names: str) -> list[str]:
-        """Names with commas between them, each once; `*` and `?` stand for experiments' names.
+        """Split names at commas, each once; `*` and `?` match names of experiments.
 
         Raises:
             K49Error: there are none.
@@ -54,7 +54,7 @@ class Revisions:
         known = sorted({ref.name for ref in exp_refs(self._repo.scm) if ref.name})
         found: list[str] = []
         for name in filter(None, names.split(",")):
-            matching = [each for each in known if fnmatchcase(each, name)]
+            matching = [experiment for experiment in known if fnmatchcase(experiment, name)]
             if not matching and any(sign in name for sign in "*?["):
                 raise K49Error(f"{name}: no experiment has such a name; `dvc exp list` names them")
             found += matching or [name]
@@ -63,7 +63,7 @@ class Revisions:
         return list(dict.fromkeys(found))
 
     def run(self, name: str) -> Run:
-        """What a revision has of one training.
+        """Read what a revision has of one training.
 
         Raises:
             K49Error: there is no such revision, or the run is not whole in it.
@@ -80,8 +80,8 @@ class Revisions:
             test=self._predictions(name, "test"),
             versions=train.get("versions", "unknown versions"),
             params={
-                **dict(leaves(self.read(name, PARAMS))),
-                **dict(leaves(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
+                **dict(flatten(self.read(name, PARAMS))),
+                **dict(flatten(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
             },
             stale=self._stale() if name == WORKSPACE else (),
         )
@@ -91,18 +91,18 @@ class Revisions:
         return predictions.load(io.BytesIO(self.bytes(name, path)), f"{name}: {path}")
 
     def _stale(self) -> tuple[str, ...]:
-        """Stages up to evaluate that would run again; what a clone merely lacks doesn't count."""
+        """Return the stages up to evaluate that are stale; files that a clone lacks don't count."""
         target = f"{Path(self._repo.root_dir, 'dvc.yaml')}:evaluate"
         status = self._repo.status(targets=[target], with_deps=True)
         stale = (stage for stage in status if "modified" in str(status[stage]))
         return tuple(stage.rpartition(":")[2] for stage in stale)  # from elsewhere with its file
 
     def curves(self, name: str) -> list[dict]:
-        """Rows of a revision's `plots/curves.json`."""
+        """Return the rows of a revision's `plots/curves.json`."""
         return self.read(name, CURVES)
 
     def read(self, name: str, path: Path) -> Any:
-        """The content of a JSON or YAML file.
+        """Return the content of a JSON or YAML file.
 
         Raises:
             K49Error: it isn't there, or holds something else, as a merge may leave it.
@@ -118,7 +118,7 @@ class Revisions:
         return content
 
     def bytes(self, name: str, path: Path) -> bytes:
-        """The content of a file."""
+        """Return the content of a file."""
         try:
             if name == WORKSPACE:
                 return Path(self._repo.root_dir, path).read_bytes()
@@ -132,7 +132,7 @@ class Revisions:
             ) from error
 
     def sha(self, name: str) -> str:
-        """The commit that a revision is.
+        """Return the commit that a name stands for.
 
         Raises:
             K49Error: there is none, or experiments of several commits are called so.
@@ -146,7 +146,7 @@ class Revisions:
             ) from error
 
     def title(self, name: str) -> str:
-        """What a revision is called: its name, and the commit behind it."""
+        """Return a revision's name, and the commit behind it."""
         if name == WORKSPACE:
             return name
         short = self.sha(name)[:7]
@@ -155,7 +155,7 @@ class Revisions:
 
 @contextmanager
 def revisions(folder: Path) -> Iterator[Revisions]:
-    """The revisions of the project in `folder`.
+    """Open the revisions of the project in `folder`.
 
     Raises:
         K49Error: there is no project with git and DVC.

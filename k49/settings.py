@@ -6,11 +6,9 @@ What the settings mean, and why they have the values they have, stands in params
 
 import math
 import re
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from k49.errors import K49Error
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Network = Literal["mlp", "cnn"]
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
@@ -25,7 +23,6 @@ BLOCKS = 4  # of a cnn, at most: each halves 28 pixels
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -108,18 +105,20 @@ class Space(Section):
         return self
 
     def searched_widths(self, depth: int) -> int:
-        """How many of the widths of so many layers are searched: of a cnn the first."""
+        """Return how many of `depth` widths are searched: all of an mlp, the first of a cnn."""
         return depth if self.network == "mlp" else 1
 
     def widths(self, searched: list[int], depth: int) -> list[int]:
-        """Those of all layers; a cnn's blocks double, as each halves the image both ways."""
+        """Return the widths of all layers; a cnn's double, as each block halves the image."""
         if self.network == "mlp":
             return searched[:depth]
         return [searched[0] * 2**i for i in range(depth)]
 
     def combinations(self) -> float:
-        """How many there are; infinity where a number is drawn from a range."""
-        if any(each and each.min < each.max for each in (self.learning_rate, self.weight_decay)):
+        """Count the points of the space; infinity where a number is drawn from a range."""
+        if any(
+            bounds and bounds.min < bounds.max for bounds in (self.learning_rate, self.weight_decay)
+        ):
             return math.inf
         depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
         layers = sum(len(self.units) ** self.searched_widths(depth) for depth in depths)
@@ -168,7 +167,7 @@ class Hyperparameters(Section):
 
 
 def check_blocks(blocks: int) -> None:
-    """ValueError if an image can't be halved so often."""
+    """Raise ValueError if an image can't be halved so often."""
     if blocks > BLOCKS:
         raise ValueError(
             f"a cnn of {blocks} blocks, {BLOCKS} at most: each halves the image of 28 pixels"
@@ -243,7 +242,7 @@ class TrainingConfig(Section):
     seed: int
 
 
-class Origin(Section):
+class Provenance(Section):
     """What a model file says of itself."""
 
     dataset: str  # what it was trained on
@@ -285,67 +284,3 @@ class Settings(Section):
                 "combinations"
             )
         return self
-
-
-def without_effect(settings: Settings) -> list[str]:
-    """Settings that change nothing beside the others: a line for each, which says why."""
-    augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
-    tune, found = settings.tune, []
-    if settings.data.source != "standin":
-        found.append("standin has no effect: data.source is not standin")
-    if not augment.enabled:
-        found.append("augment has no effect: augment.enabled is false")
-    elif not augment.elastic:
-        found.append("augment.elastic_grid has no effect: augment.elastic is 0")
-    if fit.warmup_ratio and fit.schedule == "constant":
-        found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
-    longest = max(settings.tune.epochs, settings.train.epochs)
-    if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
-        found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
-    if tune.tuner == "hyperband":
-        found.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
-        if tune.median_stopping:
-            found.append("tune.median_stopping has no effect: hyperband stops trials by itself")
-    if tune.workers is not None and tune.scheduler is not None:
-        found.append("tune.workers has no effect: tune.scheduler has workers of its own")
-    if fit.weight_decay and space.weight_decay:
-        found.append(
-            f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"
-        )
-    return found
-
-
-def validate(model: type[Model], content: Any, where: str) -> Model:
-    """`content` as `model`.
-
-    Raises:
-        K49Error: it doesn't fit; names `where` and every fault in one line.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        faults = "; ".join(describe(model, dict(fault)) for fault in error.errors())
-        raise K49Error(f"{where}: {faults}") from error
-
-
-def describe(model: type[BaseModel], fault: dict) -> str:
-    """One fault as `train.epochs: should be greater than or equal to 1, is 0`."""
-    key = ".".join(map(str, fault["loc"]))
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key, known here: {', '.join(siblings(model, fault['loc']))}"
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    if fault["type"] == "value_error":  # of a validator here, which says what it found
-        return f"{key}: {message}" if key else message
-    return f"{key or 'top level'}: {message}, is {fault['input']!r:.80}"
-
-
-def siblings(model: type[BaseModel], loc: tuple) -> list[str]:
-    """The keys allowed where `loc` points."""
-    for key in loc[:-1]:
-        if key not in model.model_fields:
-            continue  # the name of a space
-        kind = model.model_fields[key].annotation
-        model = next(each for each in (*get_args(kind), kind) if hasattr(each, "model_fields"))
-    return list(model.model_fields)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from k49 import usage
+from k49 import profiling
 from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Part
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
-from k49.settings import Hyperparameters, Settings, validate
+from k49.settings import Hyperparameters, Settings
+from k49.validation import validate
 
 PARAMS = Path("params.yaml")
 
@@ -69,12 +70,12 @@ def run_stage(main: Callable[[Settings], None]) -> NoReturn:
     except KeyboardInterrupt:
         print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
         leave(130)
-    print(f"{name}: {usage.summary(time.perf_counter() - start)}")
+    print(f"{name}: {profiling.summary(time.perf_counter() - start)}")
     leave(0)
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once: everything is on disk, and TensorFlow's own end takes a second."""
+    """End this process at once: everything is on disk, and TensorFlow's exit takes a second."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -83,8 +84,8 @@ def leave(status: int) -> NoReturn:
 def save_split(name: str, part: Part) -> None:
     """Write a split ("train", "val" or "test") as arrays that can be memory-mapped."""
     n = len(part)
-    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), part.image_pieces())
-    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), part.label_pieces())
+    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), part.image_chunks())
+    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), part.label_chunks())
 
 
 def load_dataset(name: str) -> Dataset:
@@ -93,7 +94,7 @@ def load_dataset(name: str) -> Dataset:
 
 
 def read_dataset_name() -> str:
-    """What figures on the data in `data/split` are called."""
+    """Return the name of the dataset in `data/split`."""
     return read_json(METRICS / "data.json")["dataset"]
 
 
@@ -111,7 +112,7 @@ def publish(path: Path, content: dict | list[dict]) -> None:
 
 
 def live_log(epochs: int) -> Callable[[dict[str, float]], None]:
-    """A function that takes one epoch's figures: it prints a line and writes the curves so far.
+    """Return a function that takes an epoch's figures, prints a line and writes the curves so far.
 
     The line says how far, how good, how long still. The curves are plot data, which `dvc plots
     show` and the VS Code extension draw while training runs; epochs count from 1.

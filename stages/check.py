@@ -1,12 +1,13 @@
 """check: params.yaml as a whole, before any other stage runs and DVC takes its outputs away."""
 
-from k49.settings import Settings, without_effect
+from k49.settings import Settings
 from k49.stage import run_stage
+from k49.validation import ineffective_settings
 
 
 def main(settings: Settings) -> None:
     """Name the settings that change nothing; `run_stage` has refused the bad ones."""
-    for line in without_effect(settings):
+    for line in ineffective_settings(settings):
         print(f"note: {line}")
 
 

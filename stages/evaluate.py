@@ -6,6 +6,7 @@ from k49.evaluation import predictions
 from k49.evaluation.card import model_card
 from k49.evaluation.metrics import evaluate
 from k49.files import atomic_write, read_json, write_text
+from k49.profiling import timed
 from k49.settings import Settings
 from k49.stage import (
     CARD,
@@ -19,13 +20,12 @@ from k49.stage import (
     read_dataset_name,
     run_stage,
 )
-from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
-        from k49.training.model import load_model, predict_proba, read_origin
+        from k49.training.model import load_model, predict_proba, read_provenance
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     labels = test.labels.argmax(1).astype(np.uint8)
@@ -46,7 +46,7 @@ def main(settings: Settings) -> None:
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", result.confusion)
     publish(PLOTS / "per_class.json", result.per_class)
-    write_text(CARD, model_card(read_origin(MODEL), train, result.metrics))
+    write_text(CARD, model_card(read_provenance(MODEL), train, result.metrics))
     print(f"test, {read_dataset_name()}:\n{result}")
 
 

@@ -4,9 +4,9 @@ from k49.data import npz
 from k49.data.published import dataset_name
 from k49.data.split import describe, split_dataset
 from k49.files import write_json
+from k49.profiling import timed
 from k49.settings import Settings
 from k49.stage import METRICS, RAW, run_stage, save_split
-from k49.usage import timed
 
 
 def main(settings: Settings) -> None:

@@ -5,7 +5,8 @@ from dataclasses import asdict
 import numpy as np
 
 from k49.files import atomic_write
-from k49.settings import Origin, Settings
+from k49.profiling import timed
+from k49.settings import Provenance, Settings
 from k49.stage import (
     METRICS,
     MODEL,
@@ -17,7 +18,6 @@ from k49.stage import (
     read_dataset_name,
     run_stage,
 )
-from k49.usage import timed
 
 
 def main(settings: Settings) -> None:
@@ -29,7 +29,9 @@ def main(settings: Settings) -> None:
 
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters(), len(train))
-    origin = Origin(dataset=read_dataset_name(), training=config, shifts=settings.evaluate.shifts)
+    provenance = Provenance(
+        dataset=read_dataset_name(), training=config, shifts=settings.evaluate.shifts
+    )
     asked = settings.train
     print(
         f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, {asked.epochs}, "
@@ -39,7 +41,7 @@ def main(settings: Settings) -> None:
     training = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(training, train, val)
 
-    save_model(training.model, MODEL, origin)
+    save_model(training.model, MODEL, provenance)
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))

@@ -2,9 +2,9 @@
 
 from k49.files import write_yaml
 from k49.process import start_server
+from k49.profiling import timed
 from k49.settings import Settings
 from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, SEARCH, load_dataset, publish, run_stage
-from k49.usage import timed
 
 
 def main(settings: Settings) -> None:

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset, one_hot
 from k49.files import read_json, read_yaml
-from k49.settings import Augment, Fit, Hyperparameters, Origin, TrainingConfig
+from k49.settings import Augment, Fit, Hyperparameters, Provenance, TrainingConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -85,12 +85,12 @@ SMALL_MODEL = Hyperparameters(
 SMALL_CNN = SMALL_MODEL.model_copy(update={"network": "cnn", "units": [4, 8]})
 
 
-def origin_of(dataset: str, shifts: int = 0) -> Origin:
+def provenance_of(dataset: str, shifts: int = 0) -> Provenance:
     """What a model says that was trained on `dataset` for three epochs."""
     config = TrainingConfig(
         hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=3, seed=1
     )
-    return Origin(dataset=dataset, training=config, shifts=shifts)
+    return Provenance(dataset=dataset, training=config, shifts=shifts)
 
 
 @dataclass(frozen=True)

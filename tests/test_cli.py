@@ -14,8 +14,9 @@ from PIL import Image
 
 from k49 import cli
 from k49.data.classes import CHARACTERS, code_point
+from k49.inference import output
 from k49.inference.pictures import read, stack
-from tests.helpers import SMALL_MODEL, environment, ink, origin_of, plain, saved
+from tests.helpers import SMALL_MODEL, environment, ink, plain, provenance_of, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
@@ -27,17 +28,13 @@ def rows_of(name: str) -> list[dict]:
 
 @pytest.mark.parametrize("name", ["a.png", "page[red].png", "page[/b].png", "x" * 120 + ".png"])
 def test_names_are_printed_as_they_are(capsys, name):
-    cli.print_table(rows_of(name))
+    cli.show(output.as_table(rows_of(name)))
     table = capsys.readouterr().out
     assert table.count(name) == 1  # at rank 1 only
     assert table.count("U+3042") == 2
-    cli.print_csv(rows_of(name))
-    assert [row["image"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == [
-        name,
-        name,
-    ]
-    cli.print_json(rows_of(name))
-    assert json.loads(capsys.readouterr().out) == rows_of(name)
+    rows = csv.DictReader(io.StringIO(output.as_csv(rows_of(name))))
+    assert [row["image"] for row in rows] == [name, name]
+    assert json.loads(output.as_json(rows_of(name))) == rows_of(name)
 
 
 def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.CompletedProcess:
@@ -91,7 +88,7 @@ def folder(tmp_path_factory):
 
     model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
     folder = tmp_path_factory.mktemp("command")
-    save_model(model, folder / "models" / "model.keras", origin_of("stand-in (drawn, not K49)"))
+    save_model(model, folder / "models" / "model.keras", provenance_of("stand-in (drawn, not K49)"))
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
     np.savez(folder / "many.npz", ARRAY)
     return folder

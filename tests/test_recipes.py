@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 from k49.cli import app
 from k49.errors import K49Error
 from k49.files import read_yaml
-from k49.settings import Settings, validate
+from k49.settings import Settings
 from k49.stage import load_settings
+from k49.validation import validate
 from tests.helpers import ROOT
 
 PARAMS = ROOT / "params.yaml"

@@ -11,11 +11,11 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
-from k49.cli import leaves
 from k49.errors import K49Error
-from k49.files import read_yaml, write_yaml
-from k49.settings import Hyperparameters, Settings, Space, validate, without_effect
+from k49.files import flatten, read_yaml, write_yaml
+from k49.settings import Hyperparameters, Settings, Space
 from k49.stage import load_settings
+from k49.validation import ineffective_settings, validate
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 COMMITTED = read_yaml(PARAMS)
@@ -85,14 +85,14 @@ def test_committed_file_loads():
 
 
 def test_nothing_in_the_committed_file_is_ignored():
-    committed = dict(leaves(COMMITTED))
+    committed = dict(flatten(COMMITTED))
     assert committed.keys() <= fields(Settings)
-    loaded = dict(leaves(load_settings(PARAMS).model_dump()))
+    loaded = dict(flatten(load_settings(PARAMS).model_dump()))
     assert {key: loaded[key] for key in committed} == committed
 
 
 def test_every_setting_stands_in_the_committed_file():
-    assert fields(Settings) == dict(leaves(COMMITTED)).keys()
+    assert fields(Settings) == dict(flatten(COMMITTED)).keys()
 
 
 def test_settings_cannot_be_changed():
@@ -424,7 +424,7 @@ def test_space_smaller_than_the_trials(tmp_path):
 
 
 def test_every_committed_setting_has_an_effect():
-    assert without_effect(load_settings(PARAMS)) == []
+    assert ineffective_settings(load_settings(PARAMS)) == []
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_every_committed_setting_has_an_effect():
 )
 def test_setting_without_effect_is_named(tmp_path, changes, said):
     ((key, value),) = changes.items()
-    assert without_effect(load_settings(changed(tmp_path, key, value))) == [said]
+    assert ineffective_settings(load_settings(changed(tmp_path, key, value))) == [said]
 
 
 # what `dvc exp run -S` makes of the file
@@ -463,15 +463,15 @@ def other(value: Any) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", sorted(dict(leaves(COMMITTED))))
+@pytest.mark.parametrize("key", sorted(dict(flatten(COMMITTED))))
 def test_any_override_leaves_a_valid_file(tmp_path, key):
     """Was: an empty list of mirrors joined two lines, and the file was YAML no longer."""
     text = PARAMS.read_text("utf-8")
-    before = dict(leaves(COMMITTED))
+    before = dict(flatten(COMMITTED))
     for value in other(before[key]):
         path = written(tmp_path, text)
         apply_overrides(path, [f"{key}={value}"])
-        after = dict(leaves(read_yaml(path)))
+        after = dict(flatten(read_yaml(path)))
         assert {k: v for k, v in after.items() if k != key} == {
             k: v for k, v in before.items() if k != key
         }, value

@@ -12,11 +12,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from k49 import stage, usage
+from k49 import profiling, stage
 from k49.data import Part
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
-from k49.usage import timed
+from k49.profiling import timed
 from tests.helpers import ROOT, bars, start_stage
 
 
@@ -50,7 +50,7 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
     folder, capsys, monkeypatch
 ):
     got = []
-    monkeypatch.setattr(usage, "seconds", defaultdict(float))
+    monkeypatch.setattr(profiling, "seconds", defaultdict(float))
 
     def main(settings):
         got.append(settings)

@@ -21,13 +21,18 @@ class Change:
 
 
 def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
-    """Classes that the sides read rightly, or take for others, not equally often."""
+    """Return where the sides' confusion matrices differ, largest difference first.
+
+    Args:
+        a, b: the sides.
+        right: the classes themselves (the diagonal), or else what is taken for what.
+    """
     counts = [mean_confusion(side) for side in (a, b)]
     images = np.bincount(b[0].test.labels, minlength=NUM_CLASSES)
     cells = zip(*np.nonzero(counts[0] != counts[1]), strict=True)
     found = [
         Change(
-            CHARACTERS[i], CHARACTERS[j], int(images[i]), *(float(each[i, j]) for each in counts)
+            CHARACTERS[i], CHARACTERS[j], int(images[i]), *(float(count[i, j]) for count in counts)
         )
         for i, j in cells
         if (i == j) == right
@@ -36,7 +41,7 @@ def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
 
 
 def mean_confusion(side: list[Run]) -> np.ndarray:
-    """Images of each class (49) read as each class (49): a mean over the runs."""
+    """Return the confusion matrix (49, 49) of a side: images, a mean over its runs."""
     total = np.zeros((NUM_CLASSES, NUM_CLASSES))
     for run in side:
         np.add.at(total, (run.test.labels, run.test.predicted), 1)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from k49.comparison.changes import Change, changes
-from k49.comparison.differences import DECIDES, LEVEL, Difference, differ, mcnemar
-from k49.comparison.runs import Run, check_one_group, check_test_images, differing
+from k49.comparison.differences import LEVEL, PRIMARY_METRIC, Difference, differ, mcnemar
+from k49.comparison.runs import Run, check_one_group, check_test_images, differing_params
 from k49.settings import Gate
 
 
@@ -46,13 +46,13 @@ class Comparison:
     notes: list[str]
 
     @property
-    def decides(self) -> Difference:
-        """The difference that the verdict is about."""
-        return self.metric(DECIDES)
+    def primary(self) -> Difference:
+        """Return the difference that the verdict is about."""
+        return self.metric(PRIMARY_METRIC)
 
     def metric(self, name: str) -> Difference:
-        """The difference of one metric."""
-        return next(each for each in self.differences if each.metric == name)
+        """Return the difference of one metric."""
+        return next(found for found in self.differences if found.metric == name)
 
 
 def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) -> Comparison:
@@ -78,33 +78,33 @@ def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) 
     if single:
         p_value = mcnemar(only_a, only_b)
     same = single and np.array_equal(first.test.predicted, last.test.predicted)
-    decides = differences[DECIDES]
+    primary = differences[PRIMARY_METRIC]
     return Comparison(
         a=[run.name for run in a],
         b=[run.name for run in b],
         dataset=last.dataset,
         images=len(last.test),
-        verdict=Verdict.SAME if same else judge(decides.difference, p_value),
+        verdict=Verdict.SAME if same else judge(primary.difference, p_value),
         p_value=p_value,
         only_a=only_a if single else None,
         only_b=only_b if single else None,
         differences=list(differences.values()),
         classes=changes(a, b, right=True),
         confusions=changes(a, b, right=False),
-        params=differing(a, b),
+        params=differing_params(a, b),
         notes=notes(a, b, differences, same),
     )
 
 
 def judge(difference: float, p_value: float) -> Verdict:
-    """The verdict on accuracy."""
+    """Return the verdict that a difference and its p-value give."""
     if p_value >= LEVEL:
         return Verdict.NONE
     return Verdict.BETTER if difference > 0 else Verdict.WORSE
 
 
 def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: bool) -> list[str]:
-    """What else one should know."""
+    """Return what limits the comparison, a sentence a line."""
     found = [
         f"{run.name}: code or settings of {', '.join(run.stale)} changed after it ran, and its "
         "figures are of before; `dvc repro` renews them"
@@ -113,12 +113,14 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
     ]
     versions = [dict.fromkeys(run.versions for run in side) for side in (a, b)]
     if versions[0] != versions[1]:
-        first, last = (" and ".join(each) for each in versions)
+        first, last = (" and ".join(names) for names in versions)
         found.append(f"trained by other versions, which alone may change results: {first}; {last}")
     if len({run.val.images for run in (*a, *b)}) > 1:
         found.append("other validation images: differences of the two gaps are not paired")
-    balanced, decides = differences["test_balanced_accuracy"], differences[DECIDES]
-    if balanced.shows and not (decides.shows and decides.difference * balanced.difference > 0):
+    balanced, primary = differences["test_balanced_accuracy"], differences[PRIMARY_METRIC]
+    if balanced.significant and not (
+        primary.significant and primary.difference * balanced.difference > 0
+    ):
         found.append(
             f"balanced accuracy, where rare classes count as much, says "
             f"{'better' if balanced.difference > 0 else 'worse'}"
@@ -132,7 +134,7 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
 
 
 def gate(comparison: Comparison, limits: Gate) -> list[str]:
-    """What a pull request should not do: a line for each limit that the second side breaks."""
+    """Return a line for each limit that the second side breaks."""
     found = []
     gap = comparison.metric("overfitting_gap").b
     if limits.overfitting_gap is not None and gap > limits.overfitting_gap:
@@ -140,7 +142,7 @@ def gate(comparison: Comparison, limits: Gate) -> list[str]:
             f"overfitting gap {100 * gap:.2f} points, gate.overfitting_gap allows "
             f"{100 * limits.overfitting_gap:.2f}"
         )
-    fall = -comparison.decides.difference
+    fall = -comparison.primary.difference
     if limits.fall is not None and comparison.verdict is Verdict.WORSE and fall > limits.fall:
         found.append(
             f"test accuracy falls by {100 * fall:.2f} points, gate.fall allows "

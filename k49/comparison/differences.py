@@ -6,10 +6,10 @@ import numpy as np
 from scipy import stats
 
 from k49.comparison.runs import Run
-from k49.evaluation.metrics import bootstrap, means
+from k49.evaluation.metrics import accuracy_and_f1, bootstrap
 
 LEVEL = 0.05
-DECIDES = "test_accuracy"  # whose p-value gives the verdict
+PRIMARY_METRIC = "test_accuracy"  # whose p-value gives the verdict
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,28 @@ class Difference:
     high: float
 
     @property
-    def shows(self) -> bool:
-        """Whether the interval leaves out 0."""
+    def significant(self) -> bool:
+        """Return whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
 
 def differ(
     a: list[Run], b: list[Run], resamples: int, seed: int
 ) -> tuple[dict[str, Difference], float]:
-    """All metrics' differences, by name; and the p-value of accuracy's, with several runs."""
+    """Return the differences of all metrics by name, and with several runs accuracy's p-value."""
     runs = [*a, *b]
-    found = [figures(run) for run in runs]
+    found = [metrics_of(run) for run in runs]
     # a standard deviation needs fewer samples than percentiles do
-    samples = drawn(runs, resamples if len(runs) == 2 else min(resamples, 1000), seed)
+    samples = bootstrap_metrics(runs, resamples if len(runs) == 2 else min(resamples, 1000), seed)
     result, p_value = {}, 1.0
     for name in found[0]:
-        of_a, of_b = np.split(np.array([each[name] for each in found]), [len(a)])
+        of_a, of_b = np.split(np.array([metrics[name] for metrics in found]), [len(a)])
         drawn_a, drawn_b = np.split(samples[name], [len(a)])
         if len(runs) == 2:
             low, high = np.percentile(drawn_b[0] - drawn_a[0], [2.5, 97.5])
         else:
-            low, high, p = t_interval(of_a, of_b, of_images(drawn_a, drawn_b))
-            p_value = p if name == DECIDES else p_value
+            low, high, p = t_interval(of_a, of_b, std_of_images(drawn_a, drawn_b))
+            p_value = p if name == PRIMARY_METRIC else p_value
         result[name] = Difference(
             metric=name,
             a=float(of_a.mean()),
@@ -62,13 +62,16 @@ def differ(
 
 
 def std(values: np.ndarray) -> float | None:
-    """Standard deviation of a sample (n,); None of one value."""
+    """Return the standard deviation of a sample (n,); None for a single value."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def figures(run: Run) -> dict[str, float]:
-    """A run's metrics under the names that they have in `metrics/`."""
-    test = {f"test_{name}": v for name, v in means(run.test.labels, run.test.predicted).items()}
+def metrics_of(run: Run) -> dict[str, float]:
+    """Return a run's metrics under their names in `metrics/`."""
+    test = {
+        f"test_{name}": v
+        for name, v in accuracy_and_f1(run.test.labels, run.test.predicted).items()
+    }
     val_accuracy = float(run.val.right.mean())
     return {
         **test,
@@ -77,8 +80,8 @@ def figures(run: Run) -> dict[str, float]:
     }
 
 
-def drawn(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
-    """`figures` of bootstrap samples, each (runs, resamples); all runs on the same samples.
+def bootstrap_metrics(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Return `metrics_of` on bootstrap samples, each (runs, resamples), the same for all runs.
 
     Validation is sampled independently, and for runs with other validation images, too.
     """
@@ -99,8 +102,8 @@ def drawn(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def of_images(a: np.ndarray, b: np.ndarray) -> float:
-    """Standard deviation of the difference of means that is due to the images alone.
+def std_of_images(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the standard deviation of the difference of means that is due to the images alone.
 
     Runs of one recipe fail on other images each; the spread over the seeds has that in it already,
     and so it is taken out here (the interaction of a two-way analysis of variance).
@@ -110,16 +113,16 @@ def of_images(a: np.ndarray, b: np.ndarray) -> float:
         b: (m, resamples), of the other on the same samples; n + m is 3 at least.
     """
     own = [
-        (each - each.mean(0)).var(axis=1).sum() / (len(each) - 1)
-        for each in (a, b)
-        if len(each) > 1
+        (values - values.mean(0)).var(axis=1).sum() / (len(values) - 1)
+        for values in (a, b)
+        if len(values) > 1
     ]
     interaction = own[0] / len(a) + own[-1] / len(b)  # one run borrows the other side's
     return float(np.sqrt(max((b.mean(0) - a.mean(0)).var() - interaction, 0.0)))
 
 
 def t_interval(a: np.ndarray, b: np.ndarray, images: float) -> tuple[float, float, float]:
-    """95 % interval and p-value of the difference of two means over seeds, on sampled images.
+    """Return 95 % interval and p-value of the difference of two means over seeds and images.
 
     Welch's, with the sampling of the images as a third part of the variance, taken as known
     (F. E. Satterthwaite, 1946, doi:10.2307/3002019, for the degrees of freedom). One number alone
@@ -128,11 +131,11 @@ def t_interval(a: np.ndarray, b: np.ndarray, images: float) -> tuple[float, floa
     Args:
         a: (n,) a metric of the runs of one side.
         b: (m,) of the other; n + m is 3 at least.
-        images: standard deviation of the difference, from `of_images`.
+        images: standard deviation of the difference, from `std_of_images`.
     """
-    several = [each for each in (a, b) if len(each) > 1]
+    several = [values for values in (a, b) if len(values) > 1]
     if len(several) == 2:
-        seeds = [(each.var(ddof=1) / len(each), len(each) - 1) for each in several]
+        seeds = [(values.var(ddof=1) / len(values), len(values) - 1) for values in several]
     else:
         (group,) = several
         seeds = [(group.var(ddof=1) * (1 / len(group) + 1), len(group) - 1)]
@@ -148,7 +151,7 @@ def t_interval(a: np.ndarray, b: np.ndarray, images: float) -> tuple[float, floa
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p-value that two models read equally well (Q. McNemar, 1947).
+    """Return the exact two-sided p-value that two models read equally well (Q. McNemar, 1947).
 
     Args:
         only_a, only_b: images that only one of them reads rightly.

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison
-from k49.comparison.text import number, sides, signed
+from k49.comparison.text import count_text, side_names, signed_count
 from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, label_epochs
 
 MOST = 12  # bars of a panel
@@ -15,7 +15,7 @@ Curves = list[list[dict]]  # of each run of a side: a row for each epoch and spl
 
 
 def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
-    """Loss and accuracy of both sides against epochs; train dashed, a line for each run."""
+    """Draw loss and accuracy of both sides against epochs: a line for each run, train dashed."""
     colours = {GREY: a, BLUE: b}
     with matplotlib.rc_context(STYLE):
         figure = Figure((10, 4.2), layout="constrained")
@@ -35,7 +35,7 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
         handles = [
             *(
                 Line2D([], [], color=colour, label=side)
-                for colour, side in zip(colours, sides(comparison), strict=True)
+                for colour, side in zip(colours, side_names(comparison), strict=True)
             ),
             Line2D([], [], color="k", label="validation"),
             Line2D([], [], color="k", linestyle="--", label="train (as logged while training)"),
@@ -46,14 +46,14 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
 
 
 def changes(comparison: Comparison) -> Figure:
-    """Classes that are read rightly more or less often, and what is taken for what."""
-    a, b = sides(comparison)
+    """Draw the classes, and the confusions, that changed most."""
+    a, b = side_names(comparison)
     classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
     with matplotlib.rc_context(STYLE):
         size = 10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)
         figure = Figure(size, layout="constrained")
         left, right = figure.subplots(1, 2)
-        bars(left, classes, [each.true for each in classes], good=1)
+        bars(left, classes, [change.true for change in classes], good=1)
         left.set_title("read rightly", fontsize=10)
         bars(right, confusions, [f"{e.true} → {e.predicted}" for e in confusions], good=-1)
         right.set_title("true → read as", fontsize=10)
@@ -65,7 +65,7 @@ def changes(comparison: Comparison) -> Figure:
 
 
 def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
-    """A bar for each change, its figures beside it: blue where it is for the better.
+    """Draw a bar for each change, its figures beside it: blue where it is for the better.
 
     Args:
         axes: to draw into.
@@ -73,12 +73,13 @@ def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
         labels: what to call each.
         good: 1 if more is better, -1 if less is.
     """
-    differences = [each.b - each.a for each in found]
+    differences = [change.b - change.a for change in found]
     colours = [BLUE if good * difference > 0 else ORANGE for difference in differences]
     axes.barh(range(len(found)), differences, color=colours)
-    for y, (each, difference) in enumerate(zip(found, differences, strict=True)):
+    for y, (change, difference) in enumerate(zip(found, differences, strict=True)):
         axes.annotate(
-            f"{signed(difference)}  ({number(each.a)} to {number(each.b)} of {each.images})",
+            f"{signed_count(difference)}  "
+            f"({count_text(change.a)} to {count_text(change.b)} of {change.images})",
             (difference, y),
             xytext=(4 if difference > 0 else -4, 0),
             textcoords="offset points",

@@ -11,7 +11,7 @@ SEED = "train.seed"
 
 @dataclass(frozen=True)
 class Run:
-    """What a revision has of one training."""
+    """Read what a revision has of one training."""
 
     name: str
     dataset: str
@@ -52,7 +52,7 @@ def check_one_group(side: list[Run]) -> None:
             f"{', '.join(map(str, seeds))}; a seed again is the same training again"
         )
     for run in side[1:]:
-        others = set(unlike(side[0].params, run.params)) - {SEED}
+        others = set(differing_keys(side[0].params, run.params)) - {SEED}
         if others:
             raise K49Error(
                 f"{side[0].name} and {run.name} are no group: they differ in "
@@ -60,15 +60,15 @@ def check_one_group(side: list[Run]) -> None:
             )
 
 
-def unlike(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """The keys under which two runs have other values, or only one has any."""
+def differing_keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Return the keys whose values differ, or which only one has."""
     return [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
 
 
-def differing(a: list[Run], b: list[Run]) -> dict[str, tuple[Any, Any]]:
-    """Parameters that differ between the sides; seeds of a group as a list."""
+def differing_params(a: list[Run], b: list[Run]) -> dict[str, tuple[Any, Any]]:
+    """Return the parameters that differ between the sides; a group's seeds as a list."""
     first, last = a[0].params, b[0].params
-    found = {key: (first.get(key), last.get(key)) for key in unlike(first, last)}
+    found = {key: (first.get(key), last.get(key)) for key in differing_keys(first, last)}
     of_a, of_b = ([run.params.get(SEED) for run in side] for side in (a, b))
     if of_a != of_b:
         found[SEED] = (of_a[0] if len(of_a) == 1 else of_a, of_b[0] if len(of_b) == 1 else of_b)

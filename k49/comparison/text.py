@@ -24,7 +24,7 @@ MOST = 8  # classes, or confusions
 
 
 @dataclass(frozen=True)
-class Cells:
+class TableData:
     """A table before it is drawn."""
 
     title: str
@@ -33,81 +33,81 @@ class Cells:
 
 
 def sentence(comparison: Comparison) -> str:
-    """The verdict and what it rests on, in one line."""
-    a, b = sides(comparison)
-    found, images = comparison.decides, f"{comparison.images:,} test images"
+    """Return the verdict and its figures in one line."""
+    a, b = side_names(comparison)
+    found, images = comparison.primary, f"{comparison.images:,} test images"
     if comparison.verdict is Verdict.SAME:
         return f"the same, image for image: {b} reads all {images} as {a} does"
-    low, high = points(found.low), points(found.high)
-    interval = f"95 % interval {low} to {high}, p {probability(comparison.p_value)}"
+    low, high = signed_percent(found.low), signed_percent(found.high)
+    interval = f"95 % interval {low} to {high}, p {p_value_text(comparison.p_value)}"
     if comparison.verdict is Verdict.NONE:
         trainings = len(comparison.a) + len(comparison.b)
         shown = f"{trainings} trainings and {images}" if trainings > 2 else images
-        needed = unsigned((found.high - found.low) / 2)
+        needed = percent((found.high - found.low) / 2)
         return (
             f"no difference that {shown} can show (it would have to be {needed} points): "
-            f"{points(found.difference)}, {interval}"
+            f"{signed_percent(found.difference)}, {interval}"
         )
     more = "more" if found.difference > 0 else "fewer"
     return (
-        f"{comparison.verdict}: {b} reads {unsigned(abs(found.difference))} points {more} of "
+        f"{comparison.verdict}: {b} reads {percent(abs(found.difference))} points {more} of "
         f"{images} rightly than {a}; {interval}"
     )
 
 
-def sides(comparison: Comparison) -> tuple[str, str]:
-    """What the sides are called: their run, or what the names of so many have in common."""
-    a, b = (group(names) for names in (comparison.a, comparison.b))
+def side_names(comparison: Comparison) -> tuple[str, str]:
+    """Return the names of both sides."""
+    a, b = (side_name(names) for names in (comparison.a, comparison.b))
     return a, b
 
 
-def group(names: list[str]) -> str:
-    """One name for several, as `seeds-* (5 runs)`."""
+def side_name(names: list[str]) -> str:
+    """Return one name for several runs, as `seeds-* (5 runs)`."""
     if len(names) == 1:
         return names[0]
     common = os.path.commonprefix([name.split(" ")[0] for name in names])  # noqa: RUF071, no paths
     return f"{common}* ({len(names)} runs)" if common else f"{names[0]} and {len(names) - 1} more"
 
 
-def tables(comparison: Comparison) -> list[Cells]:
-    """Metrics, parameters and classes; empty ones left out."""
-    names = list(sides(comparison))
+def tables(comparison: Comparison) -> list[TableData]:
+    """Return the tables of metrics, parameters and classes, without empty ones."""
+    names = list(side_names(comparison))
     changed = "difference, points (95 % interval)"
-    metrics = [metric_row(each) for each in comparison.differences]
-    params = [[key, value(a), value(b)] for key, (a, b) in comparison.params.items()]
-    classes = [class_row(each) for each in comparison.classes[:MOST]]
+    metrics = [metric_row(difference) for difference in comparison.differences]
+    params = [[key, setting_text(a), setting_text(b)] for key, (a, b) in comparison.params.items()]
+    classes = [class_row(change) for change in comparison.classes[:MOST]]
     right = f"Read rightly: the classes that changed most, of {len(comparison.classes)} that did"
     found = [
-        Cells(
+        TableData(
             f"Test, {comparison.dataset} (* where the interval leaves out 0)",
             ["percent", *names, changed],
             metrics,
         ),
-        Cells("Parameters that differ", ["parameter", *names], params),
-        Cells(right, ["class", "test images", *names, "difference"], classes),
+        TableData("Parameters that differ", ["parameter", *names], params),
+        TableData(right, ["class", "test images", *names, "difference"], classes),
     ]
-    return [each for each in found if each.rows]
+    return [table for table in found if table.rows]
 
 
 def metric_row(found: Difference) -> list[str]:
-    """A metric's cells; those whose interval leaves out 0 end in a star."""
-    interval = f"({points(found.low)} to {points(found.high)})"
+    """Return a metric's row; a star marks an interval that leaves out 0."""
+    interval = f"({signed_percent(found.low)} to {signed_percent(found.high)})"
     return [
         TITLES[found.metric],
-        spread(found.a, found.a_std),
-        spread(found.b, found.b_std),
-        f"{points(found.difference)} {interval}{' *' if found.shows else ''}",
+        mean_and_std(found.a, found.a_std),
+        mean_and_std(found.b, found.b_std),
+        f"{signed_percent(found.difference)} {interval}{' *' if found.significant else ''}",
     ]
 
 
 def class_row(change: Change) -> list[str]:
-    """A class's cells."""
-    a, b = number(change.a), number(change.b)
-    return [change.true, str(change.images), a, b, signed(change.b - change.a)]
+    """Return a class's row."""
+    a, b = count_text(change.a), count_text(change.b)
+    return [change.true, str(change.images), a, b, signed_count(change.b - change.a)]
 
 
 def markdown(comparison: Comparison) -> str:
-    """The whole comparison as Markdown."""
+    """Format the comparison as Markdown."""
     parts = [f"**{sentence(comparison)}**", *(f"Note: {note}." for note in comparison.notes)]
     for cells in tables(comparison):
         parts += [f"{cells.title}:", markdown_table(cells)]
@@ -115,20 +115,20 @@ def markdown(comparison: Comparison) -> str:
 
 
 def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) -> str:
-    """The comparison as a page of Markdown.
+    """Format the comparison as a page of Markdown.
 
     Args:
         comparison: to report.
         faults: what the gate has against it.
         pictures: a file's name, and what it shows.
     """
-    a, b = sides(comparison)
-    found = Cells(
+    a, b = side_names(comparison)
+    found = TableData(
         f"Confusions that changed most, of {len(comparison.confusions)} that did",
         ["true", "read as", "images of the true class", a, b, "difference"],
         [
-            [each.true, each.predicted, *class_row(each)[1:]]
-            for each in comparison.confusions[:MOST]
+            [change.true, change.predicted, *class_row(change)[1:]]
+            for change in comparison.confusions[:MOST]
         ],
     )
     parts = [f"# {b} beside {a}", markdown(comparison).strip()]
@@ -139,8 +139,8 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(cells: Cells) -> str:
-    """One table; a bar in a cell is escaped."""
+def markdown_table(cells: TableData) -> str:
+    """Format a table as Markdown, with `|` in cells escaped."""
     rows = [cells.header, ["---"] * len(cells.header), *cells.rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
@@ -148,7 +148,7 @@ def markdown_table(cells: Cells) -> str:
 
 
 def terminal(comparison: Comparison) -> Group:
-    """The whole comparison for rich to print."""
+    """Format the comparison for Rich to print."""
     parts: list[Any] = []
     for cells in tables(comparison):
         table = Table(title=escape(cells.title), title_justify="left", box=None)
@@ -162,7 +162,7 @@ def terminal(comparison: Comparison) -> Group:
 
 
 def as_json(comparison: Comparison) -> str:
-    """The whole comparison as JSON: the fields of `Comparison`, and `sentence`."""
+    """Format the comparison as JSON: the fields of `Comparison`, and `sentence`."""
     content = {"sentence": sentence(comparison), **asdict(comparison)}
     return json.dumps(content, ensure_ascii=False, indent=1)
 
@@ -170,36 +170,36 @@ def as_json(comparison: Comparison) -> str:
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def points(share: float) -> str:
-    """A difference of shares in percentage points, with its sign."""
+def signed_percent(share: float) -> str:
+    """Format a difference of shares in percentage points, with its sign."""
     return f"{100 * share:+.2f}"
 
 
-def unsigned(share: float) -> str:
-    """A share in percentage points."""
+def percent(share: float) -> str:
+    """Format a share in percent."""
     return f"{100 * share:.2f}"
 
 
-def spread(mean: float, std: float | None) -> str:
-    """A share in percent, with its standard deviation over the seeds."""
-    return unsigned(mean) if std is None else f"{unsigned(mean)} ± {unsigned(std)}"
+def mean_and_std(mean: float, std: float | None) -> str:
+    """Format a share in percent, with its standard deviation over the seeds."""
+    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
 
 
-def number(count: float) -> str:
-    """Images, a mean over runs with one decimal."""
+def count_text(count: float) -> str:
+    """Format a number of images; one decimal if it is a mean over runs."""
     return f"{count:.0f}" if count == round(count) else f"{count:.1f}"
 
 
-def signed(count: float) -> str:
-    """A difference of images."""
-    return ("+" if count > 0 else "-") + number(abs(count))
+def signed_count(count: float) -> str:
+    """Format a difference of numbers of images, with its sign."""
+    return ("+" if count > 0 else "-") + count_text(abs(count))
 
 
-def value(setting: Any) -> str:
-    """A parameter's value as YAML has it, in one line; a dash for none."""
+def setting_text(setting: Any) -> str:
+    """Format a parameter's value as YAML has it, in one line; None as a dash."""
     return "-" if setting is None else json.dumps(setting, ensure_ascii=False).strip('"')
 
 
-def probability(p: float) -> str:
-    """A p-value."""
+def p_value_text(p: float) -> str:
+    """Format a p-value."""
     return f"= {p:.4f}" if p >= 0.0001 else "< 0.0001"

@@ -14,7 +14,7 @@ NUM_CLASSES = 49
 # what figures on them are called; other data by where they come from and a hash
 K49_NAME = "Kuzushiji-49"
 STANDIN_NAME = "stand-in (drawn, not K49)"
-PIECE = 2048  # images that are read, written or judged at once
+CHUNK_SIZE = 2048  # images that are read, written or evaluated at once
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,12 @@ class Dataset:
     labels: np.ndarray  # (N, 49) uint8, one-hot
 
     def __reduce__(self) -> tuple:
-        """Pickled as the names of its files where it is mapped: another process maps them, too."""
+        """Pickle memory-mapped arrays as the names of their files: another process maps them."""
         return _opened, tuple(
-            str(each.filename) if isinstance(each.base, mmap) else each  # a part is sent as it is
-            for each in (self.images, self.labels)
+            str(array.filename)
+            if isinstance(array.base, mmap)
+            else array  # a part is sent as it is
+            for array in (self.images, self.labels)
         )
 
     def __len__(self) -> int:
@@ -46,24 +48,26 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def image_pieces(self) -> Iterator[np.ndarray]:
-        """All of its images, a PIECE (n, 28, 28, 1) at a time."""
-        return (self.images[self.rows[piece]] for piece in pieces(len(self)))
+    def image_chunks(self) -> Iterator[np.ndarray]:
+        """Return all images, (n, 28, 28, 1) uint8, CHUNK_SIZE at a time."""
+        return (self.images[self.rows[chunk]] for chunk in chunks(len(self)))
 
-    def label_pieces(self) -> Iterator[np.ndarray]:
-        """All of its labels, a PIECE at a time, as one-hot rows (n, 49) uint8."""
-        return (one_hot(self.labels[self.rows[piece]]) for piece in pieces(len(self)))
+    def label_chunks(self) -> Iterator[np.ndarray]:
+        """Return all labels as one-hot rows (n, 49) uint8, CHUNK_SIZE at a time."""
+        return (one_hot(self.labels[self.rows[chunk]]) for chunk in chunks(len(self)))
 
 
-def pieces(n: int) -> Iterator[slice]:
-    """Slices of PIECE, and a shorter last one, that together are `n` rows."""
-    return (slice(first, min(first + PIECE, n)) for first in range(0, n, PIECE))
+def chunks(n: int) -> Iterator[slice]:
+    """Return slices of CHUNK_SIZE rows, the last one shorter, that together are `n` rows."""
+    return (slice(first, min(first + CHUNK_SIZE, n)) for first in range(0, n, CHUNK_SIZE))
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
-    """Labels (N,) as one-hot rows (N, 49) uint8."""
+    """Return labels (N,) as one-hot rows (N, 49) uint8."""
     return np.eye(NUM_CLASSES, dtype=np.uint8)[labels]
 
 
 def _opened(*arrays: np.ndarray | str) -> Dataset:
-    return Dataset(*(read_npy(Path(each)) if isinstance(each, str) else each for each in arrays))
+    return Dataset(
+        *(read_npy(Path(array)) if isinstance(array, str) else array for array in arrays)
+    )

@@ -25,11 +25,11 @@ TEST_COUNTS = np.array([_TEST_BELOW_1000.get(label, 1000) for label in range(NUM
 
 
 def code_point(label: int) -> str:
-    """The Unicode code point of a class, as `k49_classmap.csv` writes it: `U+3042` for 0."""
+    """Return a class's Unicode code point as `k49_classmap.csv` writes it: `U+3042` for 0."""
     return f"U+{ord(CHARACTERS[label]):04X}"
 
 
 def classmap_csv() -> str:
-    """The text of `k49_classmap.csv`, byte for byte as published (MD5 f7d0d039...)."""
+    """Return the text of `k49_classmap.csv`, byte for byte as published (MD5 f7d0d039...)."""
     rows = [f"{i},{code_point(i)},{char}" for i, char in enumerate(CHARACTERS)]
     return "\n".join(["index,codepoint,char", *rows]) + "\n"

@@ -37,7 +37,7 @@ def download(
     data: Data,
     on_bytes: OnBytes = lambda done, total: None,
 ) -> None:
-    """Download `url` to `partial` and verify it; what is there of it already is not fetched again.
+    """Download `url` to `partial` and verify it; what is there already is not fetched again.
 
     Args:
         url: http or https.
@@ -65,7 +65,7 @@ def download(
 
 
 def reason(error: Exception) -> str:
-    """A download's failure in a few words."""
+    """Describe a download's failure in a few words."""
     if isinstance(error, requests.HTTPError):
         return f"the server answered {error.response.status_code} {error.response.reason}"
     silent = isinstance(error, requests.Timeout) or (
@@ -87,7 +87,7 @@ def _transfer(
     timeout: float,
     on_bytes: OnBytes,
 ) -> None:
-    """One attempt: ask for what is missing, append it, verify the whole."""
+    """Attempt once to get what is missing, append it, and verify the whole."""
     have = partial.stat().st_size if checksum and partial.exists() else 0
     if checksum and checksum.size and have >= checksum.size:  # complete, and not what it should be
         partial.unlink()
@@ -113,22 +113,30 @@ def _transfer(
         if checksum and checksum.size and total != checksum.size:
             partial.unlink(missing_ok=True)
             raise DownloadError(f"wrong length: {total} bytes offered, expected {checksum}")
-        with partial.open("r+b" if have else "wb") as file:
-            file.seek(have)
-            for block in answer.iter_content(BLOCK):
-                file.write(block)
-                have += len(block)
-                on_bytes(have, total)
-                if have > (total or MOST_BYTES):
-                    raise DownloadError(f"more than {total or MOST_BYTES} bytes came")
-            file.flush()
-            os.fsync(file.fileno())
+        have = _append(answer, partial, have, total, on_bytes)
     if total is not None and have < total:
         raise DownloadError(f"cut off after {have} of {total} bytes")
     if checksum and not matches(partial, checksum):
         found = f"{have} bytes, MD5 {md5(partial)}"
         partial.unlink()
         raise DownloadError(f"wrong content: {found}, expected {checksum}")
+
+
+def _append(
+    answer: requests.Response, partial: Path, have: int, total: int | None, on_bytes: OnBytes
+) -> int:
+    """Write the content behind the first `have` bytes; return how many bytes there are then."""
+    with partial.open("r+b" if have else "wb") as file:
+        file.seek(have)
+        for block in answer.iter_content(BLOCK):
+            file.write(block)
+            have += len(block)
+            on_bytes(have, total)
+            if have > (total or MOST_BYTES):
+                raise DownloadError(f"more than {total or MOST_BYTES} bytes came")
+        file.flush()
+        os.fsync(file.fileno())
+    return have
 
 
 def _refuse(answer: requests.Response) -> None:

@@ -31,7 +31,7 @@ from k49.files import atomic_write
 from k49.settings import Data, Standin
 
 MD5SUMS = "md5sums"
-WAYS_OUT = (
+ALTERNATIVES = (
     "Two ways out: set data.source to a folder that holds these files, or to 'standin' for the "
     "stand-in, which needs no network."
 )
@@ -59,7 +59,9 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
     if data.source.startswith(("http://", "https://")):
         return fetch_address(data, raw, downloads)
     if "://" in data.source:
-        raise K49Error(f"data.source: {shown(data.source)}: only http and https addresses")
+        raise K49Error(
+            f"data.source: {without_credentials(data.source)}: only http and https addresses"
+        )
     return copy_folder(Path(data.source).expanduser(), raw)
 
 
@@ -74,21 +76,25 @@ def draw_standin(drawn: Standin, raw: Path) -> str:
             labels, chunks = standin.draw(split, drawn)
             images_file, labels_file = (raw / name for name in npz.names(split))
             npz.write(labels_file, labels.shape, [labels])
-            npz.write(images_file, (len(labels), *IMAGE_SHAPE[:2]), told(chunks, bar, task))
+            npz.write(
+                images_file, (len(labels), *IMAGE_SHAPE[:2]), count_progress(chunks, bar, task)
+            )
     with atomic_write(raw / CLASSMAP) as tmp:
         tmp.write_bytes(classes.classmap_csv().encode())
     return f"{n:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
 
 
-def told(chunks: Iterable[np.ndarray], bar: Progress, task: TaskID) -> Iterator[np.ndarray]:
-    """The chunks, each counted when it is there."""
+def count_progress(
+    chunks: Iterable[np.ndarray], bar: Progress, task: TaskID
+) -> Iterator[np.ndarray]:
+    """Yield the chunks, and move the progress bar on by each."""
     for chunk in chunks:
         bar.advance(task, len(chunk))
         yield chunk
 
 
 def copy_folder(folder: Path, raw: Path) -> str:
-    """Copy the files of a local mirror, verified."""
+    """Copy the files of a local folder, verified."""
     if not folder.is_dir():
         raise K49Error(
             f"data.source: no folder {folder} (from {Path.cwd()}); expected 'standin', 'k49', a "
@@ -146,7 +152,7 @@ def fetch_address(data: Data, raw: Path, downloads: Path) -> str:
     except K49Error as error:
         text = str(error)
         for name, path in got.items():
-            text = text.replace(str(path), f"{shown(data.source)}/{name}")
+            text = text.replace(str(path), f"{without_credentials(data.source)}/{name}")
         raise K49Error(text) from error
     copy_to(raw, got)
     if not checksums:  # without a hash nobody could tell later whether they are still the same
@@ -156,8 +162,8 @@ def fetch_address(data: Data, raw: Path, downloads: Path) -> str:
     return f"5 files downloaded, verified by {how}{note and f'; {note}'}"
 
 
-def shown(url: str) -> str:
-    """An address as it may be printed: no user, no password."""
+def without_credentials(url: str) -> str:
+    """Return an address without user and password, as it may be printed."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
@@ -184,30 +190,34 @@ class Downloader:
             key = checksum.md5 if checksum else sha256(url.encode()).hexdigest()[:32]
             path = self.folder / f"{key}-{name}"
             try:
-                download(url, path, checksum, self.data, follow(self.bar, task))
+                download(url, path, checksum, self.data, progress_callback(self.bar, task))
                 return path
             except DownloadError as error:
-                tried.append(f"{shown(base)}/{name}: {error}")
+                tried.append(f"{without_credentials(base)}/{name}: {error}")
         expected = f" (expected: {checksum})" if checksum else ""
-        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {WAYS_OUT}")
+        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {ALTERNATIVES}")
 
     def md5sums(self, base: str) -> dict[str, Checksum]:
-        """The checksums in an address's `md5sums` file; empty if it has none."""
+        """Return the checksums in an address's `md5sums` file; empty if it has none."""
         path = self.folder / MD5SUMS
         path.unlink(missing_ok=True)
         url = f"{base.rstrip('/')}/{MD5SUMS}"
         try:
-            download(url, path, None, self.data, follow(self.bar, self.bar.add_task(MD5SUMS)))
+            download(
+                url, path, None, self.data, progress_callback(self.bar, self.bar.add_task(MD5SUMS))
+            )
         except DownloadError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return {}
-            raise K49Error(f"{shown(base)}/{MD5SUMS}: {error}. {WAYS_OUT}") from error
-        where = f"{shown(base)}/{MD5SUMS}"
+            raise K49Error(
+                f"{without_credentials(base)}/{MD5SUMS}: {error}. {ALTERNATIVES}"
+            ) from error
+        where = f"{without_credentials(base)}/{MD5SUMS}"
         return read_md5sums(path.read_text("utf-8", errors="replace"), where)
 
 
 def read_md5sums(text: str, where: str) -> dict[str, Checksum]:
-    """The checksums in a file as `md5sum` writes it, lines of `<32 digits>  <name>`.
+    """Parse a file as `md5sum` writes it, lines of `<32 digits>  <name>`; return its checksums.
 
     Raises:
         K49Error: it names none of the dataset's files, or not all of them.
@@ -216,18 +226,18 @@ def read_md5sums(text: str, where: str) -> dict[str, Checksum]:
     checksums = {name: Checksum(digits.lower()) for digits, name in lines}
     if missing := [name for name in K49_FILES if name not in checksums]:
         start = f"starts with {text[:40]!r}" if text.strip() else "is empty"
-        raise K49Error(f"{where}: no MD5 sum of {', '.join(missing)}: it {start}. {WAYS_OUT}")
+        raise K49Error(f"{where}: no MD5 sum of {', '.join(missing)}: it {start}. {ALTERNATIVES}")
     return checksums
 
 
 @contextmanager
 def progress(amount: ProgressColumn) -> Iterator[Progress]:
-    """A progress bar in a terminal, nothing elsewhere."""
+    """Show a progress bar in a terminal, and nothing elsewhere."""
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         yield bar
 
 
-def follow(bar: Progress, task: TaskID) -> OnBytes:
-    """A function that moves `task` on, for `download`."""
+def progress_callback(bar: Progress, task: TaskID) -> OnBytes:
+    """Return a function for `download` that moves `task` on."""
     return lambda done, total: bar.update(task, completed=done, total=total)

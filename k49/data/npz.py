@@ -32,7 +32,7 @@ UNREADABLE = (
 
 
 def read_images(path: Path, mapped: bool = False) -> np.ndarray:
-    """Images (N, 28, 28) uint8; K49Error if the file holds anything else.
+    """Read images (N, 28, 28) uint8; K49Error if the file holds anything else.
 
     Args:
         path: the file.
@@ -43,7 +43,7 @@ def read_images(path: Path, mapped: bool = False) -> np.ndarray:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Labels (N,) uint8, 0 to 48; K49Error if the file holds anything else."""
+    """Read labels (N,) uint8, 0 to 48; K49Error if the file holds anything else."""
     labels = _read(path, ())
     if labels.max() >= NUM_CLASSES:
         raise K49Error(f"{path}: label {labels.max()} found, labels go from 0 to {NUM_CLASSES - 1}")
@@ -51,7 +51,7 @@ def read_labels(path: Path) -> np.ndarray:
 
 
 def read_pair(images: Path, labels: Path, mapped: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Images and their labels; K49Error if they are not equally many."""
+    """Read images and their labels; K49Error if they are not equally many."""
     x, y = read_images(images, mapped), read_labels(labels)
     if len(x) != len(y):
         raise K49Error(f"{images} holds {len(x)} images, but {labels} {len(y)} labels")
@@ -59,12 +59,12 @@ def read_pair(images: Path, labels: Path, mapped: bool = False) -> tuple[np.ndar
 
 
 def names(split: str) -> tuple[str, str]:
-    """The published names of the files of "train" or "test": images, and labels."""
+    """Return the published file names of "train" or "test": images, labels."""
     return f"k49-{split}-imgs.npz", f"k49-{split}-labels.npz"
 
 
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28), mapped if possible, and labels (N,) of "train" or "test".
+    """Read images (N, 28, 28), memory-mapped if possible, and labels (N,) of "train" or "test".
 
     For files that lie under their published names, and were checked before.
     """
@@ -72,7 +72,7 @@ def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return read_pair(folder / images, folder / labels, mapped=True)
 
 
-def write(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+def write(path: Path, shape: tuple[int, ...], chunks: Iterable[np.ndarray]) -> None:
     """Write a uint8 array in the dataset's format, uncompressed: the same bytes on every machine.
 
     For the arguments see `write_rows`.
@@ -82,7 +82,7 @@ def write(path: Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> N
         zipfile.ZipFile(tmp, "w") as archive,
         archive.open(zipfile.ZipInfo(MEMBER), "w", force_zip64=True) as file,
     ):
-        write_rows(file, shape, pieces)
+        write_rows(file, shape, chunks)
 
 
 def _read(path: Path, item: tuple[int, ...], mapped: bool = False) -> np.ndarray:
@@ -116,7 +116,7 @@ def _mapped(path: Path, offset: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _start(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where a member's content starts: behind its local header of 30 bytes, a name and extras."""
+    """Return where a member's content starts: after a header of 30 bytes, name and extras."""
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
         name, extra = struct.unpack("<2H", file.read(4))
@@ -124,7 +124,7 @@ def _start(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of a `.npy` stream in C order, nothing unpickled."""
+    """Read shape and dtype of a `.npy` stream in C order; nothing is unpickled."""
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,

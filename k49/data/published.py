@@ -36,20 +36,20 @@ K49_FILES = {
 
 
 def md5(path: Path) -> str:
-    """MD5 of a file, 32 hexadecimal digits."""
+    """Return a file's MD5, 32 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def matches(path: Path, checksum: Checksum) -> bool:
-    """Whether a file has the expected size and MD5."""
+    """Return whether a file has the expected size and MD5."""
     if checksum.size not in (None, path.stat().st_size):
         return False
     return md5(path) == checksum.md5
 
 
 def dataset_name(source: str, folder: Path) -> str:
-    """What figures on the five files in `folder` are called wherever they appear.
+    """Return the name of the dataset in `folder` that stands beside every figure on it.
 
     By what the files are: Kuzushiji-49 if they are K49's, from wherever they came; else the last
     name of the folder or the host that they came from, and eight digits of a hash of their
@@ -97,7 +97,7 @@ def check_content(paths: dict[str, Path]) -> str:
 
 
 def copies(train: np.ndarray, test: np.ndarray) -> int:
-    """How many images of `test` are in `train`, pixel by pixel."""
+    """Count the images of `test` that are in `train`, pixel by pixel."""
 
     def digest(image: np.ndarray) -> bytes:
         return hashlib.blake2b(image.tobytes(), digest_size=16).digest()

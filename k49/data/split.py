@@ -33,7 +33,7 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
 
 
 def describe(splits: dict[str, Part]) -> dict:
-    """Images of each split, in all and for each class (in the order of the classes), and shapes."""
+    """Count the images of each split, in all and for each class, in the order of the classes."""
     of_class = {
         name: np.bincount(part.labels[part.rows], minlength=NUM_CLASSES)
         for name, part in splits.items()
@@ -49,7 +49,7 @@ def describe(splits: dict[str, Part]) -> dict:
 def split_indices(
     labels: np.ndarray, validation_share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of train and of validation, both shuffled: every class keeps its share.
+    """Return indices of train and of validation, both shuffled: every class keeps its share.
 
     K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report.
 

@@ -10,7 +10,7 @@ from typing import Any
 from k49.data import K49_NAME, NUM_CLASSES, STANDIN_NAME
 from k49.errors import K49Error
 from k49.files import yaml_text
-from k49.settings import Origin
+from k49.settings import Provenance
 
 NAMES = {
     "test_accuracy": "accuracy",
@@ -34,27 +34,27 @@ nothing about K49.**
 """
 
 
-def model_card(origin: Origin | None, train: dict, test: dict) -> str:
-    """The card as Markdown with a YAML head.
+def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
+    """Write the card as Markdown with a YAML head.
 
     Args:
-        origin: what the model file says of its training.
+        provenance: what the model file says of its training.
         train: the content of `metrics/train.json`.
         test: that of `metrics/test.json`.
 
     Raises:
         K49Error: the model file says nothing.
     """
-    if origin is None:
+    if provenance is None:
         raise K49Error("the model file doesn't say how it was trained; `dvc repro -f train` does")
-    config, learnt = origin.training, origin.training.hyperparameters
-    licence = LICENCES.get(origin.dataset)
+    config, learnt = provenance.training, provenance.training.hyperparameters
+    licence = LICENCES.get(provenance.dataset)
     return f"""---
-{yaml_text(metadata(origin, test)).strip()}
+{yaml_text(metadata(provenance, test)).strip()}
 ---
 
 # k49: reads single Kuzushiji
-{WARNING if origin.dataset == STANDIN_NAME else ""}
+{WARNING if provenance.dataset == STANDIN_NAME else ""}
 A network that tells the {NUM_CLASSES} classes of Kuzushiji-49 apart, cursive characters of old
 Japanese books. Stage `evaluate` of the project k49 writes this card from the model file and the
 metrics.
@@ -62,11 +62,11 @@ metrics.
 - **Takes** uint8 images (N, 28, 28, 1), light ink on black, 0 to 255; scaling is part of the model.
 - **Returns** probabilities (N, {NUM_CLASSES}), in the order of `k49_classmap.csv`.
 - **Use**: `keras.saving.load_model("model.keras")`; or `k49 predict picture.png`, which cuts
-  characters out of pictures{averaging(origin.shifts)}.
+  characters out of pictures{averaging(provenance.shifts)}.
 
 ## Training
 
-- Data: {origin.dataset}{f"; {licence}" if licence else ""}.
+- Data: {provenance.dataset}{f"; {licence}" if licence else ""}.
 - Network: {learnt.network} of {learnt.units}, {learnt.activation}, {learnt.initializer}.
 - Learning rate {learnt.learning_rate:.6g}; {train["epochs"]} epochs,
   batches of {config.fit.batch_size}; seed {config.seed}.
@@ -74,7 +74,7 @@ metrics.
 
 ## Evaluation
 
-On test of {origin.dataset}; 95 % intervals are those of drawing other test images.
+On test of {provenance.dataset}; 95 % intervals are those of drawing other test images.
 
 {table(test)}
 
@@ -88,9 +88,9 @@ them. Hands and books that training never saw are read less well.
 """
 
 
-def metadata(origin: Origin, test: dict) -> dict[str, Any]:
-    """The card's head, with a model-index."""
-    slug = re.sub("[^a-z0-9]+", "-", origin.dataset.lower()).strip("-")
+def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
+    """Return the card's head, with a model-index."""
+    slug = re.sub("[^a-z0-9]+", "-", provenance.dataset.lower()).strip("-")
     metrics = [
         {"type": TYPES.get(key, key.removeprefix("test_")), "name": name, "value": test[key]}
         for key, name in NAMES.items()
@@ -110,7 +110,7 @@ def metadata(origin: Origin, test: dict) -> dict[str, Any]:
                 "results": [
                     {
                         "task": {"type": "image-classification"},
-                        "dataset": {"name": origin.dataset, "type": slug, "split": "test"},
+                        "dataset": {"name": provenance.dataset, "type": slug, "split": "test"},
                         "metrics": metrics,
                     }
                 ],
@@ -120,12 +120,12 @@ def metadata(origin: Origin, test: dict) -> dict[str, Any]:
 
 
 def averaging(shifts: int) -> str:
-    """What `k49 predict` does beside, if it does."""
+    """Say that `k49 predict` averages over shifts, if it does."""
     return f" and averages over copies of each, moved by up to {shifts} pixel(s)" if shifts else ""
 
 
 def table(test: dict) -> str:
-    """Metrics of test with their intervals, as Markdown."""
+    """Format metrics of test with their intervals as Markdown."""
     rows = [
         f"| {name} | {test[key]:.4f} | {test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f} |"
         for key, name in NAMES.items()

@@ -26,7 +26,7 @@ MISTAKES = (48, 8)  # images at most, and columns, of the gallery
 EXAMPLES = 6  # images of a class beside its one-hot label
 
 
-def place(figure: Figure, *inches: float, **beside: float) -> None:
+def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
     """Set the margins around the axes: left, right, bottom, top.
 
     Matplotlib's layout engines find them, too, but take longer than all the drawing.
@@ -45,12 +45,14 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
-    """Loss and accuracy of train and validation against epochs: a row for each epoch and split."""
-    train, val = ([row for row in rows if row["split"] == each] for each in ("train", "validation"))
+    """Draw loss and accuracy against epochs; `rows`: one for each epoch and split."""
+    train, val = (
+        [row for row in rows if row["split"] == split] for split in ("train", "validation")
+    )
     epochs = [row["epoch"] for row in train]
     with matplotlib.rc_context(STYLE):
         figure = Figure((10, 4))
-        place(figure, 0.7, 0.15, 0.55, 0.45, wspace=0.2)
+        set_margins(figure, 0.7, 0.15, 0.55, 0.45, wspace=0.2)
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for split, colour, label in (
                 (train, BLUE, "train (as logged while training)"),
@@ -83,13 +85,13 @@ def label_epochs(axes: Axes, metric: str) -> None:
 
 
 def confusion(rows: list[dict], dataset: str) -> Figure:
-    """All 49 x 49 pairs of true and predicted character, as shares of the true one's images."""
+    """Draw the confusion matrix, 49 x 49, as shares of the true class's images."""
     share = np.zeros((NUM_CLASSES, NUM_CLASSES))
     for row in rows:
         share[CHARACTERS.index(row["true"]), CHARACTERS.index(row["predicted"])] = row["share"]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((11, 10))
-        place(figure, 0.6, 0.0, 0.6, 0.4)
+        set_margins(figure, 0.6, 0.0, 0.6, 0.4)
         axes = figure.subplots()
         norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
         share[share.sum(1) == 0] = np.nan
@@ -108,12 +110,12 @@ def confusion(rows: list[dict], dataset: str) -> Figure:
 
 
 def per_class(rows: list[dict], dataset: str) -> Figure:
-    """Accuracy of each class (its recall), sorted."""
+    """Draw the accuracy of each class (its recall), sorted."""
     rows = sorted(rows, key=lambda row: row["recall"])
     recall = np.array([row["recall"] for row in rows])
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 4.5))
-        place(figure, 0.8, 0.6, 0.6, 0.35)
+        set_margins(figure, 0.8, 0.6, 0.6, 0.35)
         axes = figure.subplots()
         axes.bar(
             range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall]
@@ -140,7 +142,7 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
 def mistakes(
     images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, dataset: str
 ) -> Figure:
-    """The wrong predictions that the model was surest of.
+    """Draw the wrong predictions that the model was surest of.
 
     Args:
         images: (N, 28, 28, 1) uint8.
@@ -154,7 +156,7 @@ def mistakes(
     worst = np.argsort(-sureness, kind="stable")[: min(wrong, most)]
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 0.6 + 1.6 * max(1, -(-len(worst) // columns))))
-        place(figure, 0.1, 0.1, 0.1, 0.35)
+        set_margins(figure, 0.1, 0.1, 0.1, 0.35)
         axes = figure.subplots()
         cells = tile(axes, images[worst], columns, above=8)
         for (x, y), i in zip(cells, worst, strict=True):
@@ -196,10 +198,10 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
 
 
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
-    """Train images, each with its sixteen variations: (N, 17, 28, 28, 1), or (N, 1, ...) if off."""
+    """Draw images with sixteen variations each, (N, 17, 28, 28, 1); (N, 1, 28, 28, 1) if off."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((12, 4.3))
-        place(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
+        set_margins(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
         grid = figure.subplots(1, 2 * len(variations), width_ratios=[1, 2] * len(variations))
         for left, right, pictures in zip(grid[::2], grid[1::2], variations, strict=True):
             tile(left, pictures[:1], columns=1)
@@ -212,13 +214,13 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
 
 
 def data(train: Dataset, dataset: str) -> Figure:
-    """Train images of twelve classes, each beside its one-hot label."""
+    """Draw train images of twelve classes, beside their one-hot labels."""
     labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((12, 8))
-        place(figure, 0.1, 0.1, 0.4, 0.7, wspace=0.08)
+        set_margins(figure, 0.1, 0.1, 0.4, 0.7, wspace=0.08)
         left, axes = figure.subplots(1, 2, width_ratios=(1, 2.2))
         pictures = np.zeros((len(chosen), EXAMPLES, *IMAGE_SHAPE), np.uint8)
         for row, label in zip(pictures, chosen, strict=True):

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from k49.data import NUM_CLASSES, pieces
+from k49.data import NUM_CLASSES, chunks
 from k49.data.classes import CHARACTERS, code_point
 from k49.settings import Evaluate
 
@@ -71,7 +71,7 @@ def evaluate(
 def metrics(
     probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Shares, each with the bounds of its 95 % interval (`_low`, `_high`), and the loss.
+    """Return shares, each with the bounds of its 95 % interval (`_low`, `_high`), and the loss.
 
     `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
     Classes without an image in `labels` are left out of the two means, not counted as zero.
@@ -85,8 +85,8 @@ def metrics(
         seed: of the bootstrap.
     """
     predicted = probabilities.argmax(1)
-    top_3, loss = sums(probabilities, labels)
-    shares = {**means(labels, predicted), "top_3_accuracy": top_3 / len(labels)}
+    top_3, loss = top_3_and_loss(probabilities, labels)
+    shares = {**accuracy_and_f1(labels, predicted), "top_3_accuracy": top_3 / len(labels)}
     drawn = bootstrap(labels, predicted[np.newaxis], resamples, seed)
     intervals: dict[str, Any] = {
         name: np.percentile(drawn[name], [2.5, 97.5]) for name in ("balanced_accuracy", "macro_f1")
@@ -101,24 +101,24 @@ def metrics(
     return {name: round(float(value), 6) for name, value in result.items()}
 
 
-def sums(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Images whose class is among the three most probable; sum of the losses.
+def top_3_and_loss(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Count images whose class is among the three most probable, and sum the losses.
 
-    A piece at a time: scikit-learn makes several copies in float64.
+    A chunk at a time: scikit-learn makes several copies in float64.
     """
     top_3 = loss = 0.0
-    for piece in pieces(len(labels)):
+    for chunk in chunks(len(labels)):
         # the rows of float32 sum to 1 only within its precision, which log_loss would warn of
-        exact = probabilities[piece].astype(np.float64)
+        exact = probabilities[chunk].astype(np.float64)
         exact /= exact.sum(1, keepdims=True)
-        judged = {"labels": ALL_CLASSES, "normalize": False}
-        top_3 += top_k_accuracy_score(labels[piece], exact, k=3, **judged)
-        loss += log_loss(labels[piece], exact, **judged)
+        options = {"labels": ALL_CLASSES, "normalize": False}
+        top_3 += top_k_accuracy_score(labels[chunk], exact, k=3, **options)
+        loss += log_loss(labels[chunk], exact, **options)
     return top_3, loss
 
 
-def means(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Accuracy, balanced accuracy and macro F1 of predictions (N,)."""
+def accuracy_and_f1(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return accuracy, balanced accuracy and macro F1 of predictions (N,)."""
     _, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
     )
@@ -127,14 +127,14 @@ def means(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (E. B. Wilson, 1927, doi:10.2307/2276774)."""
+    """Return Wilson's 95 % interval of a share (E. B. Wilson, 1927, doi:10.2307/2276774)."""
     return binomtest(round(share * images), images).proportion_ci(method="wilson")
 
 
 def bootstrap(
     labels: np.ndarray, predicted: np.ndarray, resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Metrics of several models on the same bootstrap samples of the images, drawn anew each time.
+    """Return metrics of several models on the same bootstrap samples of the images.
 
     Drawing images is drawing from the combinations of label and predictions that occur, which are
     few: much cheaper (B. Efron, 1979, doi:10.1214/aos/1176344552).
@@ -152,8 +152,8 @@ def bootstrap(
     label, read = np.eye(NUM_CLASSES)[cells[0]], np.eye(NUM_CLASSES)[cells[1:]]
     rng = np.random.default_rng(seed)
     result = {name: np.empty((len(read), resamples)) for name in MEANS}
-    for piece in (slice(first, first + 100) for first in range(0, resamples, 100)):
-        size = min(100, resamples - piece.start)
+    for chunk in (slice(first, first + 100) for first in range(0, resamples, 100)):
+        size = min(100, resamples - chunk.start)
         drawn = rng.multinomial(len(labels), counts / len(labels), size).astype(float)
         true = drawn @ label  # (size, 49), images of each class
         present, classes = true > 0, np.count_nonzero(true, axis=1)
@@ -161,14 +161,14 @@ def bootstrap(
             hits, claimed = drawn @ (label * each), drawn @ each
             recall = np.divide(hits, true, out=np.zeros_like(hits), where=present)
             f1 = np.divide(2 * hits, true + claimed, out=np.zeros_like(hits), where=present)
-            result["accuracy"][model, piece] = hits.sum(1) / len(labels)
-            result["balanced_accuracy"][model, piece] = recall.sum(1) / classes
-            result["macro_f1"][model, piece] = f1.sum(1) / classes
+            result["accuracy"][model, chunk] = hits.sum(1) / len(labels)
+            result["balanced_accuracy"][model, chunk] = recall.sum(1) / classes
+            result["macro_f1"][model, chunk] = f1.sum(1) / classes
     return result
 
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """A row for each pair of classes that occurs: images of `true` read as `predicted`.
+    """Return a row for each pair of classes that occurs: images of `true` read as `predicted`.
 
     In the order of the classes; `share` is of the images of `true`.
     """
@@ -185,7 +185,7 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
 
 
 def per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """A row for each class that occurs in `labels`: images, precision, recall and F1."""
+    """Return a row for each class that occurs in `labels`: images, precision, recall and F1."""
     present = np.unique(labels)
     columns = precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=present, zero_division=0

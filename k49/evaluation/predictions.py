@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from k49.data import NUM_CLASSES, Dataset, pieces
+from k49.data import NUM_CLASSES, Dataset, chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
 
@@ -30,23 +30,23 @@ class Predictions:
 
     @property
     def right(self) -> np.ndarray:
-        """(N,) bool: which images are read rightly."""
+        """Return which images are read rightly, (N,) bool."""
         return self.labels == self.predicted
 
 
 def of_split(split: Dataset, predicted: np.ndarray) -> Predictions:
-    """The predictions (N,) for a split, in the order of its images, as `Predictions`."""
+    """Return the predictions (N,) for a split, in the order of its images, as `Predictions`."""
     labels = split.labels.argmax(1).astype(np.uint8)
     order = np.argsort(labels, kind="stable")
     return Predictions(labels[order], predicted[order].astype(np.uint8), fingerprint(split))
 
 
 def fingerprint(split: Dataset) -> str:
-    """SHA-256 of a split's images and labels, 64 hexadecimal digits."""
+    """Return the SHA-256 of a split's images and labels, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for array in (split.images, split.labels):
-        for piece in pieces(len(array)):
-            digest.update(array[piece].tobytes())
+        for chunk in chunks(len(array)):
+            digest.update(array[chunk].tobytes())
     return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, place
+from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, set_margins
 
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -18,20 +18,20 @@ LEVEL = 0.05  # of false discoveries among what is said to matter
 
 
 def values(rows: list[dict], name: str) -> list[Any]:
-    """A hyperparameter of each trial; of the widths of its layers their mean."""
+    """Return a hyperparameter of each trial; for the widths of its layers, their mean."""
     if name == "units":
         return [float(np.mean(row["units"])) for row in rows]
     return [row[name] for row in rows]
 
 
 def comparable(rows: list[dict]) -> list[dict]:
-    """Trials that were to have as many epochs; of a search with several lengths the most common."""
+    """Return the trials that were to have the most common number of epochs."""
     ((most, _),) = Counter(row["max_epochs"] for row in rows).most_common(1)
     return [row for row in rows if row["max_epochs"] == most]
 
 
 def importance(rows: list[dict]) -> list[dict]:
-    """How far each hyperparameter goes with val_accuracy, and whether it could be chance.
+    """Return how far each hyperparameter goes with val_accuracy, and whether it could be chance.
 
     A failed trial ranks below all others. Of numbers Spearman's rank correlation, with its sign; of
     categories the correlation ratio of the ranks (the root of the share of their variance that lies
@@ -60,7 +60,7 @@ def importance(rows: list[dict]) -> list[dict]:
 
 
 def correlation(found: list[Any], ranks: np.ndarray) -> tuple[float, float]:
-    """Of values with ranks, and its p-value; 0 and 1 if either is always the same."""
+    """Return the correlation of values with ranks, and its p-value; 0 and 1 if nothing varies."""
     kinds, category = np.unique([str(value) for value in found], return_inverse=True)
     if len(kinds) < 2 or np.ptp(ranks) == 0:
         return 0.0, 1.0
@@ -86,7 +86,7 @@ def correlation(found: list[Any], ranks: np.ndarray) -> tuple[float, float]:
 
 
 def parallel(rows: list[dict]) -> list[dict]:
-    """Each trial's way over the axes of a parallel plot, of those hyperparameters that varied.
+    """Return each trial's line in a parallel plot of the hyperparameters that varied.
 
     Returns:
         A row a trial and axis: trial, axis, value, position (0 to 1) and the trial's val_accuracy.
@@ -105,21 +105,25 @@ def parallel(rows: list[dict]) -> list[dict]:
 
 
 def positions(axis: str, found: list[Any]) -> list[float]:
-    """Where values lie between the lowest and the highest; categories lie evenly."""
+    """Place values between 0, the lowest, and 1, the highest; categories lie evenly."""
     if not all(isinstance(value, int | float) for value in found):
         kinds = sorted({str(value) for value in found})
         x = np.array([kinds.index(str(value)) for value in found], float)
     else:
         x = np.log(found) if axis in LOGARITHMIC else np.array(found, float)
     spread = np.ptp(x)
-    return [round(float(each), 4) for each in (x - x.min()) / spread] if spread else [0.5] * len(x)
+    return (
+        [round(float(position), 4) for position in (x - x.min()) / spread]
+        if spread
+        else [0.5] * len(x)
+    )
 
 
 def trials(rows: list[dict], dataset: str) -> Figure:
-    """All trials through the space; the best so far; which hyperparameters mattered."""
+    """Draw all trials in a parallel plot, the best so far, and which hyperparameters mattered."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 8))
-        place(figure, 1.0, 0.2, 0.6, 0.8, wspace=0.35, hspace=0.25)
+        set_margins(figure, 1.0, 0.2, 0.6, 0.8, wspace=0.35, hspace=0.25)
         grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
         draw_parallel(figure.add_subplot(grid[0, :]), parallel(rows))
         draw_best(figure.add_subplot(grid[1, 0]), rows)
@@ -129,7 +133,7 @@ def trials(rows: list[dict], dataset: str) -> Figure:
 
 
 def draw_parallel(axes: Axes, ways: list[dict]) -> None:
-    """A line a trial, the better the darker; the best in orange."""
+    """Draw a line for each trial, the better the darker; the best in orange."""
     names = list(dict.fromkeys(row["axis"] for row in ways))
     best = max(ways, key=lambda row: row["val_accuracy"])["trial"]
     for number in sorted({row["trial"] for row in ways}, key=lambda n: n == best):
@@ -155,7 +159,7 @@ def draw_parallel(axes: Axes, ways: list[dict]) -> None:
 
 
 def draw_best(axes: Axes, rows: list[dict]) -> None:
-    """Each trial's val_accuracy, and the best of those so far."""
+    """Draw each trial's val_accuracy, and the best so far."""
     for status, colour in (("completed", BLUE), ("stopped", GREY)):
         own = [row for row in rows if row["status"] == status]
         if own:
@@ -172,7 +176,7 @@ def draw_best(axes: Axes, rows: list[dict]) -> None:
 
 
 def draw_importance(axes: Axes, found: list[dict]) -> None:
-    """Rank correlations; grey where it could be chance."""
+    """Draw rank correlations; grey where it could be chance."""
     found = found[::-1]
     axes.barh(
         [row["hyperparameter"].replace("units", "mean units") for row in found],

@@ -23,7 +23,7 @@ Box = tuple[slice, slice]
 
 
 def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
-    """Images of the characters in a picture: in a column from the top, in a row from the left.
+    """Cut the characters out of a picture: of a column from the top, of a row from the left.
 
     Each is cut to its ink, as K49's are: the longer side fills 28 pixels, the shorter one is
     centred, and the contrast is full.
@@ -39,7 +39,7 @@ def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
     """
     ink = find_ink(grey)
     if grey.shape == (SIDE, SIDE) and max(ink.mask[bounds(ink.mask)].shape) >= FULL:
-        return [full_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
+        return [stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
     found = boxes(ink.mask)
     clear = len(found) > 1 or is_one(ink.mask)
     doubt = "" if clear else "may hold several characters, read as one"
@@ -47,20 +47,20 @@ def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
 
 
 def boxes(mask: np.ndarray) -> list[Box]:
-    """Where the characters of a column or a row are; a single one where they don't stand clear."""
+    """Return the box of each character of a column or row; one box if they don't stand clear."""
     whole = bounds(mask)
     inside = mask[whole]
     height, width = inside.shape
     if height < COLUMN * width and width < ROW * height:
         return [whole]
     down = height > width
-    runs = pieces(inside if down else inside.T)
+    runs = segments(inside if down else inside.T)
     parts = [(slice(*run), slice(None)) if down else (slice(None), slice(*run)) for run in runs]
     return [within(within(bounds(inside[part]), part), whole) for part in parts]
 
 
-def pieces(mask: np.ndarray) -> list[tuple[int, int]]:
-    """First and last row (exclusive) of each character in a column."""
+def segments(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first and last row (exclusive) of each character in a column."""
     edges = np.flatnonzero(np.diff(mask.any(1), prepend=False, append=False))
     runs = [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
@@ -83,11 +83,11 @@ def pieces(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def is_one(mask: np.ndarray) -> bool:
-    """Whether a mask that can't be cut looks like a single character all the same."""
+    """Return whether a mask that can't be cut looks like a single character all the same."""
     inside = mask[bounds(mask)]
     height, width = inside.shape
-    beside = len(pieces(inside.T))
-    if len(pieces(inside)) > 1 or beside > 2 or (beside == 2 and width > WIDE * height):
+    beside = len(segments(inside.T))
+    if len(segments(inside)) > 1 or beside > 2 or (beside == 2 and width > WIDE * height):
         return False
     side = max(inside.shape)
     grown = ndimage.binary_dilation(np.pad(inside, 1), iterations=max(side // 50, 1))
@@ -97,13 +97,13 @@ def is_one(mask: np.ndarray) -> bool:
 
 
 def bounds(mask: np.ndarray) -> Box:
-    """The smallest box around what is set."""
+    """Return the smallest box around the foreground."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     return box
 
 
 def within(box: Box, outer: Box) -> Box:
-    """A box given inside another, in that one's own coordinates."""
+    """Return a box, given in the coordinates of `outer`, in those of the picture."""
     rows, columns = (
         slice(inner.start + (around.start or 0), inner.stop + (around.start or 0))
         for inner, around in zip(box, outer, strict=True)
@@ -112,16 +112,16 @@ def within(box: Box, outer: Box) -> Box:
 
 
 def fit(strength: np.ndarray) -> np.ndarray:
-    """Ink scaled so that its longer side fills 28 pixels, centred on black; (28, 28) uint8."""
+    """Scale ink so that its longer side fills 28 pixels, centred on black; (28, 28) uint8."""
     small = scale(strength, SIDE, Image.Resampling.LANCZOS)
     height, width = small.shape
     image = np.zeros((SIDE, SIDE), np.float32)
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     image[top : top + height, left : left + width] = np.maximum(small, 0)
-    return full_contrast(image)
+    return stretch_contrast(image)
 
 
-def full_contrast(image: np.ndarray) -> np.ndarray:
-    """Values stretched to 0 to 255, uint8: after all scaling, which takes contrast away."""
+def stretch_contrast(image: np.ndarray) -> np.ndarray:
+    """Stretch values to 0 to 255, uint8: after all scaling, which takes contrast away."""
     low, high = image.min(), image.max()
     return np.rint((image - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

@@ -31,7 +31,7 @@ class Ink:
 
 
 def find_ink(grey: np.ndarray) -> Ink:
-    """Tell ink from paper.
+    """Separate ink, the foreground, from paper, the background.
 
     Strokes are found by Sauvola's local threshold, which was made for old paper in uneven light
     (J. Sauvola and M. Pietikäinen, 2000, doi:10.1016/S0031-3203(99)00055-2), once shadows are taken
@@ -47,7 +47,7 @@ def find_ink(grey: np.ndarray) -> Ink:
     if min(grey.shape) < SMALLEST:
         raise NoInkError(f"too small: {grey.shape[1]} x {grey.shape[0]} pixels")
     grey = shrink(grey, LONGER_SIDE)
-    light = is_light(grey)
+    light = is_light_on_dark(grey)
     grey = 255 - grey if light else grey  # from here on ink is dark
     side = max(grey.shape)
     smooth = ndimage.gaussian_filter(grey, side / 300)
@@ -60,13 +60,13 @@ def find_ink(grey: np.ndarray) -> Ink:
         raise NoInkError("blank: there is no ink")
     window = max(side // 3, 15) | 1  # odd; wider than any stroke
     threshold = threshold_sauvola(smooth, window, k=0.2, r=(bright - dark) / 2)
-    mask = without_specks(smooth < threshold)
+    mask = remove_small_components(smooth < threshold)
 
     far = ~ndimage.binary_dilation(mask, iterations=max(round(side / 60), 1))
     far = far if far.mean() > 0.02 else ~mask  # ink nearly everywhere
     if not mask.any() or not far.any():
         raise NoInkError("blank: there is no ink")
-    paper = continued(smooth, far, side / 12)
+    paper = extrapolate_background(smooth, far, side / 12)
     darker = paper - smooth
     noise = darker[far].std()
     contrast = darker[mask].mean()
@@ -78,27 +78,27 @@ def find_ink(grey: np.ndarray) -> Ink:
 
 
 def shrink(grey: np.ndarray, side: int) -> np.ndarray:
-    """The picture with `side` pixels at most, by averaging; (H, W) float32."""
+    """Shrink a picture to `side` pixels at most, by averaging; (H, W) float32."""
     if max(grey.shape) <= side:
         return grey.astype(np.float32)
     return scale(grey, side, Image.Resampling.BOX)
 
 
 def scale(grey: np.ndarray, side: int, by: Image.Resampling) -> np.ndarray:
-    """The picture with its longer side `side` pixels; (H, W) float32."""
+    """Scale a picture so that its longer side has `side` pixels; (H, W) float32."""
     factor = side / max(grey.shape)
     height, width = (max(round(length * factor), 1) for length in grey.shape)
     return np.asarray(Image.fromarray(grey.astype(np.float32)).resize((width, height), by))
 
 
-def is_light(grey: np.ndarray) -> bool:
-    """Whether the ink is lighter than the paper: ink is the smaller part, and far from the rest."""
+def is_light_on_dark(grey: np.ndarray) -> bool:
+    """Return whether ink, the smaller part and far from the rest, is lighter than the paper."""
     small = shrink(grey, 96)
     return bool(((small - flat(small)) ** 3).sum() > 0)
 
 
 def flat(grey: np.ndarray) -> np.ndarray:
-    """A quadratic surface through most of a picture: paper in uneven light; same shape.
+    """Fit a quadratic surface, paper in uneven light, to most of a picture; the same shape.
 
     Fitted by least squares, again and again, to what lies near the last fit.
     """
@@ -114,8 +114,8 @@ def flat(grey: np.ndarray) -> np.ndarray:
     return surface.reshape(grey.shape)
 
 
-def without_specks(mask: np.ndarray) -> np.ndarray:
-    """The mask without spots that are small beside its largest."""
+def remove_small_components(mask: np.ndarray) -> np.ndarray:
+    """Return the mask without connected components that are small beside the largest."""
     labels, number = ndimage.label(mask, np.ones((3, 3)))
     if not number:
         return mask
@@ -123,8 +123,8 @@ def without_specks(mask: np.ndarray) -> np.ndarray:
     return np.append(False, areas >= max(SPECK * areas.max(), 3))[labels]
 
 
-def continued(grey: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
-    """The picture where it is `known`, smoothed, and its continuation to everywhere else."""
+def extrapolate_background(grey: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth the picture where it is `known`, and continue it to everywhere else."""
     weight = ndimage.gaussian_filter(known.astype(np.float32), sigma, truncate=2)
     smooth = ndimage.gaussian_filter(np.where(known, grey, 0), sigma, truncate=2)
     return np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), np.median(grey[known]))

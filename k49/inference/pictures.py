@@ -17,7 +17,7 @@ MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
 
 
 def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
-    """Names and images (28, 28) uint8, light ink on black, of a picture's characters or an array.
+    """Read the characters of a picture, or an array: names and images (28, 28) uint8.
 
     Several characters of a picture, and the rows of an `.npz` or `.npy`, are named `file[0]`,
     `file[1]`, ... Such an array is (N, 28, 28), (N, 28, 28, 1) or (28, 28) uint8, and taken as it
@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
         single = False
     else:
         try:
-            images, doubt = characters(read_grey(path))
+            images, doubt = characters(read_grayscale(path))
         except NoInkError as error:
             raise K49Error(f"{path}: {error}") from error
         single = len(images) == 1
@@ -45,8 +45,28 @@ def read(path: Path) -> tuple[list[tuple[str, np.ndarray]], str]:
     return list(zip(names, images, strict=True)), doubt
 
 
+def read_all(paths: list[Path]) -> tuple[list[tuple[str, np.ndarray]], list[str], list[K49Error]]:
+    """Read several files as `read` does.
+
+    Returns:
+        Names and images of the files that can be read; what is doubtful, a line for each file; and
+        the errors of the files that can't.
+    """
+    images, notes, faults = [], [], []
+    for path in paths:
+        try:
+            found, doubt = read(path)
+        except K49Error as error:
+            faults.append(error)
+            continue
+        images += found
+        if doubt:
+            notes.append(f"{path}: {doubt}")
+    return images, notes, faults
+
+
 def read_array(path: Path) -> np.ndarray:
-    """Images (N, 28, 28) uint8 of an `.npz` or `.npy` file."""
+    """Read images (N, 28, 28) uint8 of an `.npz` or `.npy` file."""
     if path.suffix.lower() == ".npz":
         return npz.read_images(path)
     try:
@@ -67,8 +87,8 @@ def read_array(path: Path) -> np.ndarray:
     return images.reshape(-1, *IMAGE_SHAPE[:2])
 
 
-def read_grey(path: Path) -> np.ndarray:
-    """A picture file's grey values, (H, W) float32, 0 to 255; transparent parts become paper."""
+def read_grayscale(path: Path) -> np.ndarray:
+    """Read a picture as grayscale, (H, W) float32, 0 to 255; transparent parts become paper."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
@@ -79,7 +99,7 @@ def read_grey(path: Path) -> np.ndarray:
                     f"{path}: {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}"
                     "; cut out one character"
                 )
-            return to_grey(ImageOps.exif_transpose(picture))
+            return to_grayscale(ImageOps.exif_transpose(picture))
     except UnidentifiedImageError as error:
         raise K49Error(f"{path}: not a picture in a known format (PNG, JPEG, TIFF, ...)") from error
     except Image.DecompressionBombError as error:
@@ -90,8 +110,8 @@ def read_grey(path: Path) -> np.ndarray:
         raise K49Error(f"{path}: a damaged picture: {error}") from error
 
 
-def to_grey(picture: Image.Image) -> np.ndarray:
-    """`read_grey` for a picture in memory."""
+def to_grayscale(picture: Image.Image) -> np.ndarray:
+    """Convert a picture in memory as `read_grayscale` does."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():
@@ -109,5 +129,5 @@ def to_grey(picture: Image.Image) -> np.ndarray:
 
 
 def stack(images: list[np.ndarray]) -> np.ndarray:
-    """Images (28, 28) as one batch (N, 28, 28, 1) uint8."""
+    """Return images (28, 28) as one batch (N, 28, 28, 1) uint8."""
     return np.stack(images)[..., np.newaxis]

@@ -17,7 +17,7 @@ MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
 
 
 def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
-    """To the cluster at `tune.scheduler`, or to workers that are threads of this process.
+    """Connect to the cluster at `tune.scheduler`, or start workers as threads of this process.
 
     A worker here needs no more than a thread: trials train in processes of their own.
 
@@ -47,7 +47,7 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
 
 
 def workers(tune: Tune) -> int:
-    """How many trials run at once on this machine: as asked for, or as many as have processors.
+    """Return how many trials run at once on this machine: `tune.workers`, or one a processor.
 
     And memory, as far as it is free; on a GPU one, of whose memory TensorFlow takes all.
     """
@@ -61,13 +61,13 @@ def workers(tune: Tune) -> int:
 
 
 def processors() -> int:
-    """That this process may use."""
+    """Return the number of processors that this process may use."""
     usable = getattr(os, "sched_getaffinity", None)  # which macOS doesn't have
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def check_versions(client: Client, address: str) -> None:
-    """K49Error if the scheduler's environment is another one: it unpacks what goes through it."""
+    """Raise K49Error if the scheduler has other versions: it unpickles what is sent through it."""
     try:
         theirs = client.run_on_scheduler(versions_and_code)
     except Exception as error:  # as of a module that isn't there
@@ -77,7 +77,7 @@ def check_versions(client: Client, address: str) -> None:
 
 
 def differences(ours: dict[str, str], theirs: Any) -> str:
-    """`keras 3.15.1 here, 3.14.0 there`, empty if there are none."""
+    """Return `keras 3.15.1 here, 3.14.0 there`; empty if versions are equal."""
     if not isinstance(theirs, dict):
         return f"k49 can't be used there ({' '.join(str(theirs).split()):.120})"
     return "; ".join(

@@ -29,10 +29,10 @@ class Journal:
         self, folder: Path, config: SearchConfig, data: Iterable[Dataset], total: int
     ) -> None:
         """Open the journal of this search of `total` trials in `folder`; either may be new."""
-        what = {"settings": settings_of(config), "versions": versions()}
-        self.path = folder / f"{name_of(what, data)}.jsonl"
+        key = {"settings": settings_of(config), "versions": versions()}
+        self.path = folder / f"{name_of(key, data)}.jsonl"
         begun = datetime.now(UTC).isoformat(timespec="seconds")
-        self.header = {"begun": begun, "total": total, **what}
+        self.header = {"begun": begun, "total": total, **key}
         self.damaged = 0  # lines that can't be read
         self.results: dict[str, Result] = {}
         for line in read_lines(self.path):
@@ -43,11 +43,11 @@ class Journal:
                 self.results[identity(line)] = result
 
     def get(self, trial: Trial) -> Result | None:
-        """The result of a trial that was finished already."""
+        """Return the result of a trial that was finished already; else None."""
         return self.results.get(identity(record(trial, Result([]))))
 
     def add(self, trial: Trial, result: Result) -> None:
-        """Keep a result, for good.
+        """Write a result to the disk.
 
         Raises:
             K49Error: the disk is full, or the folder can't be written to.
@@ -67,12 +67,12 @@ class Journal:
             ) from error
 
     def discard(self) -> None:
-        """Remove the journal: once the winner is on disk, and not before."""
+        """Remove the journal; call it once the winner is on the disk."""
         self.path.unlink(missing_ok=True)
 
 
 def append(path: Path, line: dict) -> None:
-    """Add a line to a file, and come back when it is on the disk.
+    """Append a line to a file, and return when it is on the disk.
 
     It starts with a line feed: what a power cut left of the line before is then a line by itself.
     """
@@ -83,7 +83,7 @@ def append(path: Path, line: dict) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Come back when the names in a folder are on the disk."""
+    """Return when the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,7 +92,7 @@ def sync(folder: Path) -> None:
 
 
 def read_lines(path: Path) -> list[dict | None]:
-    """The lines of a journal, None for one that is damaged; none at all if there is no file."""
+    """Return the lines of a journal, None for damaged ones; no lines if there is no file."""
     lines: list[dict | None] = []
     for text in path.read_bytes().split(b"\n") if path.exists() else []:
         if not text:
@@ -106,18 +106,18 @@ def read_lines(path: Path) -> list[dict | None]:
 
 
 def identity(line: dict) -> str:
-    """What a line is about: a trial's number, hyperparameters and epochs."""
+    """Return what identifies a line's trial: its number, hyperparameters and epochs."""
     return json.dumps([line["trial"], line["hyperparameters"], line["epochs"]], sort_keys=True)
 
 
 def settings_of(config: SearchConfig) -> dict:
-    """All settings that a result depends on."""
+    """Return all settings that a result depends on."""
     return config.model_dump(mode="json", exclude=ELSEWHERE)
 
 
-def name_of(what: dict, data: Iterable[Dataset]) -> str:
-    """Sixteen hex digits that stand for settings, versions and data."""
-    digest = sha256(json.dumps(what, sort_keys=True).encode())
+def name_of(key: dict, data: Iterable[Dataset]) -> str:
+    """Hash settings, versions and data to sixteen hexadecimal digits."""
+    digest = sha256(json.dumps(key, sort_keys=True).encode())
     for dataset in data:
         digest.update(dataset.images.data)
         digest.update(dataset.labels.data)

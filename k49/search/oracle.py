@@ -38,7 +38,7 @@ class Oracle:
         self.asked: dict[int, KerasTunerTrial] = {}
 
     def ask(self) -> list[Trial]:
-        """The next generation; empty when the search is over."""
+        """Return the next generation; empty when the search is over."""
         most = BATCH if self.config.tune.tuner == "bayesian" else MANY
         # One thread: quicker for so little, and the same digits on any number of processors
         with warnings.catch_warnings(), threadpool_limits(1):
@@ -59,7 +59,7 @@ class Oracle:
             )
 
     def tell(self, outcomes: list[Outcome]) -> None:
-        """What became of a generation."""
+        """Tell Keras Tuner the outcomes of a generation."""
         for outcome in outcomes:
             trial = self.asked[outcome.trial.number]
             if outcome.score is None:
@@ -71,7 +71,7 @@ class Oracle:
 
 
 def open_oracle(config: SearchConfig) -> RandomSearchOracle | HyperbandOracle:
-    """Keras Tuner's oracle of the chosen kind, over the whole space."""
+    """Return Keras Tuner's oracle of the chosen kind, over the whole space."""
     tune = config.tune
     common = {
         "objective": "val_accuracy",
@@ -79,14 +79,14 @@ def open_oracle(config: SearchConfig) -> RandomSearchOracle | HyperbandOracle:
         "max_consecutive_failed_trials": MANY,  # failed trials don't end a search
     }
     if tune.tuner == "random":
-        oracle = _in_memory(RandomSearchOracle)(max_trials=tune.trials, **common)
+        oracle = _without_files(RandomSearchOracle)(max_trials=tune.trials, **common)
     elif tune.tuner == "bayesian":
         initial = max(3, round(tune.trials * INITIAL_SHARE))
-        oracle = _in_memory(BayesianOptimizationOracle)(
+        oracle = _without_files(BayesianOptimizationOracle)(
             max_trials=tune.trials, num_initial_points=initial, **common
         )
     else:
-        oracle = _in_memory(HyperbandOracle)(max_epochs=tune.epochs, **common)
+        oracle = _without_files(HyperbandOracle)(max_epochs=tune.epochs, **common)
     oracle.verbose = 0
     space = oracle.get_space()
     choose(space, config.space)
@@ -94,15 +94,15 @@ def open_oracle(config: SearchConfig) -> RandomSearchOracle | HyperbandOracle:
     return oracle
 
 
-def _in_memory(kind: type) -> type:
-    """`kind` without the files that it would write in place: the journal is what has to last."""
+def _without_files(kind: type) -> type:
+    """Return `kind` without the files that it would write: the journal is what has to last."""
     return type(
         kind.__name__, (kind,), {"save": lambda self: None, "_save_trial": lambda self, trial: None}
     )
 
 
-def planned(config: SearchConfig) -> list[int]:
-    """The epochs of each trial that a search has, if none fails.
+def planned_epochs(config: SearchConfig) -> list[int]:
+    """Return the epochs of each trial that a search has, if none fails.
 
     Hyperband's trials, and how long each is trained, follow from `tune.epochs` alone.
     """

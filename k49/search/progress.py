@@ -25,7 +25,7 @@ class Progress:
     """Says how far a search is, how good, and how long still. A context manager."""
 
     def __init__(self, total: int, epochs: int) -> None:
-        """For `total` trials, of so many epochs together."""
+        """Show the progress of `total` trials with `epochs` epochs in all."""
         self.total, self.epochs = total, epochs
         self.running: dict[int, Running] = {}
         self.ended: list[Outcome] = []
@@ -51,7 +51,7 @@ class Progress:
             print(line, flush=True)
 
     def start(self, trial: Trial, worker: str, curve: list[float]) -> None:
-        """A trial begins; to `curve` the search adds each epoch's val_accuracy."""
+        """Note that a trial begins; the search appends each epoch's val_accuracy to `curve`."""
         self.running[trial.number] = Running(trial, worker, curve, time.perf_counter())
         if not self.console.is_terminal:
             self.say(
@@ -59,12 +59,12 @@ class Progress:
             )
 
     def lose(self, number: int, why: str) -> None:
-        """A trial has to run again."""
+        """Say that a trial has to run again."""
         del self.running[number]
         self.say(f"trial {number}/{self.total}: {why}; it runs again")
 
     def end(self, outcome: Outcome) -> None:
-        """A trial is over, here or before."""
+        """Note that a trial is over, here or in an earlier run."""
         self.ended.append(outcome)
         number = outcome.trial.number
         if number not in self.running:
@@ -79,19 +79,19 @@ class Progress:
             )
 
     def best(self) -> str:
-        """The best trial so far."""
-        scored = [each for each in self.ended if each.status == "completed"]
+        """Return a phrase about the best trial so far."""
+        scored = [outcome for outcome in self.ended if outcome.status == "completed"]
         if not scored:
             return "none completed so far"
-        best = max(scored, key=lambda each: each.score or 0)
+        best = max(scored, key=lambda outcome: outcome.score or 0)
         return f"best so far {best.score:.4f} (trial {best.trial.number})"
 
     def left(self) -> str:
-        """How long still, by what an epoch took of the trials that ran here."""
+        """Return the time left, by the mean time of the epochs that ran here."""
         if not self.trained:
             return "time left: after the first trial"
         epochs = self.epochs - sum(outcome.trial.epochs for outcome in self.ended)
-        epochs -= sum(len(each.curve) for each in self.running.values())
+        epochs -= sum(len(trial.curve) for trial in self.running.values())
         seconds = epochs * self.spent / self.trained / max(1, self.size)
         return f"about {max(0, seconds):.0f} s left"
 
@@ -117,7 +117,7 @@ class Progress:
 
 
 def described(outcome: Outcome) -> str:
-    """`val_accuracy 0.9123`, or why there is none."""
+    """Return `val_accuracy 0.9123`, or why there is none."""
     if outcome.status == "failed":
         return f"failed ({outcome.error})"
     behind = f", stopped after {outcome.epochs} epochs" if outcome.status == "stopped" else ""
@@ -125,7 +125,7 @@ def described(outcome: Outcome) -> str:
 
 
 def brief(trial: Trial) -> str:
-    """Hyperparameters, as short as they can be said."""
+    """Format hyperparameters as briefly as possible."""
     found = trial.hyperparameters
     words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]
     decay = [] if found.weight_decay is None else [f"decay {found.weight_decay:g}"]

@@ -1,4 +1,4 @@
-"""The search, top to bottom: ask, train, keep, tell, until the oracle has no more to ask."""
+"""The search, top to bottom: ask the oracle for trials, train them, tell it their scores."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from pathlib import Path
 
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.search.crew import Crew
 from k49.search.journal import Journal
-from k49.search.oracle import Oracle, planned
+from k49.search.oracle import Oracle, planned_epochs
+from k49.search.pool import WorkerPool
 from k49.search.progress import Progress
-from k49.search.run import Run
+from k49.search.trial_runner import TrialRunner
 from k49.search.trials import Outcome
 from k49.settings import Hyperparameters, SearchConfig, Settings
 
@@ -25,7 +25,7 @@ class SearchResult:
 
     @property
     def metrics(self) -> dict:
-        """How many trials, how many completed, and the best one's val_accuracy."""
+        """Return the numbers of trials and of completed ones, and the best val_accuracy."""
         scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
         return {
             "tune_trials": len(self.rows),
@@ -39,7 +39,7 @@ class SearchResult:
 
 
 def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) -> SearchResult:
-    """Try what the oracle asks for; the completed trial with the highest val_accuracy wins.
+    """Train the trials that the oracle asks for; the highest val_accuracy wins.
 
     An interrupted search goes on with the trials that it was at, and ends as an uninterrupted one;
     so does one with another number of workers.
@@ -53,26 +53,28 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
             cluster where there should be. Finished trials are kept then.
     """
-    epochs = planned(config)
+    epochs = planned_epochs(config)
     total = len(epochs)
     journal = Journal(scratch, config, (train, val), total)
     oracle, outcomes = Oracle(config), list[Outcome]()
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(total, sum(epochs)))
         if journal.results or journal.damaged:
-            progress.say(gone_on_with(journal, total))
-        run = Run(
-            config, journal, progress, lambda: stack.enter_context(Crew(config.tune, train, val))
-        )
+            progress.say(resume_message(journal, total))
+
+        def open_pool() -> WorkerPool:
+            return stack.enter_context(WorkerPool(config.tune, train, val))
+
+        runner = TrialRunner(config, journal, progress, open_pool)
         try:
             while trials := oracle.ask():
-                told = run.generation(trials)
-                oracle.tell(told)
-                outcomes += told
+                generation = runner.run_generation(trials)
+                oracle.tell(generation)
+                outcomes += generation
         except KeyboardInterrupt:
             progress.say(f"{len(journal.results)} finished trials are kept in {journal.path}")
             raise
-    completed = [each for each in outcomes if each.status == "completed"]
+    completed = [outcome for outcome in outcomes if outcome.status == "completed"]
     if not completed:
         journal.discard()
         raise K49Error(
@@ -80,13 +82,15 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
             f"{outcomes[0].error}. If trials diverge, lower "
             f"spaces.{config.tune.space}.learning_rate.max"
         )
-    best = max(completed, key=lambda each: each.score or 0.0)  # of equally good ones the first
+    best = max(
+        completed, key=lambda outcome: outcome.score or 0.0
+    )  # of equally good ones the first
     rows = [outcome.row(config.tune.seed) for outcome in outcomes]
     return SearchResult(best.trial.hyperparameters, rows, journal)
 
 
-def gone_on_with(journal: Journal, total: int) -> str:
-    """What is there of this search already."""
+def resume_message(journal: Journal, total: int) -> str:
+    """Return a line that says how many trials of this search are finished already."""
     line = f"going on with {journal.path}, which has {len(journal.results)} of {total} trials"
     if journal.damaged:
         line += f"; {journal.damaged} of its lines can't be read, and their trials run again"
@@ -94,7 +98,7 @@ def gone_on_with(journal: Journal, total: int) -> str:
 
 
 def search_config(settings: Settings) -> SearchConfig:
-    """How to search, in the space that `tune.space` names."""
+    """Return how to search, in the space that `tune.space` names."""
     return SearchConfig(
         tune=settings.tune,
         space=settings.spaces[settings.tune.space],

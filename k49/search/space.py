@@ -32,5 +32,5 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
 
 
 def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> float:
-    """A number from a logarithmic range, rounded to the six digits that are published."""
+    """Ask for a number from a logarithmic range, rounded to the six digits that are published."""
     return float(f"{hp.Float(name, bounds.min, bounds.max, sampling='log'):.6g}")

@@ -12,8 +12,8 @@ from statistics import fmean, median
 NEEDED = 3  # other trials that got as far
 
 
-class Stopping:
-    """Which trials of a search are stopped, and after which epoch."""
+class MedianStopping:
+    """Decides which trials of a search are stopped, and after which epoch."""
 
     def __init__(self) -> None:
         self.curves: dict[int, list[float]] = {}  # val_accuracy after each epoch, as far as known
@@ -22,13 +22,16 @@ class Stopping:
         self.checked: dict[int, int] = {}  # epochs of a trial that were judged
 
     def add(self, number: int, curve: list[float], finished: bool) -> None:
-        """What is known of a trial; numbers count from 1 without gaps, in any order."""
+        """Set what is known of a trial: its val_accuracy after each epoch so far.
+
+        Numbers count from 1 without gaps; trials may come in any order.
+        """
         self.curves[number] = curve
         if finished:
             self.finished.add(number)
 
-    def hopeless(self) -> dict[int, int]:
-        """Trials to stop, and after which epoch, as far as can be said already."""
+    def to_stop(self) -> dict[int, int]:
+        """Return the trials to stop, and after which epoch, as far as is known already."""
         for number in sorted(self.curves):
             while number not in self.stopped and self.checked.get(number, 0) < len(
                 self.curves[number]
@@ -44,7 +47,7 @@ class Stopping:
         return self.stopped
 
     def _running_means(self, number: int, epoch: int) -> list[float] | None:
-        """Of the trials before that got as far; None while one of them may still get there."""
+        """Return those of lower trials that got as far; None while one of them still may."""
         means = []
         for other in range(1, number):
             curve = self.curves.get(other, [])

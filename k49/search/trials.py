@@ -35,7 +35,7 @@ class Outcome:
     error: str | None = None
 
     def row(self, seed: int) -> dict:
-        """As `plots/trials.json` has it."""
+        """Return the trial's row of `plots/trials.json`."""
         hyperparameters = self.trial.hyperparameters
         return {
             "trial": self.trial.number,
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def record(trial: Trial, result: Result) -> dict:
-    """A trial and its result as a line of the journal."""
+    """Return a trial and its result as a line of the journal."""
     return {
         "trial": trial.number,
         "hyperparameters": trial.hyperparameters.model_dump(),

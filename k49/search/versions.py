@@ -12,13 +12,13 @@ TRAINING = Path(__file__).parents[1] / "training"
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the libraries."""
+    """Return the versions of Python and the libraries."""
     found = {name: installed(name) for name in LIBRARIES}
     return {"python": python_version(), **found, "tensorflow": installed(*TENSORFLOW)}
 
 
 def installed(*names: str) -> str:
-    """The version of the first of these packages that is installed."""
+    """Return the version of the first of these packages that is installed; `none` without any."""
     for name in names:
         try:
             return version(name)
@@ -29,7 +29,7 @@ def installed(*names: str) -> str:
 
 @cache
 def versions_and_code() -> dict[str, str]:
-    """As `versions`, and a hash of the code that trains: two checkouts may have one version.
+    """Return `versions`, and a hash of the code that trains: checkouts may share a version.
 
     Found once in a process: workers that are threads of one ask for it one by one.
     """

@@ -39,7 +39,7 @@ class Distort:
         self.features = features.astype(np.float32)
 
     def __call__(self, images: Tensor, seed: Tensor) -> Tensor:
-        """Distorted images (B, 28, 28, 1) uint8; `seed` as in `rng`, (2,) int64."""
+        """Return distorted images (B, 28, 28, 1) uint8; `seed` as in `rng`, (2,) int64."""
         n = images.shape[0]
         rows, columns = self.coordinates(n, seed)
         top, left = tf.floor(rows), tf.floor(columns)
@@ -53,7 +53,7 @@ class Distort:
         return tf.cast(tf.reshape(moved, (n, SIZE, SIZE, 1)), tf.uint8)
 
     def coordinates(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Where each pixel comes from: row and column in the padded image, each (N, 784)."""
+        """Return where each pixel comes from: row and column in the padded image, each (N, 784)."""
         s, knots = self.settings, self.knots
         random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
         affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
@@ -72,7 +72,7 @@ class Distort:
 
 
 def elastic_basis(knots: int) -> np.ndarray:
-    """What each control point of a knots x knots grid adds to each pixel; (784, knots^2) float32.
+    """Return what each control point of a knots x knots grid adds to each pixel; (784, knots^2).
 
     Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
     """
@@ -83,7 +83,7 @@ def elastic_basis(knots: int) -> np.ndarray:
 
 
 def pack(images: Tensor) -> Tensor:
-    """Each pixel of the padded images with its neighbours right, below and beyond both.
+    """Pack each pixel of the padded images with its neighbours right, below and diagonal.
 
     (N, 28, 28, 1) uint8 become (N * 900,) uint32 of four bytes each, the pixel itself the lowest.
     """
@@ -102,13 +102,13 @@ def pack(images: Tensor) -> Tensor:
 
 
 def byte(packed: Tensor, i: int) -> Tensor:
-    """Byte `i` of each number, from the lowest, as float32."""
+    """Return byte `i` of each number, from the lowest, as float32."""
     shifted = tf.bitwise.right_shift(packed, tf.constant(8 * i, tf.uint32))
     return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(255, tf.uint32)), tf.float32)
 
 
 def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
-    """Images (N, 28, 28, 1) uint8, each with what training makes of it: (N, 1 + n, 28, 28, 1).
+    """Return images (N, 28, 28, 1) uint8, each with `n` distorted ones: (N, 1 + n, 28, 28, 1).
 
     With augmentation off, that is each image by itself: (N, 1, 28, 28, 1).
     """

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from k49.data import Dataset
-from k49.usage import timed
+from k49.profiling import timed
 
 BLOCK_IMAGES = 3200  # a call from Python is 50 steps at batch 64; 2.5 MB
 
@@ -34,11 +34,11 @@ class Batches:
         self.labels = np.zeros((*shape, dataset.labels.shape[1]), np.uint8)
 
     def steps(self, epochs: int) -> int:
-        """How many steps so many epochs from the start are."""
+        """Return how many steps `epochs` epochs from the start are."""
         return epochs * len(self.dataset) // self.batch_size
 
     def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """The next epoch's blocks: images (K, B, 28, 28, 1), labels (K, B, 49), batches in it.
+        """Yield an epoch's blocks: images (K, B, 28, 28, 1), labels (K, B, 49), number of batches.
 
         The arrays are the same in each round, and what follows the last block's batches is old.
         """

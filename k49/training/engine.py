@@ -19,7 +19,7 @@ import tensorflow as tf
 from k49.data import NUM_CLASSES
 from k49.settings import TrainingConfig
 from k49.training.augment import Distort
-from k49.training.rng import kept
+from k49.training.rng import dropout_mask
 
 Tensor = Any  # TensorFlow has no types
 DROPOUT_STREAM = 1  # and up, a layer each; the random numbers of the one below are Distort's
@@ -28,7 +28,7 @@ DROPOUT_STREAM = 1  # and up, a layer each; the random numbers of the one below 
 def compile_train_block(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, config: TrainingConfig
 ) -> Callable[..., Tensor]:
-    """The function that takes steps, a block of them a call. It compiles when first called.
+    """Return the function that takes a block of steps a call. It compiles when first called.
 
     Args:
         model: the last of its layers is the softmax.
@@ -74,14 +74,14 @@ def compile_train_block(
 
 
 def forward(model: keras.Model, x: Tensor, seed: Tensor) -> Tensor:
-    """Logits (B, 49) of images (B, 28, 28, 1) as in training: all layers but the last, the softmax.
+    """Return logits (B, 49) of images (B, 28, 28, 1) as in training: all layers but the softmax.
 
     Dropout is done here: Keras' can't be told which random numbers to use, and those that
     TensorFlow chooses take XLA eighteen times as long on a CPU (6.0 ms for 32,768, not 0.33).
     """
     for i, layer in enumerate(model.layers[:-1]):
         if isinstance(layer, keras.layers.Dropout):
-            mask = kept(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
+            mask = dropout_mask(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
             x = tf.where(mask, x / (1 - layer.rate), 0.0)
         else:
             x = layer(x, training=True)
@@ -89,11 +89,11 @@ def forward(model: keras.Model, x: Tensor, seed: Tensor) -> Tensor:
 
 
 def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function that scores a block of images without training: see `train_block`."""
+    """Return the function that scores a block of images without training: see `train_block`."""
 
     @tf.function(jit_compile=xla_pays(model), autograph=False)
     def score_block(images: Tensor, labels: Tensor) -> Tensor:
-        """Sums as of `train_block`, (2,) float32; a row of labels without a 1 counts nothing."""
+        """Return sums as `train_block`, (2,) float32; rows of labels without a 1 count nothing."""
         x = images
         for layer in model.layers[:-1]:
             x = layer(x, training=False)
@@ -103,7 +103,7 @@ def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor
 
 
 def xla_pays(model: keras.Model) -> bool:
-    """Whether XLA is the faster: not with convolutions, on a CPU.
+    """Return whether XLA is faster: not with convolutions, on a CPU.
 
     An epoch of the cnn recipe on 5,005 images takes it 53 seconds; TensorFlow's oneDNN 2.2 to 4.4.
     """
@@ -111,12 +111,12 @@ def xla_pays(model: keras.Model) -> bool:
 
 
 def cross_entropy_and_right(y: Tensor, logits: Tensor) -> Tensor:
-    """Sums over a batch: the plain cross-entropy, and 1 for each image that is right; (2,)."""
+    """Sum over a batch the plain cross-entropy, and 1 for each image that is right; (2,)."""
     right = tf.one_hot(tf.argmax(logits, 1), NUM_CLASSES) * y
     losses = tf.nn.softmax_cross_entropy_with_logits(y, logits)
     return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right)])
 
 
 def steps_taken(optimizer: keras.optimizers.Optimizer) -> Tensor:
-    """How many steps were taken, () int64."""
+    """Return how many steps were taken, () int64."""
     return tf.cast(optimizer.iterations.value, tf.int64)

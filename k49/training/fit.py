@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from k49.data import Dataset
 from k49.errors import K49Error
+from k49.profiling import timed
 from k49.settings import MAX_EPOCHS, Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
 from k49.training.engine import compile_train_block
 from k49.training.model import build_model
 from k49.training.score import Scorer
-from k49.usage import timed
 
 # loss, accuracy, val_loss, val_accuracy: for each a value an epoch
 History = dict[str, list[float]]
@@ -32,8 +32,8 @@ class Training:
     kept_epoch: int  # the one whose weights the model has, from 1
     score: Scorer  # of the model
 
-    def kept(self, name: str) -> float:
-        """A figure of the history as it was in the kept epoch."""
+    def at_kept_epoch(self, name: str) -> float:
+        """Return a value of the history at the kept epoch."""
         return self.history[name][self.kept_epoch - 1]
 
 
@@ -102,7 +102,7 @@ def train_epoch(
     batches: Batches,
     rates: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[float, float]:
-    """Take an epoch's steps; mean cross-entropy and accuracy of its images as training saw them.
+    """Take an epoch's steps; return mean cross-entropy and accuracy as training saw the images.
 
     Args:
         train_block: takes a block of steps, as `engine` makes it.
@@ -121,7 +121,7 @@ def train_epoch(
 
 
 def training_config(settings: Settings, found: Hyperparameters, images: int) -> TrainingConfig:
-    """How to train what the search found on so many images, for `epochs` or `min_steps`.
+    """Return how to train what the search found on so many images, for `epochs` or `min_steps`.
 
     The longer of both; a learning rate in `train` replaces the search's.
     """
@@ -146,13 +146,13 @@ def make_repeatable(seed: int) -> None:
 
 
 def give_back_memory() -> None:
-    """What compiling has freed, 100 MB, which glibc would keep; elsewhere nothing."""
+    """Return memory that compiling has freed, 100 MB, to the system; glibc would keep it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
+    """Return AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
     found = config.hyperparameters
     decay = config.fit.weight_decay if found.weight_decay is None else found.weight_decay
     chosen = keras.optimizers.AdamW(found.learning_rate, weight_decay=decay)
@@ -161,7 +161,7 @@ def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
 
 
 def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.ndarray:
-    """The learning rate at each of `step`, counted from 0, of `steps` in all; float32.
+    """Return the learning rate at each `step`, counted from 0, of `steps` in all; float32.
 
     Constant, or risen in a line and then lowered to 0 along half a cosine (arXiv:1608.03983).
     """
@@ -175,7 +175,7 @@ def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.n
 
 
 def early_stopping(patience: int | None, model: keras.Model) -> keras.callbacks.Callback:
-    """Stops after `patience` epochs without a lower val_loss, back to the best; None: never."""
+    """Return a callback that stops after `patience` epochs without a lower val_loss, if any."""
     stopping = keras.callbacks.Callback()
     if patience is not None:
         stopping = keras.callbacks.EarlyStopping(
@@ -188,13 +188,13 @@ def early_stopping(patience: int | None, model: keras.Model) -> keras.callbacks.
 
 
 def kept_epoch(history: History, config: TrainingConfig) -> int:
-    """From 1: with patience the best, which early stopping brings back; without, the last."""
+    """Return the epoch whose weights stay, from 1: the best with patience, else the last."""
     losses = history["val_loss"]
     return len(losses) if config.fit.patience is None else int(np.argmin(losses)) + 1
 
 
 def check_finite(figures: dict[str, float], epoch: int, config: TrainingConfig) -> None:
-    """DivergedError if a loss is NaN or infinite."""
+    """Raise DivergedError if a loss is NaN or infinite."""
     if not np.isfinite([figures["loss"], figures["val_loss"]]).all():
         raise DivergedError(
             f"training diverged in epoch {epoch + 1}: the loss became NaN; lower "
@@ -223,7 +223,7 @@ class TrainingMetrics:
 
 
 def summarize(training: Training, train: Dataset, val: Dataset) -> TrainingMetrics:
-    """Metrics of a trained model, train and val on the same footing."""
+    """Return a trained model's metrics, train and val computed in the same way."""
     with timed("validation"):
         (_, train_accuracy), (val_loss, val_accuracy) = map(training.score, (train, val))
     history = training.history

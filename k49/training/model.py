@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, pieces
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
-from k49.settings import Fit, Hyperparameters, Origin
+from k49.settings import Fit, Hyperparameters, Provenance
 
-ORIGIN = "k49.json"  # in the archive: what the model was trained on, and how
+PROVENANCE = "k49.json"  # in the archive: what the model was trained on, and how
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
 # after 190 steps, as short as a trial of the search may be; at 0.9 it is 2e-9.
 MOMENTUM = 0.9
@@ -24,7 +24,7 @@ ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive 
 
 
 def build_model(hyperparameters: Hyperparameters, fit: Fit) -> keras.Model:
-    """An untrained, uncompiled network.
+    """Build an untrained, uncompiled network.
 
     Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
     is a layer of the model, so that nobody can serve it wrongly.
@@ -43,7 +43,7 @@ def build_model(hyperparameters: Hyperparameters, fit: Fit) -> keras.Model:
 
 
 def mlp(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """Dense layers, one after the other."""
+    """Yield dense layers, one after the other."""
     yield layers.Flatten(name="flatten")
     for i, units in enumerate(hyperparameters.units):
         dense = layers.Dense(units, name=f"hidden_{i}", **weights(hyperparameters, fit))
@@ -53,7 +53,7 @@ def mlp(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
 
 
 def cnn(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """Blocks of two 3 x 3 convolutions, each halving the image; then the mean over its pixels."""
+    """Yield blocks of two 3 x 3 convolutions that halve the image; then the pixels' mean."""
     for i, filters in enumerate(hyperparameters.units):
         for part in "ab":
             same = {"padding": "same", "name": f"hidden_{i}{part}"}
@@ -66,13 +66,13 @@ def cnn(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
 
 
 def weights(hyperparameters: Hyperparameters, fit: Fit) -> dict[str, Any]:
-    """How a layer's weights begin; batch normalization has a bias of its own."""
+    """Return a layer's options for its weights; batch normalization has a bias of its own."""
     bias = not fit.batch_normalization
     return {"kernel_initializer": hyperparameters.initializer, "use_bias": bias}
 
 
 def activated(layer: keras.Layer, found: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """A layer, batch normalization if the recipe has it, and the activation."""
+    """Yield a layer, batch normalization if the recipe has it, and the activation."""
     name = layer.name.removeprefix("hidden_")
     yield layer
     if fit.batch_normalization:
@@ -80,11 +80,11 @@ def activated(layer: keras.Layer, found: Hyperparameters, fit: Fit) -> Iterator[
     yield layers.Activation(found.activation, name=f"activation_{name}")
 
 
-def save_model(model: keras.Model, path: Path, origin: Origin) -> None:
+def save_model(model: keras.Model, path: Path, provenance: Provenance) -> None:
     """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
 
     Keras writes the time and memory addresses into the archive; both are taken out here, and
-    `origin` is put in, what `read_origin` returns.
+    `provenance` is put in, what `read_provenance` returns.
     """
     inference = model.from_config(model.get_config())  # not compiled: no optimizer in the file
     inference.set_weights(model.get_weights())
@@ -97,7 +97,9 @@ def save_model(model: keras.Model, path: Path, origin: Origin) -> None:
                 if name.endswith(".json"):
                     content = _canonical(content)
                 target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
-            target.writestr(zipfile.ZipInfo(ORIGIN, ZIP_EPOCH), origin.model_dump_json(indent=1))
+            target.writestr(
+                zipfile.ZipInfo(PROVENANCE, ZIP_EPOCH), provenance.model_dump_json(indent=1)
+            )
 
 
 def _canonical(content: bytes) -> bytes:
@@ -131,29 +133,31 @@ def load_model(path: Path) -> keras.Model:
     return model
 
 
-def read_origin(path: Path) -> Origin | None:
-    """What a model was trained on and how, as was saved with it; None if the file doesn't say."""
+def read_provenance(path: Path) -> Provenance | None:
+    """Read how a model was trained, as `save_model` wrote it; None if the file doesn't say."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return Origin.model_validate_json(archive.read(ORIGIN))
+            return Provenance.model_validate_json(archive.read(PROVENANCE))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
 
 
 def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np.ndarray:
-    """Probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8.
+    """Return probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8.
 
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
     """
-    return np.concatenate([proba(model, images[piece], shifts) for piece in pieces(len(images))])
+    return np.concatenate(
+        [predict_chunk(model, images[chunk], shifts) for chunk in chunks(len(images))]
+    )
 
 
-def proba(model: keras.Model, images: np.ndarray, shifts: int) -> np.ndarray:
-    """`predict_proba` of images that fit into memory at once."""
+def predict_chunk(model: keras.Model, images: np.ndarray, shifts: int) -> np.ndarray:
+    """Return `predict_proba` of images that fit into memory at once."""
     height, width, _ = IMAGE_SHAPE
     ways = range(2 * shifts + 1)
     padded = np.pad(images, ((0, 0), (shifts, shifts), (shifts, shifts), (0, 0)))
     moved = (
         padded[:, down : down + height, right : right + width] for down in ways for right in ways
     )
-    return np.mean([model.predict_on_batch(each) for each in moved], axis=0)
+    return np.mean([model.predict_on_batch(images) for images in moved], axis=0)

@@ -12,12 +12,12 @@ Tensor = Any
 
 
 def uniform(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
-    """Float32 in [0, 1), in steps of 1 / 65,536; `seed` as for `bits`."""
+    """Draw float32 in [0, 1), in steps of 1 / 65,536; `seed` as for `bits`."""
     return tf.cast(bits(shape, seed, stream), tf.float32) / 2**16
 
 
-def kept(shape: tuple[int, ...], rate: float, seed: Tensor, stream: int) -> Tensor:
-    """True for all but a share `rate` of the elements, bool; `seed` as for `bits`.
+def dropout_mask(shape: tuple[int, ...], rate: float, seed: Tensor, stream: int) -> Tensor:
+    """Draw a mask that keeps all but a share `rate` of the elements, bool; `seed` as for `bits`.
 
     `rate` counts in steps of 1 / 65,536.
     """
@@ -25,7 +25,7 @@ def kept(shape: tuple[int, ...], rate: float, seed: Tensor, stream: int) -> Tens
 
 
 def bits(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
-    """Uint16, 16 random bits each: half the work of the 32 that TensorFlow draws for a float.
+    """Draw uint16, 16 random bits each: half the work of the 32 that TensorFlow draws for a float.
 
     Args:
         shape: of the result.

@@ -102,7 +102,7 @@ def test_one_point_better_on_as_many_images_as_k49_has():
     base = rng.random(n) < 0.05
     better = base & (rng.random(n) < 0.7) | (rng.random(n) < 0.005)
     result = compare([run(base)], [run(better, name="b")])
-    accuracy = result.decides
+    accuracy = result.primary
     truth = base.mean() - better.mean()
     assert truth == pytest.approx(0.01, abs=0.001)
     assert accuracy.difference == pytest.approx(truth)
@@ -174,7 +174,7 @@ def test_mean_and_spread_over_seeds():
     a = [run(wrong(98, *range(i)), name=f"a-{i}", **{"train.seed": i}) for i in (1, 2, 3)]
     b = [run(wrong(98, *range(i)), name=f"b-{i}", **{"train.seed": i}) for i in (2, 4)]
     result = compare(a, b)
-    found = result.decides
+    found = result.primary
     rates = [np.array([1, 2, 3]) / 98, np.array([2, 4]) / 98]
     assert found.a == pytest.approx(1 - rates[0].mean())
     assert found.a_std == pytest.approx(rates[0].std(ddof=1))
@@ -213,7 +213,7 @@ def test_interval_over_seeds_covers_as_often_as_it_says(sizes, spread):
         differences, p_value = differ(*sides, resamples=200, seed=3 * number)
         found = differences["test_accuracy"]
         inside += found.low <= 0.02 <= found.high
-        assert (p_value < 0.05) == found.shows
+        assert (p_value < 0.05) == found.significant
     assert 0.92 <= inside / times <= 0.98
 
 

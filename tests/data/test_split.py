@@ -106,7 +106,7 @@ def test_shapes(splits):
 
 
 def arrays(part):
-    return np.concatenate(list(part.image_pieces())), np.concatenate(list(part.label_pieces()))
+    return np.concatenate(list(part.image_chunks())), np.concatenate(list(part.label_chunks()))
 
 
 def test_no_image_is_copied(raw, splits):

@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 from k49.data import K49_NAME, STANDIN_NAME
 from k49.errors import K49Error
 from k49.evaluation.card import model_card
-from tests.helpers import origin_of
+from tests.helpers import provenance_of
 
 TRAIN = {
     "train_accuracy": 0.99,
@@ -28,7 +28,7 @@ def head_of(card):
 
 
 def test_head_has_what_hugging_face_asks_for():
-    head = head_of(model_card(origin_of(K49_NAME), TRAIN, TEST))
+    head = head_of(model_card(provenance_of(K49_NAME), TRAIN, TEST))
     assert head["license"] == "apache-2.0"
     assert head["datasets"] == ["kuzushiji-49"]
     assert head["metrics"] == ["accuracy", "f1"]
@@ -43,25 +43,25 @@ def test_head_has_what_hugging_face_asks_for():
 
 
 def test_figures_are_those_of_the_metrics():
-    card = model_card(origin_of(K49_NAME), TRAIN, TEST)
+    card = model_card(provenance_of(K49_NAME), TRAIN, TEST)
     assert "| macro F1 | 0.8000 | 0.7900 to 0.8100 |" in card
     assert "overfitting gap 0.0200" in card
     assert "keras 3, tensorflow 2" in card
 
 
 def test_standin_is_named_and_warned_of():
-    card = model_card(origin_of(STANDIN_NAME), TRAIN, TEST)
+    card = model_card(provenance_of(STANDIN_NAME), TRAIN, TEST)
     assert "reads no real Kuzushiji" in card
     assert card.count(STANDIN_NAME) >= 3
     assert "KanjiVG" in card
-    real = model_card(origin_of(K49_NAME), TRAIN, TEST)
+    real = model_card(provenance_of(K49_NAME), TRAIN, TEST)
     assert "reads no real Kuzushiji" not in real
     assert "CC BY-SA 4.0" in real
 
 
 def test_shifts_are_named():
-    assert "averages" in model_card(origin_of(K49_NAME, shifts=1), TRAIN, TEST)
-    assert "averages" not in model_card(origin_of(K49_NAME), TRAIN, TEST)
+    assert "averages" in model_card(provenance_of(K49_NAME, shifts=1), TRAIN, TEST)
+    assert "averages" not in model_card(provenance_of(K49_NAME), TRAIN, TEST)
 
 
 def test_model_that_says_nothing_is_refused():

@@ -11,7 +11,7 @@ from PIL import Image
 
 from k49.errors import K49Error
 from k49.inference.characters import characters
-from k49.inference.pictures import read, stack, to_grey
+from k49.inference.pictures import read, stack, to_grayscale
 from tests.helpers import ink, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
@@ -30,7 +30,7 @@ def coloured(values: np.ndarray, mode: str) -> Image.Image:
 
 def to_image(picture: Image.Image) -> np.ndarray:
     """The one character of a picture in memory."""
-    (image,), _ = characters(to_grey(picture))
+    (image,), _ = characters(to_grayscale(picture))
     return image
 
 

@@ -7,7 +7,7 @@ from k49.data.classes import CHARACTERS, code_point
 from k49.errors import K49Error
 from k49.inference.predict import best, describe, predict
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PLAIN, SMALL_MODEL, origin_of
+from tests.helpers import PLAIN, SMALL_MODEL, provenance_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
 
@@ -24,7 +24,7 @@ def test_best():
 
 def test_candidates_are_those_of_the_saved_model(tmp_path):
     path = tmp_path / "model.keras"
-    save_model(build_model(SMALL_MODEL, PLAIN), path, origin_of("bars"))
+    save_model(build_model(SMALL_MODEL, PLAIN), path, provenance_of("bars"))
     probabilities = predict_proba(load_model(path), IMAGES)
     found = predict(path, IMAGES, top=3)
     likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]
@@ -38,7 +38,7 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
     found = {}
     for shifts in (0, 1):
         path = tmp_path / f"{shifts}.keras"
-        save_model(model, path, origin_of("bars", shifts))
+        save_model(model, path, provenance_of("bars", shifts))
         found[shifts] = predict(path, IMAGES, top=1)
         assert ("averaged over 9 shifts" in describe(path)[0]) == bool(shifts)
         for row, expected in zip(found[shifts], predict_proba(model, IMAGES, shifts), strict=True):

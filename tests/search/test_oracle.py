@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from k49.search.oracle import BATCH, Oracle, planned
+from k49.search.oracle import BATCH, Oracle, planned_epochs
 from k49.search.trials import Outcome
 from tests.search.small import config
 
@@ -33,7 +33,7 @@ def test_same_seed_same_trials(tuner):
     assert one[0] != Oracle(config(tuner=tuner, trials=6, epochs=9, seed=1)).ask()
     trials = list(chain.from_iterable(one))
     assert [trial.number for trial in trials] == list(range(1, len(trials) + 1))
-    assert [trial.epochs for trial in trials] == planned(settings)
+    assert [trial.epochs for trial in trials] == planned_epochs(settings)
     told = json.dumps([trial.hyperparameters.model_dump() for trial in trials])
     assert "tuner/" not in told
 

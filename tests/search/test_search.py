@@ -15,12 +15,12 @@ import pytest
 from distributed import LocalCluster
 
 from k49.errors import K49Error
-from k49.search import crew, progress
+from k49.search import pool, progress
 from k49.search.journal import Journal
-from k49.search.run import trial_config
 from k49.search.search import search
+from k49.search.trial_runner import trial_config
 from k49.search.trials import Outcome, Result, Trial
-from k49.search.work import tell
+from k49.search.worker import report_epoch
 from tests.helpers import SMALL_MODEL
 from tests.search.small import TRIALS, config
 
@@ -52,7 +52,7 @@ def work_faked(job, data):
 @pytest.fixture
 def faked(monkeypatch, train, val, tmp_path):
     """A function that searches without training; `accuracy` is of a trial's number, or None."""
-    monkeypatch.setattr(crew, "work", work_faked)
+    monkeypatch.setattr(pool, "train_trial", work_faked)
 
     def run(accuracy, **changes):
         trials = itertools.count(1)
@@ -70,7 +70,7 @@ def work_by_rate(job, data):
     for epoch in range(1, job.config.epochs + 1):
         time.sleep(float(np.random.default_rng().uniform(0, 0.02)))
         curve.append(1 - 100 * rate / epoch)
-        tell(job, curve[-1])
+        report_epoch(job, curve[-1])
     return Result(curve, kept=curve[-1])
 
 
@@ -80,7 +80,7 @@ def work_by_rate(job, data):
 def test_any_number_of_workers_finds_the_same(
     monkeypatch, train, val, tmp_path, tuner, median_stopping
 ):
-    monkeypatch.setattr(crew, "work", work_by_rate)
+    monkeypatch.setattr(pool, "train_trial", work_by_rate)
     settings = {"tuner": tuner, "median_stopping": median_stopping, "trials": 8, "epochs": 9}
     one, three = (
         search(config(workers=workers, **settings), train, val, tmp_path / str(workers))

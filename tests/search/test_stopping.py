@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from k49.search.stopping import NEEDED, Stopping
+from k49.search.stopping import NEEDED, MedianStopping
 
 GOOD = [0.5, 0.6, 0.7]
 
 
 def stopped(curves, order=None):
     """What the rule says of curves that are known from the start, or come epoch by epoch."""
-    stopping = Stopping()
+    stopping = MedianStopping()
     for number, epoch in order or [(n, len(curve)) for n, curve in enumerate(curves, start=1)]:
         curve = curves[number - 1]
         stopping.add(number, curve[:epoch], finished=epoch == len(curve))
-        stopping.hopeless()
-    return stopping.hopeless()
+        stopping.to_stop()
+    return stopping.to_stop()
 
 
 def test_trial_below_the_median_is_stopped_and_the_others_are_not():

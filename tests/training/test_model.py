@@ -9,7 +9,7 @@ import pytest
 
 from k49.errors import K49Error
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PLAIN, SMALL_CNN, SMALL_MODEL, origin_of, plain
+from tests.helpers import PLAIN, SMALL_CNN, SMALL_MODEL, plain, provenance_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
 
@@ -109,7 +109,7 @@ def test_shifts_are_averaged_and_what_they_push_out_is_lost():
 @pytest.mark.parametrize("network", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
 def test_saved_model_is_the_same_model(tmp_path, network):
     model = build_model(network, plain(batch_normalization=True, dropout=0.1))
-    save_model(model, tmp_path / "new" / "model.keras", origin_of("bars"))
+    save_model(model, tmp_path / "new" / "model.keras", provenance_of("bars"))
     again = load_model(tmp_path / "new" / "model.keras")
     alone = keras.saving.load_model(tmp_path / "new" / "model.keras")  # what README promises
     for loaded in (again, alone):
@@ -126,7 +126,7 @@ def test_saved_bytes_depend_on_the_model_alone(tmp_path):
         model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
         if name == "compiled":
             model.compile("adam", "categorical_crossentropy")
-        save_model(model, tmp_path / name, origin_of("bars"))
+        save_model(model, tmp_path / name, provenance_of("bars"))
         return (tmp_path / name).read_bytes()
 
     first = save("first")

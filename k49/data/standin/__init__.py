@@ -22,7 +22,7 @@ FEWEST = {"train": 2, "test": 20}  # images of a class, however small the scale
 
 
 def counts(split: str, scale: float) -> np.ndarray:
-    """Images for each class at `scale` times K49's size; (49,) int64.
+    """Return the images for each class at `scale` times K49's size; (49,) int64.
 
     At `scale=1.0` they are K49's own. No class of test has fewer than 20: with three, one image
     would decide the balanced accuracy.
@@ -57,7 +57,7 @@ def draw(split: str, settings: Standin) -> tuple[np.ndarray, Iterator[np.ndarray
 
 
 def in_threads(function: Callable[[int], np.ndarray], arguments: range) -> Iterator[np.ndarray]:
-    """Results in the order of the arguments, by as many threads as there are cores.
+    """Yield results in the order of the arguments, computed by a thread for each core.
 
     NumPy frees the lock while it computes. No more than a few results wait to be taken.
     """

@@ -47,9 +47,9 @@ def draw_images(labels: np.ndarray, books: Books, rng: np.random.Generator) -> n
     pen = books.pen[book] * np.exp(normal(rng, (n,), PEN))
     path = cut(path, pressure, pen)
 
-    pieces = [(path, pressure), *joins(path, books.joins[book], rng), *neighbours(n, rng)]
-    step = np.concatenate([np.diff(p, axis=1, append=p[:, -1:]) for p, _ in pieces], axis=1)
-    path, pressure = (np.concatenate(part, axis=1) for part in zip(*pieces, strict=True))
+    strokes = [(path, pressure), *joins(path, books.joins[book], rng), *neighbours(n, rng)]
+    step = np.concatenate([np.diff(p, axis=1, append=p[:, -1:]) for p, _ in strokes], axis=1)
+    path, pressure = (np.concatenate(part, axis=1) for part in zip(*strokes, strict=True))
     across = np.arctan2(step[..., 1], step[..., 0]) - books.angle[book, np.newaxis]
     spot = pen[:, np.newaxis] * (1 + books.brush[book, np.newaxis] * np.cos(2 * across))
     spot *= 0.55 + 0.45 * pressure  # a light pen is a thin one
@@ -63,13 +63,13 @@ def draw_images(labels: np.ndarray, books: Books, rng: np.random.Generator) -> n
 
 
 def choose(labels: np.ndarray, choice: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A form (n,) for each label, as often as a book's `choice` (n, M) says."""
+    """Draw a form (n,) for each label, as often as a book's `choice` (n, M) says."""
     place = (choice < rng.random((len(labels), 1), np.float32)).sum(1)
     return forms()[1][labels, place]
 
 
 def cut(path: np.ndarray, pressure: np.ndarray, pen: np.ndarray) -> np.ndarray:
-    """Paths (n, POINTS, 2) in pixels: the ink's longer side fills the image, its box is centred."""
+    """Scale paths (n, POINTS, 2) to pixels: the ink fills the image, and its box is centred."""
     faint = np.where(pressure < FAINT, np.float32(np.nan), 0)[..., np.newaxis]
     low, high = np.nanmin(path + faint, 1), np.nanmax(path + faint, 1)
     room = SIZE + 2 * OVER - 3 * pen  # a stroke reaches one and a half deviations from its middle
@@ -81,7 +81,7 @@ def cut(path: np.ndarray, pressure: np.ndarray, pen: np.ndarray) -> np.ndarray:
 def joins(
     path: np.ndarray, pressure: np.ndarray, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The way from the character above to a path's start, and from its end to the one below.
+    """Yield the strokes that join a path to the characters above and below it.
 
     Each (n, 10, 2) and its pressure (n, 10), up to a book's (n,), mostly 0.
     """
@@ -92,7 +92,7 @@ def joins(
 
 
 def neighbours(n: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """A bit of a stroke of the character above, and of the one below; each as in `joins`."""
+    """Yield a bit of a stroke of the character above, and of the one below; each as in `joins`."""
     for row in (-1.5, SIZE + 0.5):
         start = np.stack([rng.uniform(3, SIZE - 4, n), rng.normal(row, 1, n)], 1)
         reach = rng.normal(0, (4.0, 2.0), (n, 2))
@@ -102,12 +102,12 @@ def neighbours(n: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, n
 def line(
     start: np.ndarray, stop: np.ndarray, points: int, pressure: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A straight stroke from (n, 2) to (n, 2), and its pressure (n,) at each point; float32."""
+    """Return straight strokes from (n, 2) to (n, 2), and their pressure at each point; float32."""
     path = np.linspace(start, stop, points, axis=1, dtype=np.float32)
     return path, np.repeat(pressure[:, np.newaxis], points, axis=1).astype(np.float32)
 
 
 def spots(at: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """How much of each point's spot (n, points) is in each of 28 lines; (n, 28, points) float32."""
+    """Return how much of each point's spot is in each of 28 lines; (n, 28, points) float32."""
     pixel = np.arange(SIZE, dtype=np.float32)[:, np.newaxis]
     return np.exp(-(((pixel - at[:, np.newaxis]) / deviation[:, np.newaxis]) ** 2) / 2)

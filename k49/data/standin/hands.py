@@ -70,7 +70,7 @@ def open_books(n: int, rng: np.random.Generator) -> Books:
 
 
 def write(characters: list[str], speeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Characters as written at speeds (B,): paths, and where on paper, as in `Books`."""
+    """Write characters at speeds (B,): return `path` and `pressure` of `Books`."""
     points, paper = (
         np.array(part, np.float32) for part in zip(*map(trajectory, characters), strict=True)
     )
@@ -81,7 +81,7 @@ def write(characters: list[str], speeds: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def low_pass(deviation: float) -> np.ndarray:
-    """A Gaussian filter along a trajectory; (POINTS, SAMPLES) float32."""
+    """Return a Gaussian filter along a trajectory; (POINTS, SAMPLES) float32."""
     at = np.linspace(0, SAMPLES - 1, POINTS)[:, np.newaxis]
     weights = np.exp(-(((np.arange(SAMPLES) - at) / deviation) ** 2) / 2)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
@@ -89,7 +89,7 @@ def low_pass(deviation: float) -> np.ndarray:
 
 @cache
 def bending() -> np.ndarray:
-    """What each control point adds to each point of a path; (POINTS, KNOTS) float32.
+    """Return what each control point adds to each point of a path; (POINTS, KNOTS) float32.
 
     Cubic B-splines, so that neighbouring points move alike.
     """
@@ -99,7 +99,7 @@ def bending() -> np.ndarray:
 
 
 def maps(shape: tuple[int, ...], spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random slant, turn and stretch, to be multiplied from the right; (*shape, 2, 2) float32."""
+    """Draw slant, turn and stretch, to multiply from the right; (*shape, 2, 2) float32."""
     slant, turn, wide, tall = np.moveaxis(normal(rng, (*shape, 4), 1), -1, 0)
     slant, turn = slant * spread[0], turn * spread[1]
     wide, tall = np.exp(wide * spread[2]), np.exp(tall * spread[2])
@@ -109,5 +109,5 @@ def maps(shape: tuple[int, ...], spread: np.ndarray, rng: np.random.Generator) -
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
-    """Normal numbers of standard deviation `spread`, float32."""
+    """Draw normal numbers of standard deviation `spread`, float32."""
     return rng.standard_normal(shape, np.float32) * np.float32(spread)

@@ -37,7 +37,7 @@ FORMS = TABLE.split()
 
 @cache
 def forms() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Every form there is, and what each class is written with.
+    """Return all forms of characters, and those that each class is written with.
 
     Returns:
         The F characters; which of them each class has, (49, M) int64, where a class with fewer than
@@ -56,7 +56,7 @@ def forms() -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def trajectory(char: str) -> tuple[np.ndarray, np.ndarray]:
-    """The way of the pen through a character: its strokes, joined by straight lines in the air.
+    """Return the pen's path through a character: its strokes, joined by straight lines in the air.
 
     Returns:
         Points (SAMPLES, 2) float64, column and row, their box's longer side 1 and its middle 0; and
@@ -76,7 +76,7 @@ def trajectory(char: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def strokes(char: str) -> list[np.ndarray]:
-    """The strokes of a character in writing order, each (n, 2), column and row, 0 to 109."""
+    """Return a character's strokes in writing order, each (n, 2), column and row, 0 to 109."""
     pen = RecordingPen()
     SVGPath(distribution("kanjivg").locate_file(f"kanji/{ord(char):05x}.svg")).draw(pen)
     found: list[list[np.ndarray]] = []
@@ -92,7 +92,7 @@ def strokes(char: str) -> list[np.ndarray]:
 
 
 def bezier(controls: np.ndarray) -> np.ndarray:
-    """Sixteen points on the cubic Bezier curve of four controls (4, 2), without its start."""
+    """Return sixteen points on the cubic Bezier curve of controls (4, 2), without its start."""
     t = np.linspace(0, 1, 17)[1:, np.newaxis]
     bernstein = np.hstack([(1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3])
     return bernstein @ controls

@@ -15,7 +15,7 @@ peaks = [0.0]  # MiB, of other processes that did work for this one
 
 @contextmanager
 def timed(work: str) -> Iterator[None]:
-    """Count the time that the block takes as `work`; blocks don't lie in each other."""
+    """Count the time that the block takes as `work`; blocks must not be nested."""
     start = time.perf_counter()
     try:
         yield
@@ -24,13 +24,13 @@ def timed(work: str) -> Iterator[None]:
 
 
 def peak_memory() -> float:
-    """The most memory that was resident at once in this process or one that worked for it, MiB."""
+    """Return the peak resident memory of this process and those that worked for it, MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, *peaks)
 
 
 def summary(total: float) -> str:
-    """`4.0 s (3.1 steps, 0.4 reading, 0.5 the rest), peak memory 650 MiB`, of `total` seconds."""
+    """Return `4.0 s (3.1 steps, 0.9 the rest), peak memory 650 MiB`, of `total` seconds."""
     rest = {"the rest": max(total - sum(seconds.values()), 0.0)}
     parts = ", ".join(f"{spent:.1f} {work}" for work, spent in {**seconds, **rest}.items())
     where = f" ({parts})" if seconds else ""

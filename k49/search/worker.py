@@ -1,4 +1,4 @@
-"""What a Dask worker does with a trial: train it in its own process, and tell of each epoch."""
+"""What a Dask worker does: train a trial in a process of its own, and report each epoch."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -23,12 +23,16 @@ class Job:
     topic: str  # of Dask's events, to which each epoch's val_accuracy goes
 
 
-def work(job: Job, data: tuple[Dataset, Dataset]) -> Result:
-    """Train a trial here, until its end or until the search no longer wants it.
+def train_trial(job: Job, data: tuple[Dataset, Dataset]) -> Result:
+    """Train a trial in a process of its own, until its end or until the search cancels it.
+
+    Args:
+        job: the trial, its threads, and where to report to.
+        data: train and validation.
 
     Raises:
         KilledError: the process was killed, which is how memory runs out on Linux.
-        UnwantedError: the search has dropped it.
+        UnwantedError: the search has cancelled it.
     """
     worker = get_worker()
     key = worker.get_current_task()
@@ -37,20 +41,20 @@ def work(job: Job, data: tuple[Dataset, Dataset]) -> Result:
         state = worker.state.tasks.get(key)
         return state is not None and state.state == "executing"
 
-    may_have_children()
+    allow_children()
     start_server("k49.training.fit")
-    return in_own_process(train, job, *data, on_report=partial(tell, job), wanted=wanted)
+    return in_own_process(train, job, *data, on_report=partial(report_epoch, job), wanted=wanted)
 
 
-def tell(job: Job, val_accuracy: float) -> None:
-    """Tell the search of an epoch of the trial that this thread of a worker is at."""
+def report_epoch(job: Job, val_accuracy: float) -> None:
+    """Send the val_accuracy of an epoch of this thread's trial to the search."""
     worker = get_worker()
-    told = {"key": worker.get_current_task(), "val_accuracy": val_accuracy}
-    worker.log_event(job.topic, told)
+    event = {"key": worker.get_current_task(), "val_accuracy": val_accuracy}
+    worker.log_event(job.topic, event)
 
 
 def train(job: Job, train: Dataset, val: Dataset, report: Callable[[float], None]) -> Result:
-    """The trial itself, with so many threads: another number would change the last digits."""
+    """Train the trial; `job.threads` is fixed, since it changes the last digits of results."""
     import tensorflow as tf  # here, in the trial's own process, and not in the worker's
 
     from k49.training.fit import DivergedError, fit
@@ -67,11 +71,11 @@ def train(job: Job, train: Dataset, val: Dataset, report: Callable[[float], None
         training = fit(job.config, train, val, on_epoch)
     except DivergedError:
         return Result(curve, error="diverged: the loss became NaN")
-    return Result(curve, kept=training.kept("val_accuracy"))
+    return Result(curve, kept=training.at_kept_epoch("val_accuracy"))
 
 
-def may_have_children() -> None:
-    """Let this process start others, although Dask's nanny has made a worker daemonic.
+def allow_children() -> None:
+    """Allow this process to start others, although Dask's nanny has made a worker daemonic.
 
     What is started here ends by itself when the worker is gone, which is all that daemonic is for.
     """

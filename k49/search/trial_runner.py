@@ -1,0 +1,161 @@
+"""Trains the trials of a search, several at a time, and keeps their results."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from k49.errors import K49Error
+from k49.search.journal import Journal
+from k49.search.pool import Done, Epoch, Event, Lost, Message, WorkerPool
+from k49.search.progress import Progress
+from k49.search.stopping import MedianStopping
+from k49.search.trials import Outcome, Result, Trial
+from k49.settings import SearchConfig, TrainingConfig
+
+ATTEMPTS = 3  # at a trial whose worker is lost each time
+
+
+class TrialRunner:
+    """Trains the trials of a search on a worker pool, and keeps what is known of them.
+
+    Args:
+        config: of the search.
+        journal: has the results of trials that were finished before, and gets the new ones.
+        progress: is told of each event.
+        open_pool: called when there is a trial to train, and not before.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        journal: Journal,
+        progress: Progress,
+        open_pool: Callable[[], WorkerPool],
+    ) -> None:
+        self.config, self.journal, self.progress = config, journal, progress
+        self.open_pool = open_pool
+        self.pool: WorkerPool | None = None
+        self.trials: dict[int, Trial] = {}  # of the current generation
+        self.results: dict[int, Result] = {}
+        self.curves: dict[int, list[float]] = {}  # of running trials
+        self.losses: Counter[int] = Counter()
+        self.stopping = MedianStopping()
+
+    def run_generation(self, trials: list[Trial]) -> list[Outcome]:
+        """Train those trials that the journal doesn't have.
+
+        Returns:
+            The outcome of each trial, in the order of the trials.
+
+        Raises:
+            K49Error: memory ran out, a worker was lost too often, the journal can't be written.
+        """
+        self.trials = {trial.number: trial for trial in trials}
+        self.results = {}
+        waiting = deque[Trial]()
+        for trial in trials:
+            result = self.journal.get(trial)
+            if result is None:
+                waiting.append(trial)
+            else:
+                self._record(trial.number, result)
+        while len(self.results) < len(trials):
+            self.pool = pool = self.pool or self.open_pool()
+            while waiting and (address := pool.idle_worker()) is not None:
+                self._start(pool, waiting.popleft(), address)
+            with explain_out_of_memory():
+                for event in pool.poll():
+                    self._handle(event, waiting)
+            self._stop_trials(pool)
+            self.progress.size = pool.size
+        return [self._outcome(trial) for trial in trials]
+
+    def _start(self, pool: WorkerPool, trial: Trial, address: str) -> None:
+        self.curves[trial.number] = curve = list[float]()
+        self.progress.start(trial, pool.names[address], curve)
+        pool.start(trial.number, trial_config(self.config, trial), address)
+
+    def _handle(self, event: Event, waiting: deque[Trial]) -> None:
+        match event:
+            case Epoch(number, val_accuracy):
+                self.curves[number].append(val_accuracy)
+                self.stopping.add(number, self.curves[number], finished=False)
+            case Done(number, result):
+                self._finish(number, result)
+            case Lost(number, reason):
+                self.losses[number] += 1
+                if self.losses[number] == ATTEMPTS:
+                    raise K49Error(
+                        f"trial {number} was lost {ATTEMPTS} times, at last because {reason}: most "
+                        f"likely memory runs out; {ADVICE}"
+                    )
+                self.progress.lose(number, reason)
+                waiting.appendleft(self.trials[number])
+            case Message(line):
+                self.progress.say(line)
+
+    def _finish(self, number: int, result: Result) -> None:
+        self.journal.add(self.trials[number], result)
+        self._record(number, result)
+
+    def _record(self, number: int, result: Result) -> None:
+        self.results[number] = result
+        self.stopping.add(number, result.curve, finished=True)
+        self.progress.end(self._outcome(self.trials[number]))
+
+    def _stop_trials(self, pool: WorkerPool) -> None:
+        """End running trials that the median stopping rule doesn't want to be trained further."""
+        if not self._may_stop:
+            return
+        for number, epoch in list(self.stopping.to_stop().items()):
+            if number in pool.running and epoch < self.trials[number].epochs:
+                pool.cancel(number)
+                self._finish(number, Result(self.curves[number][:epoch]))
+
+    @property
+    def _may_stop(self) -> bool:
+        """Not with hyperband, whose trials differ in their epochs and so in their schedules."""
+        return self.config.tune.median_stopping and self.config.tune.tuner != "hyperband"
+
+    def _outcome(self, trial: Trial) -> Outcome:
+        """Apply the median stopping rule to a result: epochs after the one it names don't count."""
+        result = self.results[trial.number]
+        epoch = self.stopping.to_stop().get(trial.number) if self._may_stop else None
+        if epoch is not None and epoch < trial.epochs:
+            return Outcome(trial, "stopped", result.curve[epoch - 1], epoch)
+        if result.error is not None:
+            return Outcome(trial, "failed", None, len(result.curve), result.error)
+        return Outcome(trial, "completed", result.kept, len(result.curve))
+
+
+def trial_config(config: SearchConfig, trial: Trial) -> TrainingConfig:
+    """Return how one trial is trained: as the winner will be, but for its length and seed.
+
+    All trials share the seed, so that they differ in nothing but what is searched.
+    """
+    return TrainingConfig(
+        hyperparameters=trial.hyperparameters,
+        fit=config.fit,
+        augment=config.augment,
+        epochs=trial.epochs,
+        seed=config.tune.seed,
+    )
+
+
+ADVICE = (
+    "finished trials are kept, and `dvc repro` goes on. Lower fit.batch_size, tune.workers, or "
+    "layers.max and units.max of the space"
+)
+
+
+@contextmanager
+def explain_out_of_memory() -> Iterator[None]:
+    """Raise K49Error where a trial's error says that memory ran out; let other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        names = type(error).__name__, str(error)  # TensorFlow's error can't be pickled: its text
+        exhausted = any(name.startswith("ResourceExhaustedError") for name in names)
+        if exhausted or isinstance(error, MemoryError):
+            raise K49Error(f"out of memory in a trial; {ADVICE}") from error
+        raise
