@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SOURCE ?= standin
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARALLEL := --numprocesses=auto --dist=loadscope --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -14,8 +15,10 @@ install: .venv/installed  ## make .venv from requirements.lock (once; again cost
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) uv && $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode \
+		--require-hashes --requirements requirements.lock \
+		|| $(PIP) --require-hashes --requirement requirements.lock  # slower, with the indexes that pip knows
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 repro: install  ## run every stale stage, then say whether it reads better than the last commit

@@ -228,7 +228,7 @@ def reproduce(folder):
     for key, value in {**SMALL, **{f"{space}.{k}": v for k, v in SMALL_SPACE.items()}}.items():
         repo.set_param(key, value)
     repo.commit("small")
-    output = repo.dvc("repro", warm=False).stdout  # as a user starts it
+    output = repo.dvc("repro").stdout
     repo.path.with_name("repro.log").write_text(output, "utf-8")
     repo.commit("reproduced")
     return repo

@@ -13,7 +13,7 @@ from benchmarks import ablation, calibration, epoch, oracles, scaling
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
 from k49.stage import load_settings
-from tests.helpers import ROOT, bars
+from tests.helpers import ROOT, bars, environment
 from tests.search import small
 
 # Those whose packages are in the project's own environment.
@@ -29,10 +29,10 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("way", HERE)
 def test_way_trains_and_says_how_long(folder, way):
-    command = [sys.executable, ROOT / "benchmarks/ways.py", way, "report", folder, "2"]
     done = subprocess.run(
-        [str(word) for word in command],
-        env=epoch.environment(ROOT),
+        ["python", "-m", "benchmarks.ways", way, "report", str(folder), "2"],
+        cwd=ROOT,
+        env=environment(folder),
         capture_output=True,
         text=True,
     )
