@@ -17,7 +17,7 @@ from typing import Any
 
 from k49 import profiling
 
-LOOK_AGAIN = 0.2  # seconds
+POLL_SECONDS = 0.2  # after which `wanted` is asked again
 
 context = multiprocessing.get_context("forkserver")
 
@@ -77,7 +77,7 @@ def in_own_process(
         function, arguments: what to call; they and the result are pickled.
         on_report: called here with each value that the function passes to `report`, a keyword
             argument that it gets then.
-        wanted: asked here every LOOK_AGAIN seconds; the process is ended when it says no.
+        wanted: asked here every POLL_SECONDS; the process is ended when it says no.
 
     Raises:
         KilledError: the process was killed from outside.
@@ -93,15 +93,7 @@ def in_own_process(
         with deferred_signals(signal.SIGINT, signal.SIGTERM):
             process.start()
         sender.close()  # this process's copy, so that the end of the other one is noticed
-        while True:
-            while not receiver.poll(LOOK_AGAIN):
-                if not wanted():
-                    raise UnwantedError
-            kind, message = receiver.recv()
-            if kind == "answer":
-                break
-            if on_report is not None:
-                on_report(message)
+        result, error, peak = _wait_for_answer(receiver, on_report, wanted)
     except EOFError as ended:
         process.join()
         if process.exitcode == -signal.SIGKILL:
@@ -112,11 +104,25 @@ def in_own_process(
             process.terminate()
             process.join()
         receiver.close()
-    result, error, peak = message
     profiling.peaks.append(peak)
     if error is not None:
         raise error
     return result
+
+
+def _wait_for_answer(
+    receiver: Connection, on_report: Callable[[Any], None] | None, wanted: Callable[[], bool]
+) -> tuple[Any, Exception | None, float]:
+    """Pass reports on until the answer comes: result, error, peak memory; EOFError without one."""
+    while True:
+        while not receiver.poll(POLL_SECONDS):
+            if not wanted():
+                raise UnwantedError
+        kind, message = receiver.recv()
+        if kind == "answer":
+            return message
+        if on_report is not None:
+            on_report(message)
 
 
 def _run_and_send(

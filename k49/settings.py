@@ -8,7 +8,7 @@ import math
 import re
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Network = Literal["mlp", "cnn"]
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
@@ -125,6 +125,16 @@ class Space(Section):
         return layers * len(set(self.activation)) * len(set(self.initializer))
 
 
+def check_address(scheduler: str) -> str:
+    """Raise ValueError unless it is the address of a Dask scheduler; return it."""
+    if not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", scheduler):
+        raise ValueError(
+            "should be empty or the address of a Dask scheduler, as tcp://host:8786 or "
+            f"tls://host:8786, is {scheduler!r}"
+        )
+    return scheduler
+
+
 class Tune(Section):
     """How to search."""
 
@@ -136,17 +146,7 @@ class Tune(Section):
     threads: Annotated[int, Field(ge=1, le=1024)]
     space: str
     workers: Annotated[int, Field(ge=1, le=1024)] | None  # None: as many as have processors
-    scheduler: str | None  # None: here
-
-    @field_validator("scheduler")
-    @classmethod
-    def _is_an_address(cls, scheduler: str | None) -> str | None:
-        if scheduler is not None and not re.fullmatch(r"(tcp|tls)://[^\s/]+:\d{1,5}", scheduler):
-            raise ValueError(
-                "should be empty or the address of a Dask scheduler, as tcp://host:8786 or "
-                f"tls://host:8786, is {scheduler!r}"
-            )
-        return scheduler
+    scheduler: Annotated[str, AfterValidator(check_address)] | None  # None: here
 
 
 class Hyperparameters(Section):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from k49 import profiling
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Part
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Subset
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
 from k49.settings import Hyperparameters, Settings
@@ -81,11 +81,11 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def save_split(name: str, part: Part) -> None:
+def save_split(name: str, subset: Subset) -> None:
     """Write a split ("train", "val" or "test") as arrays that can be memory-mapped."""
-    n = len(part)
-    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), part.image_chunks())
-    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), part.label_chunks())
+    n = len(subset)
+    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), subset.image_chunks())
+    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), subset.label_chunks())
 
 
 def load_dataset(name: str) -> Dataset:

@@ -16,8 +16,8 @@ def main(settings: Settings) -> None:
     splits = split_dataset(train, test, settings.split)
 
     with timed("writing"):
-        for name, part in splits.items():
-            save_split(name, part)
+        for name, subset in splits.items():
+            save_split(name, subset)
     summary = {"dataset": dataset_name(settings.data.source, RAW), **describe(splits)}
     write_json(METRICS / "data.json", summary)
     print(f"{summary['dataset']}: {summary['images']}")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from k49 import profiling, stage
-from k49.data import Part
+from k49.data import Subset
 from k49.errors import K49Error
 from k49.files import read_yaml, write_yaml
 from k49.profiling import timed
@@ -106,7 +106,7 @@ def test_bug_keeps_its_traceback(folder):
 
 def save(name, dataset):
     rows = np.arange(len(dataset))
-    stage.save_split(name, Part(dataset.images, dataset.labels.argmax(1), rows))
+    stage.save_split(name, Subset(dataset.images, dataset.labels.argmax(1), rows))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

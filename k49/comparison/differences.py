@@ -88,18 +88,36 @@ def bootstrap_metrics(runs: list[Run], resamples: int, seed: int) -> dict[str, n
     predicted = np.array([run.test.predicted for run in runs])
     test = bootstrap(runs[0].test.labels, predicted, resamples, seed)
     val = np.empty((len(runs), resamples))
-    of_images = [run.val.images for run in runs]
-    for number, images in enumerate(dict.fromkeys(of_images), start=1):
-        members = [i for i, each in enumerate(of_images) if each == images]
-        predicted = np.array([runs[i].val.predicted for i in members])
-        labels = runs[members[0]].val.labels
-        val[members] = bootstrap(labels, predicted, resamples, seed + number)["accuracy"]
+    fingerprints = [run.val.images for run in runs]
+    for number, images in enumerate(dict.fromkeys(fingerprints), start=1):
+        members = [i for i, images_of_run in enumerate(fingerprints) if images_of_run == images]
+        right = np.array([runs[i].val.right for i in members])
+        val[members] = bootstrap_accuracy(right, resamples, seed + number)
     train = np.array([[run.train_accuracy] for run in runs])
     return {
         **{f"test_{name}": values for name, values in test.items()},
         "val_minus_test": val - test["accuracy"],
         "overfitting_gap": train - val,
     }
+
+
+def bootstrap_accuracy(right: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Return accuracies of several models on the same bootstrap samples of the images.
+
+    As `bootstrap` does, but drawn from the few combinations of right and wrong that occur.
+
+    Args:
+        right: (models, N) bool, which images each model reads rightly.
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
+
+    Returns:
+        (models, resamples).
+    """
+    cells, counts = np.unique(right, axis=1, return_counts=True)
+    n = right.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, resamples)
+    return cells @ drawn.T / n
 
 
 def std_of_images(a: np.ndarray, b: np.ndarray) -> float:

@@ -38,7 +38,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """A split as rows of what was published, which may be mapped: not an image is copied."""
 
     images: np.ndarray  # (M, 28, 28, 1) uint8, of all that was published together

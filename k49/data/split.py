@@ -3,14 +3,14 @@
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Part, classes
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Subset, classes
 from k49.errors import K49Error
 from k49.settings import Split
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 
 
-def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
+def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Subset]:
     """Split validation off train; test stays as it is.
 
     Args:
@@ -26,20 +26,20 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Part]:
     kept, held_out = split_indices(train[1], settings.validation_share, settings.seed)
     train, test = ((images[..., np.newaxis], labels) for images, labels in (train, test))
     return {
-        "train": Part(*train, kept),
-        "val": Part(*train, held_out),
-        "test": Part(*test, np.arange(len(test[0]))),
+        "train": Subset(*train, kept),
+        "val": Subset(*train, held_out),
+        "test": Subset(*test, np.arange(len(test[0]))),
     }
 
 
-def describe(splits: dict[str, Part]) -> dict:
+def describe(splits: dict[str, Subset]) -> dict:
     """Count the images of each split, in all and for each class, in the order of the classes."""
     of_class = {
-        name: np.bincount(part.labels[part.rows], minlength=NUM_CLASSES)
-        for name, part in splits.items()
+        name: np.bincount(subset.labels[subset.rows], minlength=NUM_CLASSES)
+        for name, subset in splits.items()
     }
     return {
-        "images": {name: len(part) for name, part in splits.items()},
+        "images": {name: len(subset) for name, subset in splits.items()},
         "classes": int(np.count_nonzero(of_class["train"] + of_class["val"])),
         "image_shape": list(IMAGE_SHAPE),
         "images_of_class": {name: counts.tolist() for name, counts in of_class.items()},

@@ -50,11 +50,7 @@ def find_ink(grey: np.ndarray) -> Ink:
     light = is_light_on_dark(grey)
     grey = 255 - grey if light else grey  # from here on ink is dark
     side = max(grey.shape)
-    smooth = ndimage.gaussian_filter(grey, side / 300)
-    lit = ndimage.grey_closing(smooth, size=side // WIDEST)  # the paper's light, shadows and all
-    lit = np.maximum(ndimage.gaussian_filter(lit, side / 60), 1)
-    grey, smooth = grey * (255 / lit), smooth * (255 / lit)
-
+    grey, smooth = without_shadows(grey)
     dark, bright = np.percentile(smooth, [1, 99])
     if bright - dark < LEAST_CONTRAST:
         raise NoInkError("blank: there is no ink")
@@ -75,6 +71,15 @@ def find_ink(grey: np.ndarray) -> Ink:
     # as a share, since less light falls on ink and paper alike
     strength = 1 - grey / np.maximum(paper, 1)
     return Ink(np.maximum(strength - 1.5 * strength[far].std(), 0), mask, light)
+
+
+def without_shadows(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Divide a picture of dark ink by its illumination; return it, and smoothed; (H, W), to 255."""
+    side = max(grey.shape)
+    smooth = ndimage.gaussian_filter(grey, side / 300)
+    illumination = ndimage.grey_closing(smooth, size=side // WIDEST)
+    illumination = np.maximum(ndimage.gaussian_filter(illumination, side / 60), 1)
+    return grey * (255 / illumination), smooth * (255 / illumination)
 
 
 def shrink(grey: np.ndarray, side: int) -> np.ndarray:

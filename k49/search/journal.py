@@ -19,7 +19,7 @@ from k49.search.versions import versions
 from k49.settings import SearchConfig
 
 # Without effect on any result, so not part of what a search is called
-ELSEWHERE = {"tune": {"workers", "scheduler"}}
+WITHOUT_EFFECT = {"tune": {"workers", "scheduler"}}
 
 
 class Journal:
@@ -58,7 +58,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 append(self.path, self.header)
-                sync(self.path.parent)  # where its name stands
+                fsync_folder(self.path.parent)  # where its name stands
             append(self.path, line)
         except OSError as error:
             raise K49Error(
@@ -82,7 +82,7 @@ def append(path: Path, line: dict) -> None:
         os.fsync(file.fileno())
 
 
-def sync(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Return when the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -112,7 +112,7 @@ def identity(line: dict) -> str:
 
 def settings_of(config: SearchConfig) -> dict:
     """Return all settings that a result depends on."""
-    return config.model_dump(mode="json", exclude=ELSEWHERE)
+    return config.model_dump(mode="json", exclude=WITHOUT_EFFECT)
 
 
 def name_of(key: dict, data: Iterable[Dataset]) -> str:

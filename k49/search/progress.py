@@ -29,7 +29,7 @@ class Progress:
         self.total, self.epochs = total, epochs
         self.running: dict[int, Running] = {}
         self.ended: list[Outcome] = []
-        self.spent, self.trained = 0.0, 0  # seconds and epochs of the trials that ran here
+        self.seconds, self.epochs_trained = 0.0, 0  # seconds and epochs of the trials that ran here
         self.size = 1  # how many run at once
         self.console = Console()
         self.live = Live(console=self.console, get_renderable=self._table, refresh_per_second=4)
@@ -58,10 +58,10 @@ class Progress:
                 f"trial {trial.number}/{self.total} on worker {worker}  {trial.hyperparameters}"
             )
 
-    def lose(self, number: int, why: str) -> None:
+    def lose(self, number: int, reason: str) -> None:
         """Say that a trial has to run again."""
         del self.running[number]
-        self.say(f"trial {number}/{self.total}: {why}; it runs again")
+        self.say(f"trial {number}/{self.total}: {reason}; it runs again")
 
     def end(self, outcome: Outcome) -> None:
         """Note that a trial is over, here or in an earlier run."""
@@ -70,11 +70,11 @@ class Progress:
         if number not in self.running:
             return  # it is from the journal
         seconds = time.perf_counter() - self.running.pop(number).begun
-        self.spent += seconds
-        self.trained += outcome.epochs
+        self.seconds += seconds
+        self.epochs_trained += outcome.epochs
         if not self.console.is_terminal:
             self.say(
-                f"trial {number}/{self.total}: {described(outcome)}, {self.best()}  "
+                f"trial {number}/{self.total}: {describe_outcome(outcome)}, {self.best()}  "
                 f"{seconds:.1f} s, {self.left()}"
             )
 
@@ -88,11 +88,11 @@ class Progress:
 
     def left(self) -> str:
         """Return the time left, by the mean time of the epochs that ran here."""
-        if not self.trained:
+        if not self.epochs_trained:
             return "time left: after the first trial"
         epochs = self.epochs - sum(outcome.trial.epochs for outcome in self.ended)
         epochs -= sum(len(trial.curve) for trial in self.running.values())
-        seconds = epochs * self.spent / self.trained / max(1, self.size)
+        seconds = epochs * self.seconds / self.epochs_trained / max(1, self.size)
         return f"about {max(0, seconds):.0f} s left"
 
     def _table(self) -> Group:
@@ -104,19 +104,19 @@ class Progress:
             table.add_row(
                 str(trial.number),
                 "",
-                brief(trial),
+                format_hyperparameters(trial),
                 str(outcome.epochs),
-                described(outcome).removeprefix("val_accuracy "),
+                describe_outcome(outcome).removeprefix("val_accuracy "),
             )
         for number, (trial, worker, curve, _) in sorted(self.running.items()):
             now = f"{curve[-1]:.4f}" if curve else "begun"
             at = f"{len(curve)}/{trial.epochs}"
-            table.add_row(str(number), worker, brief(trial), at, now, style="bold")
+            table.add_row(str(number), worker, format_hyperparameters(trial), at, now, style="bold")
         done = f"{len(self.ended)} of {self.total} trials, {self.size} at once"
         return Group(table, f"{done}; {self.best()}; {self.left()}")
 
 
-def described(outcome: Outcome) -> str:
+def describe_outcome(outcome: Outcome) -> str:
     """Return `val_accuracy 0.9123`, or why there is none."""
     if outcome.status == "failed":
         return f"failed ({outcome.error})"
@@ -124,7 +124,7 @@ def described(outcome: Outcome) -> str:
     return f"val_accuracy {outcome.score:.4f}{behind}"
 
 
-def brief(trial: Trial) -> str:
+def format_hyperparameters(trial: Trial) -> str:
     """Format hyperparameters as briefly as possible."""
     found = trial.hyperparameters
     words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]

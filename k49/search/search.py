@@ -74,6 +74,17 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         except KeyboardInterrupt:
             progress.say(f"{len(journal.results)} finished trials are kept in {journal.path}")
             raise
+    best = best_of(outcomes, journal, config)
+    rows = [outcome.row(config.tune.seed) for outcome in outcomes]
+    return SearchResult(best.trial.hyperparameters, rows, journal)
+
+
+def best_of(outcomes: list[Outcome], journal: Journal, config: SearchConfig) -> Outcome:
+    """Return the completed trial with the highest val_accuracy, of equally good ones the first.
+
+    Raises:
+        K49Error: no trial was completed; the journal is discarded then.
+    """
     completed = [outcome for outcome in outcomes if outcome.status == "completed"]
     if not completed:
         journal.discard()
@@ -82,11 +93,7 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
             f"{outcomes[0].error}. If trials diverge, lower "
             f"spaces.{config.tune.space}.learning_rate.max"
         )
-    best = max(
-        completed, key=lambda outcome: outcome.score or 0.0
-    )  # of equally good ones the first
-    rows = [outcome.row(config.tune.seed) for outcome in outcomes]
-    return SearchResult(best.trial.hyperparameters, rows, journal)
+    return max(completed, key=lambda outcome: outcome.score or 0.0)
 
 
 def resume_message(journal: Journal, total: int) -> str:

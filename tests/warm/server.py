@@ -42,7 +42,10 @@ fsspec.implementations.memory
 def serve(address: str) -> None:
     """Answer until the process that started the server is gone."""
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(f"{address}.new")
+    try:
+        listening.bind(f"{address}.new")
+    except FileNotFoundError:  # the session is over already
+        return
     listening.listen(64)
     Path(f"{address}.new").rename(address)
     with selectors.DefaultSelector() as events:
