@@ -22,7 +22,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks.epoch import machine, publish
 from benchmarks.ways import settings_of
-from k49.data import Dataset, Part, npz, one_hot, standin
+from k49.data import Dataset, Subset, npz, one_hot, standin
 from k49.data.split import split_dataset
 from k49.process import in_own_process
 from k49.search.search import search, search_config
@@ -122,9 +122,9 @@ def trained_figures(
     return {name: float(100 * value) for name, value in found.items()}
 
 
-def dataset(part: Part) -> Dataset:
-    """A part in memory."""
-    return Dataset(part.images[part.rows], one_hot(part.labels[part.rows]))
+def dataset(subset: Subset) -> Dataset:
+    """A subset in memory."""
+    return Dataset(subset.images[subset.rows], one_hot(subset.labels[subset.rows]))
 
 
 def truth(dataset: Dataset) -> np.ndarray:
