@@ -152,13 +152,13 @@ class Repo:
     def wait_for_queue(self):
         """Until no experiment waits or runs."""
         queue = "Running"
-        for _ in range(300):
+        for _ in range(100):
+            time.sleep(3)  # to ask costs a second of a processor, which the experiments need
             with suppress(subprocess.TimeoutExpired):  # libgit2/pygit2#1488: it may hang
                 queue = self.dvc("queue", "status", timeout=60).stdout
             assert "Failed" not in queue, queue
             if "Running" not in queue and "Queued" not in queue:
                 return
-            time.sleep(1)
         raise AssertionError(queue)
 
     def copy_to(self, folder):

@@ -121,7 +121,9 @@ def run(
     sys.stdin = open(0, **options)
     sys.stdout, sys.stderr = (open(n, "w", buffering=1, **options) for n in (1, 2))
     if "K49_WARM" in env:
-        spawn.set_executable(os.path.join(env["K49_WARM"], "python"))
+        # for what it starts itself: multiprocessing's servers, DVC's worker of its queue
+        sys.executable = os.path.join(env["K49_WARM"], "python")
+        spawn.set_executable(sys.executable)
     os._exit(status_of(command))
 
 
