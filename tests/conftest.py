@@ -13,7 +13,6 @@ import pytest
 from filelock import FileLock
 from xdist.scheduler import LoadScopeScheduling
 
-import k49.training  # noqa: F401 (chooses Keras' backend and quiets TensorFlow, whoever comes first)
 from tests import warm
 from tests.helpers import Repo, python_path, reproduce
 
@@ -73,6 +72,8 @@ def pytest_configure(config):
         os.environ["PYTHONPATH"] = python_path(warm.SITE)
         os.environ["TF_XLA_FLAGS"] = XLA_CACHE.format(folder / "xla")  # read with TensorFlow
         warm.start(folder / "bin")
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        import k49.training  # noqa: F401  (where tests run: sets Keras and TensorFlow up, first of all)
     spawn.set_executable(str(Path(os.environ["K49_WARM"], "python")))  # for processes of trials
 
 
