@@ -452,6 +452,19 @@ def test_setting_without_effect_is_named(tmp_path, changes, said):
     assert ineffective_settings(load_settings(changed(tmp_path, key, value))) == [said]
 
 
+@pytest.mark.parametrize(("patience", "lines"), [(19, 0), (20, 1)])
+def test_patience_is_without_effect_where_no_training_is_longer(patience, lines):
+    settings = load_settings(PARAMS)
+    changes = {
+        "fit": {"schedule": "constant", "warmup_ratio": 0.0, "patience": patience},
+        "tune": {"epochs": 5},
+        "train": {"epochs": 20, "min_steps": 0},
+    }
+    changed = {key: getattr(settings, key).model_copy(update=new) for key, new in changes.items()}
+    said = ineffective_settings(settings.model_copy(update=changed))
+    assert sum(line.startswith("fit.patience has no effect") for line in said) == lines
+
+
 # what `dvc exp run -S` makes of the file
 
 

@@ -11,8 +11,9 @@ from k49.comparison.compare import Verdict, compare, gate
 from k49.comparison.differences import differ, mcnemar, t_interval
 from k49.comparison.runs import Run
 from k49.errors import K49Error
-from k49.evaluation.predictions import Predictions
+from k49.evaluation.predictions import Predictions, fingerprint
 from k49.settings import Gate
+from tests.helpers import bars
 
 
 def wrong_at(labels, wrong):
@@ -291,6 +292,17 @@ def test_parameters_that_differ():
     result = compare([a], [b])
     assert result.params == {"train.epochs": (40, 80), "only.a": (1, None)}
     assert "| train.epochs | 40 | 80 |" in text.markdown(result)
+
+
+def test_bar_in_a_parameter_is_no_column():
+    a, b = (run(wrong(98), name=name, **{"data.source": f"{name}|x"}) for name in "ab")
+    assert "| data.source | a\\|x | b\\|x |" in text.markdown(compare([a], [b]))
+
+
+def test_other_labels_of_the_same_images_are_other_test_images():
+    split = bars(1, seed=0)
+    relabelled = replace(split, labels=np.roll(split.labels, 1, axis=0))
+    assert fingerprint(split) != fingerprint(relabelled)
 
 
 # --- the gate ------------------------------------------------------------------------------------

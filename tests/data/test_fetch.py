@@ -305,9 +305,10 @@ def test_resumed_onto_something_else_starts_over(get, refused, serve, pins, file
     assert in_raw(tmp_path) == files
 
 
-def test_server_error_is_tried_again(get, serve, pins, files, tmp_path):
+@pytest.mark.parametrize("status", [500, 408, 429])
+def test_server_error_is_tried_again(get, serve, pins, files, tmp_path, status):
     server = serve()
-    server.faults[SMALL] = [500]
+    server.faults[SMALL] = [status]
     get(server.url, retries=1)
     assert len(server.asked(SMALL)) == 2
     assert in_raw(tmp_path) == files
@@ -646,11 +647,12 @@ def with_copies(files: dict[str, bytes], number: int) -> dict[str, bytes]:
     return files | {"k49-test-imgs.npz": npz_bytes(test), SMALL: npz_bytes(labels)}
 
 
-def test_test_images_that_are_train_images(refused, files, tmp_path):
+@pytest.mark.parametrize("number", [3, 200])
+def test_test_images_that_are_train_images(refused, files, tmp_path, number):
     """Was taken without a word: leakage would read as a superb test accuracy."""
-    source = folder_of(with_copies(files, 200), tmp_path / "mirror")
+    source = folder_of(with_copies(files, number), tmp_path / "mirror")
     text = refused(source=str(source))
-    assert f"{source / 'k49-test-imgs.npz'}: 200 of 200 images are train images, too" in text
+    assert f"{source / 'k49-test-imgs.npz'}: {number} of 200 images are train images, too" in text
 
 
 def test_single_copies_are_said(get, files, tmp_path):

@@ -270,6 +270,8 @@ def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, t
         assert {row["val_accuracy"] for row in other.rows} == {0.5}
     config_ = config(workers=1)
     assert Journal(tmp_path / "False", config_, (train, val), 3).results
+    elsewhere = config(workers=3, scheduler="tcp://host:8786")  # where trials run changes no result
+    assert Journal(tmp_path / "False", elsewhere, (train, val), 3).results
     assert not Journal(tmp_path / "False", config_, (val, train), 3).results
     assert first.journal.path.read_bytes() == kept
 

@@ -54,3 +54,11 @@ def test_order_makes_no_difference():
             seen[number] += 1
             ordered.append((number, seen[number]))
         assert stopped(curves, ordered) == expected
+
+
+def test_a_finished_trial_with_a_shorter_curve_is_not_waited_for():
+    stopping = MedianStopping()
+    for number, curve in enumerate([[0.5, 0.9]] * 3 + [[0.5]], start=1):  # the last one diverged
+        stopping.add(number, curve, finished=True)
+    stopping.add(5, [0.6, 0.6], finished=False)
+    assert stopping.to_stop() == {5: 2}, "0.6 is below the running means of 0.7"
