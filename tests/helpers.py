@@ -239,11 +239,10 @@ def start_stage(name, folder, warm=True, **pipes):
 
     `warm`: the processes that it starts are of tests/warm, and not below it in the system's tree.
     """
-    kept = {k: v for k, v in os.environ.items() if warm or k != "K49_WARM"}
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{name}"],
         cwd=folder,
-        env={**kept, "PYTHONPATH": python_path(ROOT), "PYTHONUNBUFFERED": "1"},
+        env={**environment(folder, warm), "PYTHONPATH": python_path(ROOT)},
         text=True,
         **{"stdout": subprocess.PIPE, **pipes},
     )

@@ -11,7 +11,7 @@ SEED = "train.seed"
 
 @dataclass(frozen=True)
 class Run:
-    """Read what a revision has of one training."""
+    """What a revision has of one training."""
 
     name: str
     dataset: str

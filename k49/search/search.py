@@ -74,17 +74,6 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         except KeyboardInterrupt:
             progress.say(f"{len(journal.results)} finished trials are kept in {journal.path}")
             raise
-    best = best_of(outcomes, journal, config)
-    rows = [outcome.row(config.tune.seed) for outcome in outcomes]
-    return SearchResult(best.trial.hyperparameters, rows, journal)
-
-
-def best_of(outcomes: list[Outcome], journal: Journal, config: SearchConfig) -> Outcome:
-    """Return the completed trial with the highest val_accuracy, of equally good ones the first.
-
-    Raises:
-        K49Error: no trial was completed; the journal is discarded then.
-    """
     completed = [outcome for outcome in outcomes if outcome.status == "completed"]
     if not completed:
         journal.discard()
@@ -93,7 +82,10 @@ def best_of(outcomes: list[Outcome], journal: Journal, config: SearchConfig) -> 
             f"{outcomes[0].error}. If trials diverge, lower "
             f"spaces.{config.tune.space}.learning_rate.max"
         )
-    return max(completed, key=lambda outcome: outcome.score or 0.0)
+    # of equally good trials the first
+    best = max(completed, key=lambda outcome: outcome.score or 0.0)
+    rows = [outcome.row(config.tune.seed) for outcome in outcomes]
+    return SearchResult(best.trial.hyperparameters, rows, journal)
 
 
 def resume_message(journal: Journal, total: int) -> str:

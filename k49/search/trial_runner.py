@@ -154,8 +154,9 @@ def explain_out_of_memory() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        names = type(error).__name__, str(error)  # TensorFlow's error can't be pickled: its text
-        exhausted = any(name.startswith("ResourceExhaustedError") for name in names)
-        if exhausted or isinstance(error, MemoryError):
+        exhausted = (
+            isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        )
+        if exhausted or str(error).startswith("ResourceExhaustedError"):  # which can't be pickled
             raise K49Error(f"out of memory in a trial; {ADVICE}") from error
         raise

@@ -160,4 +160,4 @@ def predict_chunk(model: keras.Model, images: np.ndarray, shifts: int) -> np.nda
     moved = (
         padded[:, down : down + height, right : right + width] for down in ways for right in ways
     )
-    return np.mean([model.predict_on_batch(images) for images in moved], axis=0)
+    return np.mean([model.predict_on_batch(copy) for copy in moved], axis=0)
