@@ -1,5 +1,6 @@
 """One small run of the whole pipeline, for all tests of a session and all its processes."""
 
+import gc
 import os
 import re
 import shutil
@@ -59,6 +60,12 @@ def pytest_collection_modifyitems(items):
         return item.get_closest_marker("slow") is None, rank
 
     items.sort(key=place)
+
+
+def pytest_collection_finish():
+    """Garbage is looked for among what the tests make, not in TensorFlow, nor among all tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):
