@@ -168,5 +168,4 @@ if __name__ == "__main__":
         del sys.modules[module]
     sys.path.remove(root)
     gc.freeze()  # what is there already is not looked through again by each fork
-    gc.set_threshold(50_000, 20, 20)  # nor what a fork, which lives for seconds, makes itself
     serve(sys.argv[1])
