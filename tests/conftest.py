@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Garbage is looked for among what the tests make, not in TensorFlow, nor among all tests."""
+    """Leave TensorFlow and the collected tests out of each later garbage collection."""
     gc.collect()
     gc.freeze()
 

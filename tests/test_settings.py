@@ -472,7 +472,7 @@ def other(value: Any) -> list[str]:
     """Values, as `-S` takes them, that a setting of this kind may be given."""
     if isinstance(value, list):
         return ["[]", "[a]", "[a,b]"]
-    return ["null", "1e-5", "[]", "''"]
+    return ["null", "3", "1e-5", "[]", "''", "text"]
 
 
 @pytest.mark.slow
