@@ -37,6 +37,10 @@ RUNS = {
         *("ours", "ours-distorted", "before", "before-distorted"),
         *("before-jax", "before-jax-distorted", "keras", "torch-loop", "torch-compile"),
     ),
+    "cnn": (
+        *("ours", "ours-distorted", "keras", "keras-jax"),
+        *("torch-loop", "torch-last", "torch-compile", "torch-bf16"),
+    ),
 }
 PACKAGES = ("tensorflow-cpu", "keras", "jax", "torch", "scikit-learn", "numpy")
 

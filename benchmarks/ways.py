@@ -11,16 +11,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-UNITS = {"report": [512, 448], "default": [512, 512, 512]}
-BATCH = {"report": 64, "default": 64}
-RATE = {"report": 1.696e-4, "default": 2e-3}
+UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64]}
+BATCH = {"report": 64, "default": 64, "cnn": 128}
+RATE = {"report": 1.696e-4, "default": 2e-3, "cnn": 4e-3}
+DECAY = {
+    "default": 0.2,
+    "cnn": 0.05,
+}  # the report has none, no batch normalization and no smoothing
 STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 
@@ -53,7 +57,7 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
     content["fit"]["batch_size"] = BATCH[recipe]  # an older tree's recipe may have another
     settings = validate(Settings, content, recipe)
     found = {
-        "network": "mlp",
+        "network": "cnn" if recipe == "cnn" else "mlp",
         "units": UNITS[recipe],
         "activation": "relu",
         "initializer": "glorot_normal" if recipe == "report" else "he_uniform",
@@ -104,27 +108,45 @@ def keras_model(recipe: str, raw: bool) -> Any:
     if raw:
         model.add(keras.Input((28, 28, 1), dtype="uint8"))
         model.add(layers.Rescaling(1 / 255))
-        model.add(layers.Flatten())
     else:
         model.add(keras.Input((784,)))
-    for units in UNITS[recipe]:
-        model.add(layers.Dense(units, use_bias=recipe == "report"))
-        if recipe == "default":
-            model.add(layers.BatchNormalization())
-        model.add(layers.Activation("relu"))
-        if recipe == "report":
-            model.add(layers.Dropout(0.25))
+    for layer in keras_cnn(layers) if recipe == "cnn" else keras_mlp(layers, recipe, raw):
+        model.add(layer)
     model.add(layers.Dense(49, activation="softmax"))
     optimizer = keras.optimizers.Adam(RATE[recipe])
-    if recipe == "default":
-        optimizer = keras.optimizers.AdamW(RATE[recipe], weight_decay=0.05)
+    if recipe in DECAY:
+        optimizer = keras.optimizers.AdamW(RATE[recipe], weight_decay=DECAY[recipe])
     model.compile(
         optimizer,
-        keras.losses.CategoricalCrossentropy(label_smoothing=0.1 * (recipe == "default")),
+        keras.losses.CategoricalCrossentropy(label_smoothing=0.1 * (recipe in DECAY)),
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EXECUTION if raw else 1,
     )
     return model
+
+
+def keras_mlp(layers: Any, recipe: str, raw: bool) -> Iterator[Any]:
+    """The hidden layers of the report's recipe or of the default one."""
+    if raw:
+        yield layers.Flatten()
+    for units in UNITS[recipe]:
+        yield layers.Dense(units, use_bias=recipe == "report")
+        if recipe == "default":
+            yield layers.BatchNormalization()
+        yield layers.Activation("relu")
+        if recipe == "report":
+            yield layers.Dropout(0.25)
+
+
+def keras_cnn(layers: Any) -> Iterator[Any]:
+    """The hidden layers of the cnn recipe."""
+    for filters in UNITS["cnn"]:
+        for _ in "ab":
+            yield layers.Conv2D(filters, 3, padding="same", use_bias=False)
+            yield layers.BatchNormalization()
+            yield layers.Activation("relu")
+        yield layers.AveragePooling2D(2)
+    yield layers.GlobalAveragePooling2D()
 
 
 def keras_fit(recipe: str, folder: Path, epochs: int, lap: Lap, raw: bool) -> None:
@@ -156,6 +178,20 @@ def torch_model(recipe: str) -> Any:
     return nn.Sequential(*layers, nn.Linear(before, 49))
 
 
+def torch_cnn() -> Any:
+    """The cnn recipe's network, on floats (N, 1, 28, 28)."""
+    from torch import nn
+
+    layers, before = [], 1
+    for filters in UNITS["cnn"]:
+        for into in (before, filters):
+            layers.append(nn.Conv2d(into, filters, 3, padding=1, bias=False))
+            layers += [nn.BatchNorm2d(filters), nn.ReLU()]
+        layers.append(nn.AvgPool2d(2))
+        before = filters
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 49))
+
+
 def torch_loader(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
     """As the tutorials do it: DataLoader, float32 tensors, Adam."""
     import torch
@@ -175,22 +211,35 @@ def torch_loader(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
         lap()
 
 
-def torch_loop(recipe: str, folder: Path, epochs: int, lap: Lap, compiled: bool = False) -> None:
-    """As fast as it goes by hand: uint8, indices instead of a loader, the fused optimizer."""
+def torch_loop(recipe: str, folder: Path, epochs: int, lap: Lap, variant: str = "plain") -> None:
+    """As fast as it goes by hand: uint8, indices instead of a loader, the fused optimizer.
+
+    Args:
+        variant: plain, compiled, channels_last, or bfloat16 (automatic mixed precision).
+    """
     import torch
 
     x, y = (torch.from_numpy(np.array(each)) for each in load(folder, np.uint8))
-    x, y = x.reshape(-1, 784), y.argmax(1)
-    model = torch_model(recipe)
-    call = torch.compile(model) if compiled else model
-    kind = torch.optim.AdamW if recipe == "default" else torch.optim.Adam
-    optimizer = kind(model.parameters(), RATE[recipe], fused=True)
-    smoothing = 0.1 * (recipe == "default")
+    x, y = x.reshape(-1, *((1, 28, 28) if recipe == "cnn" else (784,))), y.argmax(1)
+    model = torch_cnn() if recipe == "cnn" else torch_model(recipe)
+    if variant == "channels_last":
+        model = model.to(memory_format=torch.channels_last)
+    call = torch.compile(model) if variant == "compiled" else model
+    kind = torch.optim.AdamW if recipe in DECAY else torch.optim.Adam
+    decay = {"weight_decay": DECAY[recipe]} if recipe in DECAY else {}
+    optimizer = kind(model.parameters(), RATE[recipe], fused=True, **decay)
+    smoothing = 0.1 * (recipe in DECAY)
     lap()
     for _ in range(epochs):
         for batch in torch.randperm(len(x)).split(BATCH[recipe]):
-            logits = call(x[batch].float() / 255)
-            loss = torch.nn.functional.cross_entropy(logits, y[batch], label_smoothing=smoothing)
+            images = x[batch].float() / 255
+            if variant == "channels_last":
+                images = images.contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bfloat16"):
+                logits = call(images)
+            loss = torch.nn.functional.cross_entropy(
+                logits.float(), y[batch], label_smoothing=smoothing
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -240,7 +289,9 @@ WAYS: dict[str, tuple[str, Callable[..., None], dict]] = {
     "keras-jax": ("Keras fit on JAX, uint8, steps_per_execution", keras_fit, {"raw": True}),
     "torch-loader": ("PyTorch, DataLoader", torch_loader, {}),
     "torch-loop": ("PyTorch, index loop, fused Adam", torch_loop, {}),
-    "torch-compile": ("PyTorch, index loop, torch.compile", torch_loop, {"compiled": True}),
+    "torch-compile": ("PyTorch, index loop, torch.compile", torch_loop, {"variant": "compiled"}),
+    "torch-last": ("PyTorch, index loop, channels_last", torch_loop, {"variant": "channels_last"}),
+    "torch-bf16": ("PyTorch, index loop, bfloat16", torch_loop, {"variant": "bfloat16"}),
     "sklearn": ("scikit-learn MLPClassifier (no dropout)", sklearn_mlp, {}),
 }
 

@@ -57,9 +57,9 @@ class Subset:
         return (one_hot(self.labels[self.rows[chunk]]) for chunk in chunks(len(self)))
 
 
-def chunks(n: int) -> Iterator[slice]:
-    """Return slices of CHUNK_SIZE rows, the last one shorter, that together are `n` rows."""
-    return (slice(first, min(first + CHUNK_SIZE, n)) for first in range(0, n, CHUNK_SIZE))
+def chunks(n: int, size: int = CHUNK_SIZE) -> Iterator[slice]:
+    """Return slices of `size` rows, the last one shorter, that together are `n` rows."""
+    return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +15,7 @@ from k49.data import IMAGE_SHAPE, NUM_CLASSES, chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Fit, Hyperparameters, Provenance
+from k49.training.engine import SCORED_AT_ONCE, compile_predict
 
 PROVENANCE = "k49.json"  # in the archive: what the model was trained on, and how
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
@@ -147,17 +148,19 @@ def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np
 
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
     """
-    return np.concatenate(
-        [predict_chunk(model, images[chunk], shifts) for chunk in chunks(len(images))]
-    )
+    predict = compile_predict(model)
+    parts = chunks(len(images), SCORED_AT_ONCE)
+    return np.concatenate([predict_shifted(predict, images[part], shifts) for part in parts])
 
 
-def predict_chunk(model: keras.Model, images: np.ndarray, shifts: int) -> np.ndarray:
-    """Return `predict_proba` of images that fit into memory at once."""
+def predict_shifted(
+    predict: Callable[[np.ndarray], Any], images: np.ndarray, shifts: int
+) -> np.ndarray:
+    """Return `predict_proba` of images that fit into memory at once, by a compiled `predict`."""
     height, width, _ = IMAGE_SHAPE
     ways = range(2 * shifts + 1)
     padded = np.pad(images, ((0, 0), (shifts, shifts), (shifts, shifts), (0, 0)))
     moved = (
         padded[:, down : down + height, right : right + width] for down in ways for right in ways
     )
-    return np.mean([model.predict_on_batch(copy) for copy in moved], axis=0)
+    return np.mean([predict(copy).numpy() for copy in moved], axis=0)

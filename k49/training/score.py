@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 
-from k49.data import CHUNK_SIZE, IMAGE_SHAPE, NUM_CLASSES, Dataset, chunks
+from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, chunks
 from k49.profiling import timed
-from k49.training.engine import compile_score_block
+from k49.training.engine import SCORED_AT_ONCE, compile_score_block
 
 
 class Scorer:
@@ -15,14 +15,14 @@ class Scorer:
         self.score_block = compile_score_block(model)
         with timed("compiling"):
             self.score_block(
-                np.zeros((CHUNK_SIZE, *IMAGE_SHAPE), np.uint8),
-                np.zeros((CHUNK_SIZE, NUM_CLASSES), np.uint8),
+                np.zeros((SCORED_AT_ONCE, *IMAGE_SHAPE), np.uint8),
+                np.zeros((SCORED_AT_ONCE, NUM_CLASSES), np.uint8),
             )
 
     def __call__(self, dataset: Dataset) -> tuple[float, float]:
         """Return mean cross-entropy and accuracy, a share of 1, without dropout."""
         sums = np.zeros(2)
-        for chunk in chunks(len(dataset)):
+        for chunk in chunks(len(dataset), SCORED_AT_ONCE):
             images, labels = zero_padded(dataset.images[chunk]), zero_padded(dataset.labels[chunk])
             sums += self.score_block(images, labels).numpy()
         loss, accuracy = sums / len(dataset)
@@ -30,9 +30,9 @@ class Scorer:
 
 
 def zero_padded(chunk: np.ndarray) -> np.ndarray:
-    """Pad a chunk with zeros to CHUNK_SIZE: one compiled program serves all chunks."""
-    if len(chunk) == CHUNK_SIZE:
+    """Pad a chunk with zeros to SCORED_AT_ONCE: one compiled program serves all chunks."""
+    if len(chunk) == SCORED_AT_ONCE:
         return chunk
     return np.concatenate(
-        [chunk, np.zeros((CHUNK_SIZE - len(chunk), *chunk.shape[1:]), chunk.dtype)]
+        [chunk, np.zeros((SCORED_AT_ONCE - len(chunk), *chunk.shape[1:]), chunk.dtype)]
     )
