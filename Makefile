@@ -41,13 +41,13 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 	mypy
 	lint-imports
 
-.venv-bench/installed: requirements.lock benchmarks/requirements.txt
+.venv-bench/installed: .venv/installed requirements.lock benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --require-hashes -r requirements.lock
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
-bench: install .venv-bench/installed  ## time our training beside other ways to do it (half an hour)
+bench: install .venv-bench/installed  ## time our training beside other ways to do it (an hour)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost

@@ -59,8 +59,8 @@ def searched(tune: dict, seconds: float) -> dict:
     from k49.process import start_server
 
     start_server("k49.training.fit")
+    from k49.search.kept import kept_searches
     from k49.search.search import search
-    from k49.search.unfinished import unfinished_searches
     from k49.stage import load_dataset
 
     config = search_of("report", **tune)
@@ -73,7 +73,7 @@ def searched(tune: dict, seconds: float) -> dict:
             search(config, train, val, Path(scratch))
         taken = time.perf_counter() - start
         signal.setitimer(signal.ITIMER_REAL, 0)
-        (found,) = unfinished_searches(Path(scratch))
+        (found,) = kept_searches(Path(scratch))
     return {"seconds": taken, "trials": len(found.trials), "val_accuracy": found.best}
 
 

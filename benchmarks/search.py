@@ -57,12 +57,12 @@ def search_here(recipe: str, way: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     start = time.perf_counter()
     config = search_of(recipe, workers=1 if way == "one" else None)
-    accuracies = (plain if way == "plain" else ours)(Path.cwd(), config)
+    accuracies = plain(Path.cwd(), config) if way == "plain" else ours(config)
     result = {"seconds": time.perf_counter() - start, "val_accuracy": accuracies}
     print(json.dumps(result))
 
 
-def ours(folder: Path, config: SearchConfig) -> list[float]:
+def ours(config: SearchConfig) -> list[float]:
     """The pipeline's own search."""
     from k49.process import start_server
 
@@ -70,8 +70,8 @@ def ours(folder: Path, config: SearchConfig) -> list[float]:
     from k49.search.search import search
     from k49.stage import load_dataset
 
-    result = search(config, load_dataset("train"), load_dataset("val"), folder / "scratch")
-    result.journal.discard()
+    with TemporaryDirectory() as scratch:  # where no journal of an earlier round is
+        result = search(config, load_dataset("train"), load_dataset("val"), Path(scratch))
     return [row["val_accuracy"] for row in result.rows]
 
 

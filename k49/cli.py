@@ -19,6 +19,7 @@ from k49.inference import output as outputs
 from k49.inference import pictures
 
 RECIPES = Path(__file__).parent / "recipes"
+SEARCHES_KEPT = 20  # by `k49 trials --prune`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -198,30 +199,32 @@ def recipe(
 def trials(
     name: Annotated[str | None, typer.Argument(help="One search, as the list names it.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove what would be listed.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help=f"Remove all but the last {SEARCHES_KEPT} searches.")
+    ] = False,
 ) -> None:
-    """List searches that were begun and never finished.
+    """List searches, ended and unfinished.
 
     With a name, the finished trials of that search. `dvc repro` continues the one whose settings,
-    data and versions are the present ones. The trials of the last finished search are in
-    plots/trials.json.
+    data and versions are the present ones, or takes its result if it has ended. The trials of the
+    last search are in plots/trials.json, too.
     """
-    from k49.search.unfinished import searches_table, trials_table, unfinished_searches
+    from k49.search.kept import kept_searches, searches_table, trials_table
     from k49.stage import SEARCH
 
     folder = project() / SEARCH
-    found = [
-        one_search for one_search in unfinished_searches(folder) if name in (None, one_search.name)
-    ]
+    found = [each for each in kept_searches(folder) if name in (None, each.name)]
     if not found and name is not None:
-        raise K49Error(f"no unfinished search {name} in {folder}; `k49 trials` lists them")
-    if remove:
-        for one_search in found:
-            one_search.path.unlink()
-        print(f"removed {len(found)} from {folder}")
+        raise K49Error(f"no search {name} in {folder}; `k49 trials` lists them")
+    if remove or prune:
+        removed = found if remove else found[:-SEARCHES_KEPT]
+        for one_search in removed:
+            one_search.remove()
+        print(f"removed {len(removed)} from {folder}")
     elif name is not None:
         show(trials_table(found[0].trials))
     else:
-        show(searches_table(found) if found else f"no unfinished search in {folder}")
+        show(searches_table(found) if found else f"no search in {folder}")
 
 
 def show(renderable: RenderableType) -> None:

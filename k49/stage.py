@@ -23,7 +23,7 @@ PARAMS = Path("params.yaml")
 RAW = Path("data/raw")
 DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and nothing could resume
 SPLIT = Path("data/split")
-SEARCH = Path("data/search")  # unfinished searches; the same holds
+SEARCH = Path("data/search")  # journals of searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/model.keras")
 PREDICTIONS = Path("predictions/test.npz")
@@ -51,6 +51,17 @@ def load_hyperparameters(path: Path = HYPERPARAMETERS) -> Hyperparameters:
         K49Error: as `load_settings`.
     """
     return validate(Hyperparameters, read_yaml(path), str(path))
+
+
+def searches() -> Path:
+    """Return the folder of journals, which is the repository's own also for a copy of it.
+
+    DVC makes copies for `dvc exp run --temp` and for its queue, in .dvc/tmp/exps, and removes them.
+    """
+    for folder in Path.cwd().parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2] / SEARCH
+    return SEARCH
 
 
 def run_stage(main: Callable[[Settings], None]) -> NoReturn:

@@ -1,21 +1,26 @@
 """The journal of a search: a line for each finished trial, on the disk before the next one starts.
 
 Lines are only ever appended, and each is synced, so that neither `kill -9` nor a power cut nor a
-full disk takes a finished trial; at worst half a line stands at the end, and its trial runs again.
-A file is called by what determines the results, so a changed setting finds none and begins its own.
+full disk takes a finished trial. Each has a checksum: of one that was damaged, or only half
+written, the trial runs again. A file is called by what determines the results, so a changed setting
+finds none and begins its own; it stays after the search, which is then never run a second time.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Self
+from zlib import crc32
+
+from filelock import FileLock, Timeout
 
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.search.trials import Result, Trial, record
-from k49.search.versions import versions
+from k49.search.versions import versions_and_code
 from k49.settings import SearchConfig
 
 # Without effect on any result, so not part of what a search is called
@@ -23,24 +28,61 @@ WITHOUT_EFFECT = {"tune": {"workers", "scheduler"}}
 
 
 class Journal:
-    """One search's results, of this process and of those before it."""
+    """One search's results, of this process and of those before it.
+
+    A context manager: only one process at a time has a journal open.
+
+    Args:
+        folder: of journals; may be new.
+        config, data: of the search, of `total` trials.
+        say: is told in a line if another process has the journal, whose end is then waited for.
+    """
 
     def __init__(
-        self, folder: Path, config: SearchConfig, data: Iterable[Dataset], total: int
+        self,
+        folder: Path,
+        config: SearchConfig,
+        data: Iterable[Dataset],
+        total: int,
+        say: Callable[[str], None] = print,
     ) -> None:
-        """Open the journal of this search of `total` trials in `folder`; either may be new."""
-        key = {"settings": settings_of(config), "versions": versions()}
+        key = {"settings": settings_of(config), "versions": versions_and_code()}
         self.path = folder / f"{name_of(key, data)}.jsonl"
-        begun = datetime.now(UTC).isoformat(timespec="seconds")
-        self.header = {"begun": begun, "total": total, **key}
+        self.header = {"begun": now(), "total": total, **key}
+        self.ended: str | None = None  # when the search ended, ISO 8601
         self.damaged = 0  # lines that can't be read
         self.results: dict[str, Result] = {}
+        self.say = say
+        self.lock = FileLock(lock_of(self.path))
+
+    def __enter__(self) -> Self:
+        """Wait for other processes that have the journal, then read it.
+
+        Raises:
+            K49Error: the folder can't be written to.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.lock.acquire(timeout=0)
+            except Timeout:
+                self.say(f"this search is running already; waiting for its end ({self.path})")
+                self.lock.acquire()
+        except OSError as error:
+            raise K49Error(f"{self.path}: can't be locked: {error.strerror or error}") from error
         for line in read_lines(self.path):
             if line is None:
                 self.damaged += 1
             elif "trial" in line:
                 result = Result(curve=line["curve"], kept=line["kept"], error=line["error"])
                 self.results[identity(line)] = result
+            else:
+                self.ended = line.get("ended", self.ended)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let other processes have it."""
+        self.lock.release()
 
     def get(self, trial: Trial) -> Result | None:
         """Return the result of a trial that was finished already; else None."""
@@ -55,7 +97,6 @@ class Journal:
         line = record(trial, result)
         self.results[identity(line)] = result
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 append(self.path, self.header)
                 fsync_folder(self.path.parent)  # where its name stands
@@ -66,9 +107,25 @@ class Journal:
                 "trials before it are kept, and `dvc repro` goes on"
             ) from error
 
+    def end(self) -> None:
+        """Write that the search has ended, unless that is written."""
+        if self.ended is None:
+            self.ended = now()
+            append(self.path, {"ended": self.ended})
+
     def discard(self) -> None:
-        """Remove the journal; call it once the winner is on the disk."""
+        """Remove the journal."""
         self.path.unlink(missing_ok=True)
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def lock_of(journal: Path) -> Path:
+    """Return the file that a process holds while it has a journal open."""
+    return journal.with_suffix(".lock")
 
 
 def append(path: Path, line: dict) -> None:
@@ -77,9 +134,19 @@ def append(path: Path, line: dict) -> None:
     It starts with a line feed: what a power cut left of the line before is then a line by itself.
     """
     with path.open("ab") as file:
-        file.write(b"\n" + json.dumps(line, ensure_ascii=False).encode())
+        file.write(b"\n" + dumps({**line, "crc32": checksum(line)}))
         file.flush()
         os.fsync(file.fileno())
+
+
+def dumps(line: dict) -> bytes:
+    """Return a line as it stands in the file."""
+    return json.dumps(line, ensure_ascii=False).encode()
+
+
+def checksum(line: dict) -> int:
+    """Return the CRC-32 of a line without its checksum."""
+    return crc32(dumps(line))
 
 
 def fsync_folder(folder: Path) -> None:
@@ -99,9 +166,10 @@ def read_lines(path: Path) -> list[dict | None]:
             continue
         try:
             line = json.loads(text)
-            lines.append(line if isinstance(line, dict) else None)
-        except ValueError:
-            lines.append(None)
+            whole = line.pop("crc32") == checksum(line)
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # another's JSON
+            whole = False
+        lines.append(line if whole else None)
     return lines
 
 

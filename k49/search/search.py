@@ -21,7 +21,7 @@ class SearchResult:
 
     winner: Hyperparameters
     rows: list[dict]
-    journal: Journal  # what a rerun would go on from, until it is discarded
+    path: Path  # of the journal, from which a rerun takes all of it
 
     @property
     def metrics(self) -> dict:
@@ -42,12 +42,12 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
     """Train the trials that the oracle asks for; the highest val_accuracy wins.
 
     An interrupted search goes on with the trials that it was at, and ends as an uninterrupted one;
-    so does one with another number of workers.
+    so does one with another number of workers. One that has ended is not run again.
 
     Args:
         config: what to choose from, how, how many trials of how many epochs, and their recipe.
         train, val: what each trial learns from, and what it is scored on.
-        scratch: folder for journals; discard this one's when its result is safe.
+        scratch: folder for journals.
 
     Raises:
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
@@ -55,10 +55,11 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
     """
     epochs = planned_epochs(config)
     total = len(epochs)
-    journal = Journal(scratch, config, (train, val), total)
     oracle, outcomes = Oracle(config), list[Outcome]()
     with ExitStack() as stack:
         progress = stack.enter_context(Progress(total, sum(epochs)))
+        data = train, val
+        journal = stack.enter_context(Journal(scratch, config, data, total, progress.say))
         if journal.results or journal.damaged:
             progress.say(resume_message(journal, total))
 
@@ -74,23 +75,27 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         except KeyboardInterrupt:
             progress.say(f"{len(journal.results)} finished trials are kept in {journal.path}")
             raise
-    completed = [outcome for outcome in outcomes if outcome.status == "completed"]
-    if not completed:
-        journal.discard()
-        raise K49Error(
-            f"none of {len(outcomes)} trials was completed, nothing is published; trial 1: "
-            f"{outcomes[0].error}. If trials diverge, lower "
-            f"spaces.{config.tune.space}.learning_rate.max"
-        )
+        completed = [outcome for outcome in outcomes if outcome.status == "completed"]
+        if not completed:
+            journal.discard()
+            raise K49Error(
+                f"none of {len(outcomes)} trials was completed, nothing is published; trial 1: "
+                f"{outcomes[0].error}. If trials diverge, lower "
+                f"spaces.{config.tune.space}.learning_rate.max"
+            )
+        journal.end()
     # of equally good trials the first
     best = max(completed, key=lambda outcome: outcome.score or 0.0)
     rows = [outcome.row(config.tune.seed) for outcome in outcomes]
-    return SearchResult(best.trial.hyperparameters, rows, journal)
+    return SearchResult(best.trial.hyperparameters, rows, journal.path)
 
 
 def resume_message(journal: Journal, total: int) -> str:
     """Return a line that says how many trials of this search are finished already."""
-    line = f"going on with {journal.path}, which has {len(journal.results)} of {total} trials"
+    kept = f"{journal.path}, which has {len(journal.results)} of {total} trials"
+    line = f"going on with {kept}"
+    if journal.ended:
+        line = f"searched before: the result is from {kept}; to search again, remove it"
     if journal.damaged:
         line += f"; {journal.damaged} of its lines can't be read, and their trials run again"
     return line

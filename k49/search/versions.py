@@ -11,12 +11,6 @@ TENSORFLOW = ("tensorflow", "tensorflow-cpu")  # whichever is installed: one mod
 TRAINING = Path(__file__).parents[1] / "training"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of Python and the libraries."""
-    found = {name: installed(name) for name in LIBRARIES}
-    return {"python": python_version(), **found, "tensorflow": installed(*TENSORFLOW)}
-
-
 def installed(*names: str) -> str:
     """Return the version of the first of these packages that is installed; `none` without any."""
     for name in names:
@@ -29,11 +23,18 @@ def installed(*names: str) -> str:
 
 @cache
 def versions_and_code() -> dict[str, str]:
-    """Return `versions`, and a hash of the code that trains: checkouts may share a version.
+    """Return the versions of Python and the libraries, and a hash of the code that trains.
 
-    Found once in a process: workers that are threads of one ask for it one by one.
+    Checkouts of two codes may share a version. Found once in a process: workers that are threads of
+    one ask for it one by one.
     """
+    found = {name: installed(name) for name in LIBRARIES}
     digest = sha256()
     for source in sorted(TRAINING.glob("*.py")):
         digest.update(source.read_bytes())
-    return {**versions(), "k49/training": digest.hexdigest()[:8]}
+    return {
+        "python": python_version(),
+        **found,
+        "tensorflow": installed(*TENSORFLOW),
+        "k49/training": digest.hexdigest()[:8],
+    }

@@ -135,6 +135,16 @@ def test_other_data_rerun_everything(elsewhere):
     assert "Traceback" not in output
 
 
+def test_search_of_a_temp_experiment_is_not_run_again(elsewhere):
+    """Was: its journal went with its folder, and each such run searched anew."""
+    repo, applied, *_ = elsewhere
+    shutil.copytree(repo.path / "data/search", applied.path / "data/search", dirs_exist_ok=True)
+    rows = applied.read("plots/trials.json")
+    output = applied.dvc("repro", "--force", "--single-item", "tune").stdout
+    assert "searched before: the result is from data/search/" in output
+    assert applied.read("plots/trials.json") == rows
+
+
 def test_temp_experiment_runs_its_own_copy_of_k49(elsewhere, reproduced):
     repo, applied, _, output = elsewhere
     origin = re.search(r"figures from (.+)", output)[1]

@@ -44,7 +44,6 @@ def test_output_is_there_and_holds_something(reproduced, path):
 def test_no_scraps_are_left(reproduced):
     left = [name for name in reproduced.contents() if Path(name).name.startswith(".")]
     assert not left
-    assert not list((reproduced.path / "data/search").glob("*"))
     assert not reproduced.git("status", "--porcelain").stdout
 
 

@@ -151,7 +151,7 @@ def test_ctrl_c_and_a_scheduler_that_dies_lose_no_trial(encrypted, train, val):
     assert last.startswith(f"error in tune: the scheduler at {encrypted.address} is gone; finished")
     assert "Traceback" not in rest
 
-    (kept,) = (folder / "data/search").iterdir()
+    (kept,) = (folder / "data/search").glob("*.jsonl")
     assert len(kept.read_text().splitlines()) == 1 + 1 + 2, "an empty line, the header, two trials"
 
 

@@ -3,8 +3,10 @@
 import itertools
 import re
 import resource
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,7 +116,7 @@ def test_search_without_a_good_trial_publishes_nothing(faked, tmp_path):
         faked(lambda trial: None)
     assert "\n" not in str(error.value)
     assert "diverged" in str(error.value)
-    assert not [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not list(tmp_path.rglob("*.jsonl")), "it may go better next time"
 
 
 def test_diverged_trial_is_recorded_and_never_wins(faked):
@@ -159,7 +161,7 @@ def test_time_left_goes_by_epochs_and_not_by_trials(monkeypatch, capsys):
 
 def test_seed_zero_is_a_seed(faked):
     zero = faked(lambda trial: 0.5, seed=0)
-    zero.journal.discard()
+    zero.path.unlink()
     again, one = (faked(lambda trial: 0.5, seed=seed) for seed in (0, 1))
     assert zero.rows == again.rows
     assert zero.winner != one.winner
@@ -226,9 +228,8 @@ def test_search_that_was_stopped_goes_on_with_the_trial_that_broke(faked, capsys
 def test_half_a_line_costs_its_trial_and_no_other(faked, capsys, left):
     """As a power cut or a full disk leaves it. Was: all trials run again."""
     first = faked(lambda trial: trial / 10)
-    journal = first.journal.path
-    *lines, last = journal.read_bytes().split(b"\n")
-    journal.write_bytes(b"\n".join([*lines, last[: int(left * len(last))]]))
+    *lines, last, _ = first.path.read_bytes().split(b"\n")
+    first.path.write_bytes(b"\n".join([*lines, last[: int(left * len(last))]]))
     capsys.readouterr()
     again = faked(lambda trial: 3 / 10)
     said = capsys.readouterr().out
@@ -252,9 +253,10 @@ def no_file_above(size):
 def test_full_disk_is_told_and_costs_no_finished_trial(faked):
     """Was: half a file, which no later run could read."""
     first = faked(lambda trial: trial / 10)
-    size = first.journal.path.stat().st_size
-    first.journal.discard()
-    with no_file_above(size - 50), pytest.raises(K49Error, match="trial 3 not written") as error:
+    *_, last, end = first.path.read_bytes().split(b"\n")
+    size = first.path.stat().st_size - len(last) // 2 - len(end)
+    first.path.unlink()
+    with no_file_above(size), pytest.raises(K49Error, match="trial 3 not written") as error:
         faked(lambda trial: trial / 10)
     assert "\n" not in str(error.value)
     assert faked(lambda trial: 3 / 10).rows == first.rows
@@ -263,25 +265,74 @@ def test_full_disk_is_told_and_costs_no_finished_trial(faked):
 def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, tmp_path):
     """And leave the old one as it is."""
     first = faked(lambda trial: trial / 10)
-    kept = first.journal.path.read_bytes()
+    content = first.path.read_bytes()
     for changes in ({"epochs": 3}, {"median_stopping": True}, {"tuner": "bayesian"}):
         other = faked(lambda trial: 0.5, **changes)
-        assert other.journal.path != first.journal.path
+        assert other.path != first.path
         assert {row["val_accuracy"] for row in other.rows} == {0.5}
-    config_ = config(workers=1)
-    assert Journal(tmp_path / "False", config_, (train, val), 3).results
+
+    def kept(settings, *data):
+        with Journal(tmp_path / "False", settings, data, 3) as journal:
+            return bool(journal.results)
+
+    assert kept(config(workers=1), train, val)
     elsewhere = config(workers=3, scheduler="tcp://host:8786")  # where trials run changes no result
-    assert Journal(tmp_path / "False", elsewhere, (train, val), 3).results
-    assert not Journal(tmp_path / "False", config_, (val, train), 3).results
-    assert first.journal.path.read_bytes() == kept
+    assert kept(elsewhere, train, val)
+    assert not kept(config(workers=1), val, train)
+    assert first.path.read_bytes() == content
 
 
-def test_unfinished_searches_are_listed_and_removed(faked, tmp_path):
+def test_search_that_has_ended_is_not_run_again(faked, capsys):
+    first = faked(lambda trial: trial / 10)
+    content = first.path.read_bytes()
+    capsys.readouterr()
+    again = faked(lambda trial: 1 / 0)
+    said = capsys.readouterr().out
+    assert (again.winner, again.rows) == (first.winner, first.rows)
+    assert "searched before" in said and str(first.path) in said and "3 of 3 trials" in said
+    assert first.path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"kept": 0.2', b'"kept": 0.9'), (b'"trial": 2', b'"trial": 1'), (b', "crc32"', b', "crc"')],
+)
+def test_changed_line_is_no_result(faked, capsys, old, new):
+    """A bit that flipped, or an editor: it still reads as JSON."""
+    first = faked(lambda trial: trial / 10)
+    lines = first.path.read_bytes().splitlines()
+    (at,) = (i for i, line in enumerate(lines) if b'"trial": 2' in line)
+    assert old in lines[at]
+    lines[at] = lines[at].replace(old, new)
+    first.path.write_bytes(b"\n".join(lines))
+    capsys.readouterr()
+    assert faked(lambda trial: 2 / 10).rows == first.rows
+    said = capsys.readouterr().out
+    assert "1 of its lines can't be read" in said
+    assert re.findall(r"^trial (\d)/.*network", said, re.MULTILINE) == ["2"]
+
+
+def test_two_at_once_search_once(faked, tmp_path, train, val, capsys):
+    """The second waits for the first, and takes its result."""
+    first = faked(lambda trial: trial / 10)
+    with Journal(tmp_path / "False", config(workers=1), (train, val), TRIALS):
+        second = threading.Thread(target=lambda: results.append(faked(lambda trial: 1 / 0)))
+        results, said = [], ""
+        second.start()
+        while "this search is running already; waiting for its end" not in said:
+            said += capsys.readouterr().out
+        assert not results
+    second.join(timeout=30)
+    assert [result.rows for result in results] == [first.rows]
+
+
+def test_searches_are_listed_and_removed(faked, tmp_path):
     with pytest.raises(K49Error):
         faked(breaks_at(3, MemoryError()))
     (tmp_path / "data").mkdir()
-    (tmp_path / "False").rename(tmp_path / "data/search")
-    (journal,) = (tmp_path / "data/search").iterdir()
+    folder = (tmp_path / "False").rename(tmp_path / "data/search")
+    (journal,) = folder.glob("*.jsonl")
+    faked(lambda trial: 0.5, epochs=3).path.rename(folder / "another.jsonl")
 
     def trials(*arguments, status=0):
         command = [Path(sys.executable).with_name("k49"), "trials", *arguments]
@@ -290,10 +341,15 @@ def test_unfinished_searches_are_listed_and_removed(faked, tmp_path):
         return done.stdout + done.stderr
 
     listed = trials()
-    assert re.search(rf"{journal.stem} .* random +default +2 of 3 +0\.2000", listed)
+    assert re.search(rf"{journal.stem} .* random +default +2 of 3 +unfinished +0\.2000", listed)
+    assert re.search(r"another .* random +default +3 of 3 +ended +0\.5000", listed)
     rows = trials(journal.stem).splitlines()
     assert [row.split()[:2] for row in rows[1:]] == [["1", "0.1000"], ["2", "0.2000"]]
-    assert trials("another", status=1).count("\n") == 1
-    assert "removed 1" in trials("--remove")
-    assert not journal.exists()
-    assert "no unfinished search" in trials()
+    assert trials("a third", status=1).count("\n") == 1
+    assert "removed 1" in trials(journal.stem, "--remove")
+    for i in range(21):
+        shutil.copy(folder / "another.jsonl", folder / f"copy{i}.jsonl")
+    assert "removed 2" in trials("--prune")
+    assert "removed 20" in trials("--remove")
+    assert not list(folder.glob("*.jsonl"))
+    assert "no search" in trials()

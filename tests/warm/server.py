@@ -80,6 +80,8 @@ def begin(client: socket.socket, events: selectors.BaseSelector) -> None:
 
 def pass_signals_on(client: socket.socket, process: int) -> None:
     """Send a fork what its client got, or kill it if the client is gone."""
+    if client.fileno() < 0:
+        return  # closed by `end`: both ended at the same moment
     with suppress(ProcessLookupError):  # it has ended, which is told next
         for number in client.recv(16) or bytes([signal.SIGKILL]):
             signal.pidfd_send_signal(process, number)

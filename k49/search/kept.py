@@ -1,20 +1,23 @@
-"""Searches that were begun and never ended, for `k49 trials`."""
+"""Searches as their journals tell of them, for `k49 trials`."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from k49.search.journal import read_lines
+from k49.search.journal import lock_of, read_lines
+
+COLUMNS = ("search", "begun", "tuner", "space", "trials", "state", "best val_accuracy")
 
 
 @dataclass(frozen=True)
-class UnfinishedSearch:
-    """A search that was begun and never ended, as its journal tells."""
+class KeptSearch:
+    """A search as its journal tells."""
 
     path: Path
     header: dict  # begun, total, settings, versions
     trials: list[dict]  # lines of the journal, by number
+    ended: bool
 
     @property
     def name(self) -> str:
@@ -26,8 +29,13 @@ class UnfinishedSearch:
         """Return the highest val_accuracy of a trial that was trained to its end."""
         return max((line["kept"] for line in self.trials if line["kept"] is not None), default=None)
 
+    def remove(self) -> None:
+        """Remove the journal, so that this search starts from its first trial."""
+        self.path.unlink(missing_ok=True)
+        lock_of(self.path).unlink(missing_ok=True)
 
-def unfinished_searches(folder: Path) -> list[UnfinishedSearch]:
+
+def kept_searches(folder: Path) -> list[KeptSearch]:
     """Return the searches whose journals are in `folder`, oldest first, but unreadable ones."""
     found = []
     for path in folder.glob("*.jsonl"):
@@ -35,13 +43,14 @@ def unfinished_searches(folder: Path) -> list[UnfinishedSearch]:
         headers = [line for line in lines if "begun" in line]
         trials = {line["trial"]: line for line in lines if "trial" in line}
         if headers:
-            found.append(UnfinishedSearch(path, headers[0], [trials[n] for n in sorted(trials)]))
-    return sorted(found, key=lambda unfinished: unfinished.header["begun"])
+            ended = any("ended" in line for line in lines)
+            found.append(KeptSearch(path, headers[0], [trials[n] for n in sorted(trials)], ended))
+    return sorted(found, key=lambda kept: kept.header["begun"])
 
 
-def searches_table(searches: list[UnfinishedSearch]) -> Table:
+def searches_table(searches: list[KeptSearch]) -> Table:
     """Return a table with a row for each search."""
-    table = Table("search", "begun", "tuner", "space", "trials", "best val_accuracy", box=None)
+    table = Table(*COLUMNS, box=None)
     for one_search in searches:
         tune = one_search.header["settings"]["tune"]
         table.add_row(
@@ -50,6 +59,7 @@ def searches_table(searches: list[UnfinishedSearch]) -> Table:
             tune["tuner"],
             tune["space"],
             f"{len(one_search.trials)} of {one_search.header['total']}",
+            "ended" if one_search.ended else "unfinished",
             "" if one_search.best is None else f"{one_search.best:.4f}",
         )
     return table
