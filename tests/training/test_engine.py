@@ -9,7 +9,6 @@ from k49.settings import Augment, TrainingConfig
 from k49.training.engine import compile_score_block, compile_train_block, forward, normalize
 from k49.training.fit import adamw
 from k49.training.model import build_model
-from k49.training.rng import dropout_mask
 from tests.helpers import NO_AUGMENT, PLAIN, SMALL_CNN, SMALL_MODEL, bars, plain
 
 pytestmark = pytest.mark.slow
@@ -137,12 +136,6 @@ def test_dropout_leaves_out_its_share_and_makes_up_for_it():
     assert found.mean(0).std() < 0.03, "no unit is left out more often than another"
     assert (found != dropped(1, 2, 0.25)).any()
     assert (found != dropped(2, 1, 0.25)).any()
-
-
-def test_odd_number_of_units():
-    mask = dropout_mask((3, 5), 0.5, tf.constant([1, 1], tf.int64), 0).numpy()
-    assert mask.shape == (3, 5)
-    assert 0 < mask.sum() < 15
 
 
 def test_layers_drop_out_apart_from_each_other():
