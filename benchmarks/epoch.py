@@ -220,8 +220,8 @@ def chart(rows: list[dict], where: str) -> None:
     """A bar for each way, a panel for each recipe."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    axes = figure.subplots(2, 1, height_ratios=[len(names) for names in RUNS.values()])
+    figure = Figure(figsize=(10, 11), layout="constrained")
+    axes = figure.subplots(len(RUNS), 1, height_ratios=[len(names) for names in RUNS.values()])
     for axis, recipe in zip(axes, RUNS, strict=True):
         found = summary(rows, recipe)[::-1]
         median = np.array([each["median"] for each in found])

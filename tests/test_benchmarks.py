@@ -83,7 +83,7 @@ def test_scaling_counts_what_trials_do_not_sleep(monkeypatch):
 @pytest.mark.slow
 def test_search_is_the_pipelines_own(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    (accuracy,) = searches.ours(folder, search_of("report", trials=1, epochs=1, workers=1))
+    (accuracy,) = searches.ours(search_of("report", trials=1, epochs=1, workers=1))
     assert 0 <= accuracy <= 1
     assert not list(folder.glob("scratch/*")), "else the next round would find its trials done"
 
