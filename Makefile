@@ -51,6 +51,7 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost
+	python -m benchmarks.breakdown
 
 docs: install  ## write docs/parameters.md again
 	python docs/parameters.py

@@ -57,7 +57,7 @@ def run(stage: str, folder: Path) -> dict:
     start = time.perf_counter()
     command = [sys.executable, "-m", f"stages.{stage}"]
     process = subprocess.Popen(
-        command, cwd=folder, env=environment(ROOT), stdout=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True
     )
     own = [0]
     watch = threading.Thread(target=watch_memory, args=(process, own), daemon=True)

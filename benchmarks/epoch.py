@@ -26,17 +26,13 @@ from k49.files import atomic_write, read_yaml, write_json, write_text, write_yam
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-BEFORE = "65a511e"  # the last commit before the engine
 K49 = 193_818  # images that an epoch of K49 has
 RUNS = {
     "report": (
-        *("ours", "before", "notebook", "keras", "keras-jax"),
+        *("ours", "notebook", "keras", "keras-jax"),
         *("torch-loader", "torch-loop", "torch-compile", "sklearn"),
     ),
-    "default": (
-        *("ours", "ours-distorted", "before", "before-distorted"),
-        *("before-jax", "before-jax-distorted", "keras", "torch-loop", "torch-compile"),
-    ),
+    "default": (*("ours", "ours-distorted", "keras", "keras-jax", "torch-loop", "torch-compile"),),
     "cnn": (
         *("ours", "ours-distorted", "keras", "keras-jax"),
         *("torch-loop", "torch-last", "torch-compile", "torch-bf16"),
@@ -57,23 +53,15 @@ def main() -> None:
     options = parser.parse_args()
 
     with TemporaryDirectory() as scratch:
-        data, before = Path(scratch, "data"), Path(scratch, "before")
+        data = Path(scratch, "data")
         images = draw(data, options.scale)
-        command = ["git", "worktree", "add", "--quiet", "--detach", str(before), BEFORE]
-        subprocess.run(command, cwd=ROOT, check=True)
-        try:
-            rows = []
-            for number in range(1, options.rounds + 1):
-                for recipe, name in [(r, n) for r, names in RUNS.items() for n in names]:
-                    if name not in options.only:
-                        continue
-                    tree = before if name.startswith("before") else ROOT
+        rows = []
+        for number in range(1, options.rounds + 1):
+            for recipe, name in [(r, n) for r, names in RUNS.items() for n in names]:
+                if name in options.only:
                     row = {"recipe": recipe, "way": name, "round": number, "images": images}
-                    row |= run(name, recipe, (tree, data), options.epochs)
-                    rows.append(row)
-                    print(f"{number}/{options.rounds} {recipe} {name}: {row}", flush=True)
-        finally:
-            subprocess.run(["git", "worktree", "remove", "--force", str(before)], cwd=ROOT)
+                    rows.append({**row, **run(name, recipe, data, options.epochs)})
+                    print(f"{number}/{options.rounds} {recipe} {name}: {rows[-1]}", flush=True)
 
     where = machine()
     publish("epoch", rows, table(rows, where))
@@ -95,16 +83,15 @@ def draw(folder: Path, scale: float) -> int:
     write_yaml(folder / "params.yaml", params)
     for stage in ("fetch", "split"):
         command = [sys.executable, "-m", f"stages.{stage}"]
-        subprocess.run(command, cwd=folder, env=environment(ROOT), check=True)
+        subprocess.run(command, cwd=folder, env=environment(), check=True)
     return len(np.load(folder / "data/split/train_labels.npy", mmap_mode="r"))
 
 
-def run(name: str, recipe: str, where: tuple[Path, Path], epochs: int) -> dict:
+def run(name: str, recipe: str, data: Path, epochs: int) -> dict:
     """One way in a process of its own: seconds of each epoch, the process's peak memory."""
-    tree, data = where
     command = [sys.executable, str(HERE / "ways.py"), name, recipe, str(data), str(epochs)]
     start = time.perf_counter()
-    done = subprocess.run(command, env=environment(tree), capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         return {"failed": last[:200]}
@@ -116,16 +103,16 @@ def last_line(command: list[str], folder: Path) -> dict:
     done = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=folder,
-        env=environment(ROOT),
+        env=environment(),
         stdout=subprocess.PIPE,
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def environment(tree: Path) -> dict[str, str]:
-    """This process's, with the packages of `tree` first."""
-    folders = [str(tree), *filter(None, [os.environ.get("PYTHONPATH")])]
+def environment() -> dict[str, str]:
+    """This process's, with the project's packages first."""
+    folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
 
 

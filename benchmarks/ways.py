@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -45,31 +44,35 @@ def load(folder: Path, kind: type, split: str = "train") -> tuple[np.ndarray, np
 
 def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = False) -> None:
     """The pipeline's own training."""
+    from k49.training.fit import fit
+
+    config, train, val = training(recipe, folder, epochs, distorted)
+    lap()
+    fit(config, train, val, lambda figures: lap())
+
+
+def training(recipe: str, folder: Path, epochs: int, distorted: bool) -> tuple[Any, Any, Any]:
+    """How to train a recipe's network; the images; and a few to validate, which takes no time."""
     from k49.data import Dataset
     from k49.settings import Hyperparameters, Settings
-    from k49.training import fit as module
+    from k49.training.fit import training_config
     from k49.validation import validate
 
     train = Dataset(*load(folder, np.uint8))
-    val = Dataset(train.images[:49], train.labels[:49])
     content = settings_of(recipe)
     content["augment"]["enabled"] = distorted
-    content["fit"]["batch_size"] = BATCH[recipe]  # an older tree's recipe may have another
+    content["fit"]["batch_size"] = BATCH[recipe]  # as the others
     settings = validate(Settings, content, recipe)
-    found = {
-        "network": "cnn" if recipe == "cnn" else "mlp",
-        "units": UNITS[recipe],
-        "activation": "relu",
-        "initializer": "glorot_normal" if recipe == "report" else "he_uniform",
-        "learning_rate": RATE[recipe],
-        "weight_decay": None,
-    }
-    fields = Hyperparameters.model_fields  # of a tree before this one perhaps, where they are fewer
-    chosen = Hyperparameters(**{key: found[key] for key in fields})
-    arguments = (settings, chosen, len(train))[: len(signature(module.training_config).parameters)]
-    config = module.training_config(*arguments).model_copy(update={"epochs": epochs})
-    lap()
-    module.fit(config, train, val, lambda figures: lap())
+    found = Hyperparameters(
+        network="cnn" if recipe == "cnn" else "mlp",
+        units=UNITS[recipe],
+        activation="relu",
+        initializer="glorot_normal" if recipe == "report" else "he_uniform",
+        learning_rate=RATE[recipe],
+        weight_decay=None,
+    )
+    config = training_config(settings, found, len(train)).model_copy(update={"epochs": epochs})
+    return config, train, Dataset(train.images[:49], train.labels[:49])
 
 
 def settings_of(recipe: str) -> dict:
@@ -276,14 +279,6 @@ def sklearn_mlp(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
 WAYS: dict[str, tuple[str, Callable[..., None], dict]] = {
     "ours": ("this project", ours, {}),
     "ours-distorted": ("this project, images distorted", ours, {"distorted": True}),
-    "before": ("this project before the engine", ours, {}),
-    "before-distorted": ("this project before the engine, distorted", ours, {"distorted": True}),
-    "before-jax": ("this project before the engine, on JAX", ours, {}),
-    "before-jax-distorted": (
-        "this project before the engine, on JAX, distorted",
-        ours,
-        {"distorted": True},
-    ),
     "notebook": ("Keras fit, float32 arrays (the notebook way)", keras_fit, {"raw": False}),
     "keras": ("Keras fit, uint8, steps_per_execution", keras_fit, {"raw": True}),
     "keras-jax": ("Keras fit on JAX, uint8, steps_per_execution", keras_fit, {"raw": True}),

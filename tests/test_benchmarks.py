@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks import ablation, calibration, epoch, oracles, scaling
+from benchmarks import ablation, breakdown, calibration, epoch, oracles, scaling
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
 from k49.stage import load_settings
@@ -57,9 +57,9 @@ def rows(*ways):
 
 
 def test_table_has_medians_and_ratios():
-    text = epoch.table([*rows("ours", "before", "notebook")], "a machine")
+    text = epoch.table([*rows("ours", "notebook", "keras")], "a machine")
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
-    assert lines[WAYS["notebook"][0]].split(" | ")[1:4] == ["601.06", "301.03 to 901.08", "0.33"]
+    assert lines[WAYS["notebook"][0]].split(" | ")[1:4] == ["401.04", "201.02 to 601.06", "0.50"]
     assert "a machine" in text
     assert "not K49" in text
 
@@ -195,3 +195,14 @@ def queued_tasks(repo) -> list[str]:
     header, *tasks = repo.dvc("queue", "status").stdout.split("\n\nWorker")[0].splitlines()
     assert header.startswith("Task")
     return tasks
+
+
+@pytest.mark.slow
+def test_an_epochs_time_is_told_by_kind_of_operation(folder):
+    found = epoch.last_line(["benchmarks.breakdown", "--run", "report"], folder)
+    assert found["matrix products"] == max(found.values())
+    assert found["optimizer"] > found["loss"] > 0
+    assert found["convolutions"] == 0, "an mlp has none"
+    assert f"| convolutions | {0:.1f} |" in breakdown.table(
+        [{"run": "report", "images": 490, **found}]
+    )

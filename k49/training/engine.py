@@ -62,7 +62,8 @@ def compile_train_block(
 
         def step(k: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
             seed = tf.stack([tf.constant(config.seed, tf.int64), steps_taken(optimizer)])
-            x = distort(images[k], seed) if config.augment.enabled else images[k]
+            with tf.name_scope("distort"):  # for `benchmarks.breakdown`, and other profilers
+                x = distort(images[k], seed) if config.augment.enabled else images[k]
             y = tf.cast(labels[k], tf.float32)
             with tf.GradientTape() as tape:
                 logits = forward(model.layers[:-1], x, seed)
@@ -93,8 +94,9 @@ def forward(layers: list[keras.Layer], x: Tensor, seed: Tensor | None = None) ->
     training = seed is not None
     for i, layer in enumerate(layers):
         if isinstance(layer, keras.layers.Dropout) and training:
-            mask = dropout_mask(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
-            x = tf.where(mask, x / (1 - layer.rate), 0.0)
+            with tf.name_scope("dropout"):
+                mask = dropout_mask(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
+                x = tf.where(mask, x / (1 - layer.rate), 0.0)
         elif isinstance(layer, keras.layers.BatchNormalization) and x.shape.rank == 4:
             x = normalize(layer, x, training)
         else:

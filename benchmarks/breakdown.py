@@ -1,0 +1,145 @@
+"""Where the time of an epoch goes, by kind of operation, as TensorFlow's profiler sees it.
+
+    python -m benchmarks.breakdown [--scale 0.1]
+
+The networks of `benchmarks.epoch`, on the stand-in. Writes benchmarks/breakdown.json and .md.
+"""
+
+import argparse
+import json
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.epoch import draw, last_line, machine, publish
+from benchmarks.ways import training
+
+RUNS = {  # recipe, and whether images are distorted
+    "report": ("report", False),
+    "default": ("default", False),
+    "default, distorted": ("default", True),
+    "cnn": ("cnn", False),
+    "cnn, distorted": ("cnn", True),
+}
+# What is in the name of each kind of operation; the first that is found counts. Dropout stands with
+# what XLA makes one loop with it.
+KINDS = {
+    "distortion": "distort/",
+    "optimizer": "adam_w/",
+    "convolutions": "onvolution",
+    "matrix products": "MatMul",
+    "batch normalization": "normalization|FusedBatchNorm",
+    "bias, activation, dropout": "dropout/|hidden|activation",
+    "pooling": "/pool|/mean",
+    "loss": "softmax|logits|ArgMax",
+    "the rest": "",
+}
+
+
+def main() -> None:
+    """Profile each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", type=float, default=0.1, help="of the stand-in")
+    parser.add_argument("--run", choices=RUNS, help="this one, in the folder at hand")
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(profiled(*RUNS[options.run])))
+        return
+
+    with TemporaryDirectory() as scratch:
+        data = Path(scratch, "data")
+        images = draw(data, options.scale)
+        rows = [
+            {"run": name, "images": images}
+            | last_line(["benchmarks.breakdown", "--run", name], data)
+            for name in RUNS
+        ]
+    publish("breakdown", rows, table(rows))
+
+
+def profiled(recipe: str, distorted: bool) -> dict[str, float]:
+    """Microseconds an image of each kind of operation, in the second epoch of a training."""
+    with TemporaryDirectory() as scratch:
+        # read when TensorFlow is imported; what a cache has isn't compiled, and not dumped
+        os.environ["TF_XLA_FLAGS"] = ""
+        os.environ["XLA_FLAGS"] = f"--xla_dump_to={scratch} --xla_dump_hlo_as_text"
+        config, train, val = training(recipe, Path.cwd(), 2, distorted)
+
+        import tensorflow as tf
+
+        from k49.training.fit import fit
+
+        ends = iter(
+            [tf.profiler.experimental.start, lambda folder: tf.profiler.experimental.stop()]
+        )
+        fit(config, train, val, lambda figures: next(ends)(scratch))
+        programs = [
+            path.read_text() for path in Path(scratch).glob("*train_block*optimizations.txt")
+        ]
+        (trace,) = Path(scratch).rglob("*.xplane.pb")
+        spent = durations(trace.read_bytes(), programs)
+    return {kind: spent[kind] / len(train) for kind in KINDS}
+
+
+def durations(trace: bytes, programs: list[str]) -> Counter[str]:
+    """Microseconds of each kind of operation.
+
+    Args:
+        trace: what the profiler wrote.
+        programs: as XLA compiled them, if it did: they say which operation of TensorFlow's an
+            instruction comes from.
+    """
+    from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
+
+    origin = {}
+    for line in "\n".join(programs).splitlines():
+        if found := re.match(r"\s+(?:ROOT )?%(\S+) = ", line):
+            operation = re.search('op_name="([^"]+)"', line)
+            origin[found[1]] = operation[1] if operation else "not TensorFlow's"
+    # those that consist of others
+    origin = {name: of for name, of in origin.items() if not re.match("while|call|cond", name)}
+    spent: Counter[str] = Counter()
+    for plane in XSpace.FromString(trace).planes:
+        for event in (event for line in plane.lines for event in line.events):
+            name = plane.event_metadata[event.metadata_id].name
+            operation = origin.get(name, name if re.fullmatch("while/.*:.*", name) else None)
+            if operation:
+                spent[kind_of(operation)] += event.duration_ps / 1e6
+    return spent
+
+
+def kind_of(operation: str) -> str:
+    """Return which of KINDS an operation is."""
+    return next(kind for kind, pattern in KINDS.items() if re.search(pattern, operation))
+
+
+def table(rows: list[dict]) -> str:
+    """All in Markdown."""
+    lines = [
+        "# Where an epoch goes",
+        "",
+        "Shares of the time that the operations of an epoch take, in percent, on "
+        f"{rows[0]['images']:,} images of the stand-in (drawn, not K49), by "
+        "`python -m benchmarks.breakdown`. Networks and batches are those of "
+        "[epoch.md](epoch.md). What is one loop or one kernel counts as one: dropout with bias and "
+        "activation, and in the cnn batch normalization with activation, but for its gradient.",
+        "",
+        machine(),
+        "",
+        "| | " + " | ".join(row["run"] for row in rows) + " |",
+        "|---" * (len(rows) + 1) + "|",
+    ]
+    total = [sum(row[kind] for kind in KINDS) for row in rows]
+    for kind in KINDS:
+        shares = [100 * row[kind] / whole for row, whole in zip(rows, total, strict=True)]
+        lines.append(f"| {kind} | " + " | ".join(f"{share:.1f}" for share in shares) + " |")
+    lines.append(
+        "| microseconds an image | " + " | ".join(f"{whole:.1f}" for whole in total) + " |"
+    )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
