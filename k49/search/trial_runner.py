@@ -1,9 +1,12 @@
 """Trains the trials of a search, several at a time, and keeps their results."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
+from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
 from k49.search.journal import Journal
 from k49.search.pool import Done, Epoch, Event, Lost, Message, WorkerPool
@@ -62,7 +65,9 @@ class TrialRunner:
         while len(self.results) < len(trials):
             self.pool = pool = self.pool or self.open_pool()
             while waiting and (address := pool.idle_worker()) is not None:
-                self._start(pool, waiting.popleft(), address)
+                trial = waiting[0] if pool.size == 1 or self._may_stop else max(waiting, key=work)
+                waiting.remove(trial)
+                self._start(pool, trial, address)
             with explain_out_of_memory():
                 for event in pool.poll():
                     self._handle(event, waiting)
@@ -126,6 +131,16 @@ class TrialRunner:
         if result.error is not None:
             return Outcome(trial, "failed", None, len(result.curve), result.error)
         return Outcome(trial, "completed", result.kept, len(result.curve))
+
+
+def work(trial: Trial) -> int:
+    """Estimate how long a trial takes, in units of its own: epochs times weights.
+
+    Where several train at once, those that take longest start first, so that no worker is left with
+    one of them at the end (Graham, SIAM J. Appl. Math. 17 (1969), doi:10.1137/0117039).
+    """
+    widths = [math.prod(IMAGE_SHAPE), *trial.hyperparameters.units, NUM_CLASSES]
+    return trial.epochs * sum(math.prod(pair) for pair in pairwise(widths))
 
 
 def trial_config(config: SearchConfig, trial: Trial) -> TrainingConfig:

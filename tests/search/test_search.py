@@ -20,7 +20,7 @@ from k49.errors import K49Error
 from k49.search import pool, progress
 from k49.search.journal import Journal
 from k49.search.search import search
-from k49.search.trial_runner import trial_config
+from k49.search.trial_runner import TrialRunner, trial_config
 from k49.search.trials import Outcome, Result, Trial
 from k49.search.worker import report_epoch
 from tests.helpers import SMALL_MODEL
@@ -126,6 +126,44 @@ def test_diverged_trial_is_recorded_and_never_wins(faked):
     assert "diverged" in result.rows[1]["error"]
     assert result.winner.learning_rate == result.rows[2]["learning_rate"]
     assert result.metrics["tune_completed"] == 2
+
+
+class FakePool:
+    """Two workers; a trial ends when it is next looked, and a list says which were started."""
+
+    size, names = 2, {"a": "1", "b": "2"}
+
+    def __init__(self):
+        self.running, self.started = {}, []
+
+    def idle_worker(self):
+        return next(iter(set(self.names) - set(self.running.values())), None)
+
+    def start(self, number, config, address):
+        self.running[number] = address
+        self.started.append(number)
+
+    def poll(self):
+        number = next(iter(self.running))
+        del self.running[number]
+        yield pool.Done(number, Result([0.5], 0.5))
+
+
+def test_where_several_train_at_once_the_longest_start_first(train, val, tmp_path):
+    """Was: a worker had the longest at the end, while the other had nothing left to do."""
+    settings, fake = config(), FakePool()
+    layers = [(8,), (64, 64), (32,), (64,)]
+    trials = [
+        Trial(number, SMALL_MODEL.model_copy(update={"units": list(units)}), 1)
+        for number, units in enumerate(layers, start=1)
+    ]
+    with (
+        progress.Progress(4, 4) as shown,
+        Journal(tmp_path, settings, (train, val), 4, shown.say) as journal,
+    ):
+        outcomes = TrialRunner(settings, journal, shown, lambda: fake).run_generation(trials)
+    assert fake.started == [2, 4, 3, 1]
+    assert [outcome.trial for outcome in outcomes] == trials
 
 
 def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
