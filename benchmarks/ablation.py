@@ -66,7 +66,7 @@ DEAD_ENDS = {
             "train.epochs=10",
             "train.min_steps=2000",
         ],
-        "four blocks": ["spaces.cnn.layers.min=4", "spaces.cnn.layers.max=4"],
+        "three blocks": ["spaces.cnn.layers.min=3", "spaces.cnn.layers.max=3"],
     },
 }
 TRIED = {name: (recipe, new) for recipe, each in DEAD_ENDS.items() for name, new in each.items()}
@@ -202,16 +202,17 @@ def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: st
     """The figures of all rows as Markdown; `runs` has those of a row, one run for each seed."""
     first = runs[rows[0][0]]
     text = [
-        "# From the report's recipe to the default one",
+        "# Recipes, one change after the other",
         f"On {first[0]['test_data']}, {len(first)} training seed(s), by "
         f"`python -m benchmarks.ablation {source}` at commit {commit()}; "
         f"tensorflow {version('tensorflow-cpu')}, keras {version('keras')}. Percent: mean, "
         "standard deviation, and in brackets each seed's. Validation chooses the hyperparameters "
         "and, with early stopping, the epoch; test chooses nothing.",
         f"![A line for each row of the tables, a dot for each seed]({picture})",
-        "Each step has what those above it have. The search runs anew for each.",
-        section([row for row in rows if row[0] not in TRIED], STEPS, runs),
     ]
+    if steps := [row for row in rows if row[0] not in TRIED]:
+        text += ["Each step has what those above it have. The search runs anew for each."]
+        text += [section(steps, STEPS, runs)]
     for recipe, changes in DEAD_ENDS.items():
         if tried := [row for row in rows if row[0] in changes]:
             text += [f"## Dead ends: {recipe}", f"Changes of the {recipe} recipe that don't stay."]

@@ -38,6 +38,12 @@ RUNS = {
         *("torch-loop", "torch-last", "torch-compile", "torch-bf16"),
     ),
 }
+# Whose best way stands in the short table: of PyTorch's those that compute in float32
+RIVALS = {
+    "Keras `fit`": ("notebook", "keras"),
+    "Keras on JAX": ("keras-jax",),
+    "PyTorch": ("torch-loader", "torch-loop", "torch-last", "torch-compile"),
+}
 PACKAGES = ("tensorflow-cpu", "keras", "jax", "torch", "scikit-learn", "numpy")
 
 
@@ -179,6 +185,10 @@ def table(rows: list[dict], where: str) -> str:
         "`make bench`.",
         "",
         where,
+        "",
+        "## Our time, divided by that of the best way of others",
+        "",
+        *ratios(rows),
     ]
     for recipe in RUNS:
         layers = "-".join(map(str, (784, *UNITS[recipe], 49)))
@@ -201,6 +211,19 @@ def table(rows: list[dict], where: str) -> str:
         failed = {row["way"]: row["failed"] for row in rows if "failed" in row}
         lines += [f"| {WAYS[way][0]} | failed: {why} | | | | |" for way, why in failed.items()]
     return "\n".join(lines) + "\n"
+
+
+def ratios(rows: list[dict]) -> list[str]:
+    """Lines of a table: our time divided by the best of each rival's ways; without distortions."""
+    lines = [f"| recipe | {' | '.join(RIVALS)} |", "|---" * (len(RIVALS) + 1) + "|"]
+    for recipe in RUNS:
+        took = {each["way"]: each["median"] for each in summary(rows, recipe)}
+        cells = []
+        for ways in RIVALS.values():
+            theirs = min((took[way] for way in ways if way in took), default=np.nan)
+            cells.append(f"{took.get('ours', np.nan) / theirs:.2f}")
+        lines.append(f"| {recipe} | {' | '.join(cells)} |")
+    return lines
 
 
 def chart(rows: list[dict], where: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64]}
+UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64, 128]}
 BATCH = {"report": 64, "default": 64, "cnn": 128}
 RATE = {"report": 1.696e-4, "default": 2e-3, "cnn": 4e-3}
 DECAY = {

@@ -60,6 +60,7 @@ def test_table_has_medians_and_ratios():
     text = epoch.table([*rows("ours", "notebook", "keras")], "a machine")
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
     assert lines[WAYS["notebook"][0]].split(" | ")[1:4] == ["401.04", "201.02 to 601.06", "0.50"]
+    assert "| report | 0.50 | nan | nan |" in text, "the better of Keras' two ways"
     assert "a machine" in text
     assert "not K49" in text
 

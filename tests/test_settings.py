@@ -388,7 +388,7 @@ def test_cnn_of_more_blocks_than_an_image_can_be_halved(tmp_path):
 def test_cnn_of_more_filters_than_layers_may_have(tmp_path):
     units = {"min": 16, "max": 2048, "step": 16}
     said = refusal(changed(tmp_path, "spaces.cnn.units", units))
-    assert said.startswith("spaces.cnn: units.max is 2048, which 3 blocks double to 8192 filters")
+    assert said.startswith("spaces.cnn: units.max is 2048, which 4 blocks double to 16384 filters")
 
 
 def test_cnn_has_one_width_to_choose(tmp_path):
