@@ -124,7 +124,8 @@ def table(rows: list[dict]) -> str:
         f"{rows[0]['images']:,} images of the stand-in (drawn, not K49), by "
         "`python -m benchmarks.breakdown`. Networks and batches are those of "
         "[epoch.md](epoch.md). What is one loop or one kernel counts as one: dropout with bias and "
-        "activation, and in the cnn batch normalization with activation, but for its gradient.",
+        "activation, and in the cnn batch normalization with activation, but for its gradient. Two "
+        "operations of a cnn may run at once: their sum is more than the time of the epoch.",
         "",
         machine(),
         "",

@@ -12,6 +12,7 @@ from dvc.utils.hydra import apply_overrides
 from benchmarks import ablation, breakdown, calibration, epoch, oracles, scaling
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
+from k49.files import read_json
 from k49.stage import load_settings
 from tests.helpers import ROOT, bars, environment
 from tests.search import small
@@ -63,6 +64,18 @@ def test_table_has_medians_and_ratios():
     assert "| report | 0.50 | nan | nan |" in text, "the better of Keras' two ways"
     assert "a machine" in text
     assert "not K49" in text
+
+
+def test_readme_and_docs_have_what_was_measured():
+    rows = read_json(ROOT / "benchmarks/epoch.json")
+    readme = (ROOT / "README.md").read_text()
+    performance = (ROOT / "docs/performance.md").read_text()
+    for line in epoch.ratios(rows):
+        assert line in readme
+        assert line in performance
+    shares = breakdown.table(read_json(ROOT / "benchmarks/breakdown.json")).splitlines()
+    for kind in breakdown.KINDS:
+        assert next(line for line in shares if line.startswith(f"| {kind} |")) in performance
 
 
 def test_machine_is_told_without_the_rivals_packages():
