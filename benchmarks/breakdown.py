@@ -95,11 +95,10 @@ def durations(trace: bytes, programs: list[str]) -> Counter[str]:
 
     origin = {}
     for line in "\n".join(programs).splitlines():
-        if found := re.match(r"\s+(?:ROOT )?%(\S+) = ", line):
+        # but for those that consist of others
+        if found := re.match(r"\s+(?:ROOT )?%(?!while|call|cond)(\S+) = ", line):
             operation = re.search('op_name="([^"]+)"', line)
             origin[found[1]] = operation[1] if operation else "not TensorFlow's"
-    # those that consist of others
-    origin = {name: of for name, of in origin.items() if not re.match("while|call|cond", name)}
     spent: Counter[str] = Counter()
     for plane in XSpace.FromString(trace).planes:
         for event in (event for line in plane.lines for event in line.events):

@@ -32,7 +32,7 @@ RUNS = {
         *("ours", "notebook", "keras", "keras-jax"),
         *("torch-loader", "torch-loop", "torch-compile", "sklearn"),
     ),
-    "default": (*("ours", "ours-distorted", "keras", "keras-jax", "torch-loop", "torch-compile"),),
+    "default": ("ours", "ours-distorted", "keras", "keras-jax", "torch-loop", "torch-compile"),
     "cnn": (
         *("ours", "ours-distorted", "keras", "keras-jax"),
         *("torch-loop", "torch-last", "torch-compile", "torch-bf16"),

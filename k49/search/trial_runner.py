@@ -62,12 +62,13 @@ class TrialRunner:
                 waiting.append(trial)
             else:
                 self._record(trial.number, result)
+        in_order = self._may_stop  # and stay so: the median rule judges by trials of lower numbers
         while len(self.results) < len(trials):
             self.pool = pool = self.pool or self.open_pool()
+            if pool.size > 1 and not in_order:
+                waiting, in_order = deque(sorted(waiting, key=work, reverse=True)), True
             while waiting and (address := pool.idle_worker()) is not None:
-                trial = waiting[0] if pool.size == 1 or self._may_stop else max(waiting, key=work)
-                waiting.remove(trial)
-                self._start(pool, trial, address)
+                self._start(pool, waiting.popleft(), address)
             with explain_out_of_memory():
                 for event in pool.poll():
                     self._handle(event, waiting)
