@@ -145,7 +145,7 @@ def waited(wanted: dict[str, tuple[Row, int]], source: str) -> dict[str, dict]:
                 return there
             if failed := states["Failed"]:
                 sys.exit(f"{failed} failed: see `dvc queue status` and `dvc queue logs NAME`")
-            if "Running" not in {each["State"] for each in there.values()}:
+            if "Running" not in {state(there, name) for name in there}:
                 shell("dvc", "queue", "start")
             time.sleep(10)
 
@@ -180,8 +180,11 @@ def experiments() -> dict[str, dict]:
 
 
 def state(there: dict[str, dict], name: str) -> str:
-    """Of an experiment: Missing, Queued, Running, Failed or Success."""
-    return there[name]["State"] or "Success" if name in there else "Missing"
+    """Of an experiment: Missing, Queued, Running, Failed or Success.
+
+    DVC says none of those that came from another clone, and leaves the column out if all did.
+    """
+    return there[name].get("State") or "Success" if name in there else "Missing"
 
 
 def shell(*command: str, timeout: float | None = None) -> str:

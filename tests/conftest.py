@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What XLA has compiled once in a session it loads the next time, in half the time
 XLA_CACHE = "--tf_xla_persistent_cache_directory={} --tf_xla_persistent_cache_read_only=false"
-# What takes longest, first, so that two processes end at about the same time.
+# What takes longest, first, so that all processes end at about the same time.
 ORDER = ("search", "test_docs.py", "pipeline/test_compare.py", "test_experiments.py", "pipeline")
 # Files whose tests share what took long to make: one process has them all.
 TOGETHER = {
@@ -44,6 +44,12 @@ class Groups(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0].removeprefix("tests/")
         return TOGETHER.get(file, nodeid)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_xdist_auto_num_workers():
+    """Take one process more than there are processors: tests wait for queues and servers."""
+    return (yield) + 1
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -150,15 +150,15 @@ class Repo:
         file.write_text("".join(lines), "utf-8")
 
     def wait_for_queue(self):
-        """Until no experiment waits or runs."""
+        """Until no experiment waits or runs; most often `dvc queue start` has waited already."""
         queue = "Running"
         for _ in range(100):
-            time.sleep(3)  # to ask costs a second of a processor, which the experiments need
             with suppress(subprocess.TimeoutExpired):  # libgit2/pygit2#1488: it may hang
                 queue = self.dvc("queue", "status", timeout=60).stdout
             assert "Failed" not in queue, queue
             if "Running" not in queue and "Queued" not in queue:
                 return
+            time.sleep(3)  # to ask costs a second of a processor, which the experiments need
         raise AssertionError(queue)
 
     def copy_to(self, folder):

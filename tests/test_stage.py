@@ -116,7 +116,7 @@ def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wait", [0, 0.3, 1, 3])
+@pytest.mark.parametrize("wait", [0, 1])
 def test_ctrl_c_in_the_middle_of_training(folder, wait):
     """A real process with TensorFlow at work: no traceback, nothing half-written."""
     for name in ("train", "val"):
