@@ -182,7 +182,7 @@ def experiments() -> dict[str, dict]:
 def state(there: dict[str, dict], name: str) -> str:
     """Of an experiment: Missing, Queued, Running, Failed or Success.
 
-    DVC says none of those that came from another clone, and leaves the column out if all did.
+    DVC knows no state of one that came from another clone, and shows no such column if all did.
     """
     return there[name].get("State") or "Success" if name in there else "Missing"
 
@@ -214,8 +214,8 @@ def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: st
         f"![A line for each row of the tables, a dot for each seed]({picture})",
     ]
     if steps := [row for row in rows if row[0] not in TRIED]:
-        text += ["Each step has what those above it have. The search runs anew for each."]
-        text += [section(steps, STEPS, runs)]
+        said = "Each step has what those above it have. The search runs anew for each."
+        text += [said, section(steps, STEPS, runs)]
     for recipe, changes in DEAD_ENDS.items():
         if tried := [row for row in rows if row[0] in changes]:
             text += [f"## Dead ends: {recipe}", f"Changes of the {recipe} recipe that don't stay."]

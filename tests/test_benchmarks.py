@@ -68,8 +68,8 @@ def test_table_has_medians_and_ratios():
 
 def test_readme_and_docs_have_what_was_measured():
     rows = read_json(ROOT / "benchmarks/epoch.json")
-    readme = (ROOT / "README.md").read_text()
-    performance = (ROOT / "docs/performance.md").read_text()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    performance = (ROOT / "docs/performance.md").read_text("utf-8")
     for line in epoch.ratios(rows):
         assert line in readme
         assert line in performance
