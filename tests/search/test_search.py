@@ -1,5 +1,6 @@
 """The search: resumable, repeatable, and never won by a trial that failed."""
 
+import io
 import itertools
 import re
 import resource
@@ -350,15 +351,17 @@ def test_changed_line_is_no_result(faked, capsys, old, new):
     assert re.findall(r"^trial (\d)/.*network", said, re.MULTILINE) == ["2"]
 
 
-def test_two_at_once_search_once(faked, tmp_path, train, val, capsys):
+def test_two_at_once_search_once(faked, tmp_path, train, val, monkeypatch):
     """The second waits for the first, and takes its result."""
     first = faked(lambda trial: trial / 10)
+    # not capsys, which loses what another thread prints while it is read
+    monkeypatch.setattr(sys, "stdout", said := io.StringIO())
     with Journal(tmp_path / "False", config(workers=1), (train, val), TRIALS):
         second = threading.Thread(target=lambda: results.append(faked(lambda trial: 1 / 0)))
-        results, said = [], ""
+        results = []
         second.start()
-        while "this search is running already; waiting for its end" not in said:
-            said += capsys.readouterr().out
+        while "this search is running already; waiting for its end" not in said.getvalue():
+            time.sleep(0.01)
         assert not results
     second.join(timeout=30)
     assert [result.rows for result in results] == [first.rows]
