@@ -4,6 +4,8 @@ SOURCE ?= standin
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARALLEL := --numprocesses=auto --dist=loadscope --no-loadscope-reorder
+# the system's certificates, as pip has them: also those of a company's own network
+export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help install repro test test-fast check-run lint docs bench calibrate ablation lock clean

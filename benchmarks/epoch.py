@@ -208,7 +208,8 @@ def table(rows: list[dict], where: str) -> str:
                 f"{each['most']:.2f} | {mine / each['median']:.2f} | {each['first']:.1f} s | "
                 f"{each['mib']:.0f} |"
             )
-        failed = {row["way"]: row["failed"] for row in rows if "failed" in row}
+        runs = [row for row in rows if row["recipe"] == recipe]
+        failed = {row["way"]: row["failed"] for row in runs if "failed" in row}
         lines += [f"| {WAYS[way][0]} | failed: {why} | | | | |" for way, why in failed.items()]
     return "\n".join(lines) + "\n"
 

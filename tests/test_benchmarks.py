@@ -66,6 +66,14 @@ def test_table_has_medians_and_ratios():
     assert "not K49" in text
 
 
+def test_way_that_failed_is_told_in_its_recipe_alone():
+    failed = {"recipe": "cnn", "way": "keras", "round": 1, "images": 1938, "failed": "no memory"}
+    text = epoch.table([*rows("ours"), failed], "a machine")
+    before, _, after = text.partition("## cnn")
+    assert f"| {WAYS['keras'][0]} | failed: no memory |" in after
+    assert "failed" not in before
+
+
 def test_readme_and_docs_have_what_was_measured():
     rows = read_json(ROOT / "benchmarks/epoch.json")
     readme = (ROOT / "README.md").read_text("utf-8")
