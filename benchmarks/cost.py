@@ -12,8 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import psutil
 
 from benchmarks.epoch import ROOT, environment, machine, publish
 from k49.files import read_json, read_yaml, write_yaml
@@ -74,28 +77,13 @@ def run(stage: str, folder: Path) -> dict:
 
 def watch_memory(process: subprocess.Popen, own: list[int]) -> None:
     """Note the most anonymous memory that the process or one of its descendants has, MiB."""
+    watched = psutil.Process(process.pid)
     while process.poll() is None:
-        for each in [process.pid, *descendants(process.pid)]:
-            try:
-                status = Path(f"/proc/{each}/status").read_text()
-            except OSError:
-                continue
-            if found := re.search(r"RssAnon:\s+(\d+)", status):
-                own[0] = max(own[0], int(found[1]) // 1024)
+        with suppress(psutil.Error):  # one has ended meanwhile
+            for each in [watched, *watched.children(recursive=True)]:
+                memory = each.memory_info()
+                own[0] = max(own[0], (memory.rss - memory.shared) // 2**20)
         time.sleep(0.1)
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes that a process started, and those that they did."""
-    found: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            pids = [int(each) for each in children.read_text().split()]
-        except OSError:
-            continue
-        for each in pids:
-            found += [each, *descendants(each)]
-    return found
 
 
 def table(rows: list[dict]) -> str:
