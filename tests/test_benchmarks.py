@@ -225,9 +225,8 @@ def queued_tasks(repo) -> list[str]:
 @pytest.mark.slow
 def test_an_epochs_time_is_told_by_kind_of_operation(folder):
     found = epoch.last_line(["benchmarks.breakdown", "--run", "report"], folder)
-    assert found["matrix products"] == max(found.values())
-    assert found["optimizer"] > found["loss"] > 0
-    assert found["convolutions"] == 0, "an mlp has none"
+    here = {"optimizer", "matrix products", "bias, activation, dropout", "loss", "the rest"}
+    assert {kind for kind, spent in found.items() if spent > 0} == here, "an mlp has no more"
     assert f"| convolutions | {0:.1f} |" in breakdown.table(
         [{"run": "report", "images": 490, **found}]
     )
