@@ -128,17 +128,24 @@ def table(rows: list[dict]) -> str:
         "",
         machine(),
         "",
-        "| | " + " | ".join(row["run"] for row in rows) + " |",
-        "|---" * (len(rows) + 1) + "|",
+        *shares(rows),
+        "| microseconds an image | " + " | ".join(f"{total(row):.1f}" for row in rows) + " |",
     ]
-    total = [sum(row[kind] for kind in KINDS) for row in rows]
-    for kind in KINDS:
-        shares = [100 * row[kind] / whole for row, whole in zip(rows, total, strict=True)]
-        lines.append(f"| {kind} | " + " | ".join(f"{share:.1f}" for share in shares) + " |")
-    lines.append(
-        "| microseconds an image | " + " | ".join(f"{whole:.1f}" for whole in total) + " |"
-    )
     return "\n".join(lines) + "\n"
+
+
+def shares(rows: list[dict]) -> list[str]:
+    """Lines of a table: of each run, what share each kind of operation has, in percent."""
+    lines = ["| | " + " | ".join(row["run"] for row in rows) + " |", "|---" * (len(rows) + 1) + "|"]
+    for kind in KINDS:
+        cells = [f"{100 * row[kind] / total(row):.1f}" for row in rows]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def total(row: dict) -> float:
+    """Microseconds an image of all operations of a run."""
+    return sum(row[kind] for kind in KINDS)
 
 
 if __name__ == "__main__":
