@@ -22,11 +22,13 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from benchmarks.epoch import machine, publish
 from benchmarks.ways import settings_of
-from k49.data import Dataset, Subset, npz, one_hot, standin
+from k49.data import Dataset, Subset, one_hot, raw, standin
+from k49.data.fetch import fetch
 from k49.data.split import split_dataset
 from k49.process import in_own_process
 from k49.search.search import search, search_config
 from k49.settings import Settings, TrainingConfig
+from k49.stage import load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
 from k49.validation import validate
@@ -71,8 +73,13 @@ def main() -> None:
 
 def read_real(folder: Path) -> Raw:
     """All images of a folder, those of train and those of test."""
-    parts = [npz.read_split(folder, split) for split in ("train", "test")]
-    images, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    settings = load_settings(Path("params.yaml"))
+    data = settings.data.model_copy(update={"source": str(folder)})
+    with TemporaryDirectory() as tmp:
+        fetched, nothing = Path(tmp, "raw"), Path(tmp, "nothing")
+        fetch(data, settings.standin, fetched, nothing, nothing)
+        parts = [raw.read(fetched, split) for split in ("train", "test")]
+        images, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
     return images, labels
 
 
@@ -88,7 +95,9 @@ def figures(drawn: dict[str, Raw], real: Raw | None) -> dict[str, float]:
     recipes = {
         name: validate(Settings, settings_of(name), name) for name in ("report", "default", "cnn")
     }
-    parts = split_dataset(drawn["train"], drawn["test"], recipes["default"].split)
+    parts = split_dataset(
+        drawn["train"], drawn["test"], standin.CHARACTERS, recipes["default"].split
+    )
     train, val, test = (dataset(parts[name]) for name in ("train", "val", "test"))
     neighbours = KNeighborsClassifier(4, algorithm="brute").fit(flat(train), truth(train))
     right = balanced_accuracy_score(truth(test), neighbours.predict(flat(test)))
@@ -124,7 +133,7 @@ def trained_figures(
 
 def dataset(subset: Subset) -> Dataset:
     """A subset in memory."""
-    return Dataset(subset.images[subset.rows], one_hot(subset.labels[subset.rows]))
+    return Dataset(subset.images[subset.rows], one_hot(subset.labels[subset.rows], subset.classes))
 
 
 def truth(dataset: Dataset) -> np.ndarray:

@@ -54,7 +54,7 @@ def main() -> None:
 def measured(workers: int, trials: int) -> dict:
     """Seconds of a search, and of what its trials slept, one worker after the other."""
     config = search_of("report", trials=trials, epochs=EPOCHS, workers=workers)
-    tiny = Dataset(np.zeros((49, 28, 28, 1), np.uint8), one_hot(np.arange(49)))
+    tiny = Dataset(np.zeros((49, 28, 28, 1), np.uint8), one_hot(np.arange(49), 49))
     with (
         TemporaryDirectory() as scratch,
         patch.object(pool, "train_trial", asleep),

@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from k49.data import NUM_CLASSES
 from k49.errors import K49Error
 from k49.files import flatten, read_yaml, write_text
 from k49.inference import output as outputs
 from k49.inference import pictures
+from k49.inference import predict as inference
+from k49.settings import MOST_CLASSES
 
 RECIPES = Path(__file__).parent / "recipes"
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
@@ -66,7 +67,7 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="The model file; by default the project's.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=NUM_CLASSES, help="Characters to print.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=MOST_CLASSES, help="Characters to print.")] = 5,
     format: Annotated[
         PredictionFormat, typer.Option(help="How to print.")
     ] = PredictionFormat.table,
@@ -76,15 +77,13 @@ def predict(
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
-    read, notes, faults = pictures.read_all(images)
+    chosen = model or project() / "models" / "model.keras"
+    read, notes, faults = pictures.read_all(images, inference.dataset_of(chosen))
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if read:
-        chosen = model or project() / "models" / "model.keras"
         if not chosen.is_file():
             raise K49Error(f"{chosen}: no such model; `dvc repro` trains it")
-        from k49.inference import predict as inference  # Keras takes seconds: only now
-
         names, batch = zip(*read, strict=True)
         candidates = inference.predict(chosen, pictures.stack(list(batch)), top)
         for line in inference.describe(chosen):

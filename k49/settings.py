@@ -6,7 +6,8 @@ What the settings mean, and why they have the values they have, stands in params
 
 import math
 import re
-from typing import Annotated, Generic, Literal, Self, TypeVar
+from collections import Counter
+from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -19,10 +20,35 @@ Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Layers = Annotated[int, Field(ge=1, le=20)]
 MAX_UNITS = 4096  # 20 layers of them with their optimizer: 4 GB
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
-BLOCKS = 4  # of a cnn, at most: each halves 28 pixels
+BLOCKS = 6  # of a cnn, at most: each halves the image, which has 64 pixels at most
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
+Normalize = Literal["ink", "scale"]
+Side = Annotated[int, Field(ge=8, le=64)]  # of an image, in pixels
+ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
+MOST_CLASSES = 256
+
+
+def check_class_name(name: str) -> str:
+    """Raise ValueError unless it can stand in a table, in a picture and in a file; return it."""
+    if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= 64:
+        raise ValueError(f"{name!r:.80} is no name of a class: 1 to 64 printable characters")
+    return name
+
+
+def check_distinct(names: list[str]) -> list[str]:
+    """Raise ValueError if a name stands twice; return them."""
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise ValueError(f"{twice[0]!r} names two classes")
+    return names
+
+
+Classes = Annotated[  # what they are called, in the order of the labels
+    list[Annotated[str, AfterValidator(check_class_name)]],
+    Field(max_length=MOST_CLASSES),
+    AfterValidator(check_distinct),
+]
 
 
 class Section(BaseModel):
@@ -32,17 +58,37 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where the images come from."""
+    """Where the images come from, and how they become light ink on black."""
 
     source: Annotated[str, Field(min_length=1)]
+    invert: bool
+    transpose: bool
+    normalize: Normalize | None  # None: pictures of class folders are scaled, those to predict cut
+    image_size: ImageSize | None  # of pictures in class folders; None: their own
+    test_share: Annotated[float, Field(gt=0, lt=1)]  # where there is no test
+    seed: Seed  # of that
     mirrors: list[str]
     timeout: Annotated[float, Field(gt=0, le=3600)]
     retries: Annotated[int, Field(ge=0, le=20)]
 
 
+class DatasetInfo(Section):
+    """What is known of a dataset beside its images: in `data/`, and in a model file."""
+
+    name: str  # what figures on it are called
+    classes: Classes
+    image_size: ImageSize
+    normalize: Normalize  # how pictures became its images, and so those that its models read
+    invert: bool  # of those that are only scaled: ink is darker than paper
+    language: str | None
+    licence: str | None
+    warning: str | None
+
+
 class Standin(Section):
     """How much of the stand-in to draw."""
 
+    classes: Literal[10, 49]
     seed: Seed
     scale: Annotated[float, Field(gt=0, le=10)]
     train_books: Books
@@ -170,7 +216,7 @@ def check_blocks(blocks: int) -> None:
     """Raise ValueError if an image can't be halved so often."""
     if blocks > BLOCKS:
         raise ValueError(
-            f"a cnn of {blocks} blocks, {BLOCKS} at most: each halves the image of 28 pixels"
+            f"a cnn of {blocks} blocks, {BLOCKS} at most: each halves an image of 64 pixels at most"
         )
 
 
@@ -245,7 +291,9 @@ class TrainingConfig(Section):
 class Provenance(Section):
     """What a model file says of itself."""
 
-    dataset: str  # what it was trained on
+    FILE: ClassVar = "k49.json"  # in its archive
+
+    dataset: DatasetInfo  # what it was trained on
     training: TrainingConfig
     shifts: int  # that predictions are averaged over, as `evaluate.shifts`
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import NoReturn
 
 from k49 import profiling
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, Subset
+from k49.data import Dataset, Subset
 from k49.errors import K49Error
 from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
-from k49.settings import Hyperparameters, Settings
+from k49.settings import DatasetInfo, Hyperparameters, Settings
 from k49.validation import validate
 
 PARAMS = Path("params.yaml")
 
 RAW = Path("data/raw")
+DESCRIPTIONS = Path("datasets")  # of the user's own datasets
 DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and nothing could resume
 SPLIT = Path("data/split")
 SEARCH = Path("data/search")  # journals of searches; the same holds
@@ -33,6 +34,7 @@ CARD = Path("MODEL_CARD.md")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 CURVES = Path("plots/curves.json")
+OF_RESULTS = ("classes", "image_size", "normalize", "invert")  # keys of `DatasetInfo`
 
 
 def load_settings(path: Path = PARAMS) -> Settings:
@@ -95,13 +97,38 @@ def leave(status: int) -> NoReturn:
 def save_split(name: str, subset: Subset) -> None:
     """Write a split ("train", "val" or "test") as arrays that can be memory-mapped."""
     n = len(subset)
-    write_npy(SPLIT / f"{name}_images.npy", (n, *IMAGE_SHAPE), subset.image_chunks())
-    write_npy(SPLIT / f"{name}_labels.npy", (n, NUM_CLASSES), subset.label_chunks())
+    write_npy(SPLIT / f"{name}_images.npy", (n, *subset.images.shape[1:]), subset.image_chunks())
+    write_npy(SPLIT / f"{name}_labels.npy", (n, subset.classes), subset.label_chunks())
 
 
 def load_dataset(name: str) -> Dataset:
     """Memory-map a split that `save_split` wrote."""
     return Dataset(read_npy(SPLIT / f"{name}_images.npy"), read_npy(SPLIT / f"{name}_labels.npy"))
+
+
+def save_info(info: DatasetInfo, counts: dict) -> None:
+    """Write what is known of the dataset in `data/split`, and how many images it has.
+
+    What results depend on goes beside the images; all else into `metrics/data.json`, which is
+    nobody's dependency: data of another name are the same data.
+    """
+    known = info.model_dump()
+    write_json(SPLIT / "dataset.json", {key: known.pop(key) for key in OF_RESULTS})
+    name = known.pop("name")
+    write_json(METRICS / "data.json", {"dataset": name, **known, **counts})
+
+
+def load_info() -> DatasetInfo:
+    """Read what `save_info` wrote.
+
+    Raises:
+        K49Error: it is something else.
+    """
+    path = METRICS / "data.json"
+    known = read_json(path)
+    content = {key: known.get(key) for key in DatasetInfo.model_fields if key not in OF_RESULTS}
+    content |= {"name": known["dataset"], **read_json(SPLIT / "dataset.json")}
+    return validate(DatasetInfo, content, str(path))
 
 
 def read_dataset_name() -> str:

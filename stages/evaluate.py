@@ -4,9 +4,10 @@ import numpy as np
 
 from k49.evaluation import predictions
 from k49.evaluation.card import model_card
-from k49.evaluation.metrics import evaluate
+from k49.evaluation.metrics import confusion, evaluate, per_class
 from k49.files import atomic_write, read_json, write_text
 from k49.profiling import timed
+from k49.provenance import read_provenance
 from k49.settings import Settings
 from k49.stage import (
     CARD,
@@ -16,8 +17,8 @@ from k49.stage import (
     PLOTS,
     PREDICTIONS,
     load_dataset,
+    load_info,
     publish,
-    read_dataset_name,
     run_stage,
 )
 
@@ -25,10 +26,10 @@ from k49.stage import (
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
-        from k49.training.model import load_model, predict_proba, read_provenance
+        from k49.training.model import load_model, predict_proba
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
-    labels = test.labels.argmax(1).astype(np.uint8)
+    info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
     train = read_json(METRICS / "train.json")
     shifts = settings.evaluate.shifts
 
@@ -41,13 +42,13 @@ def main(settings: Settings) -> None:
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
-    predictions.save(predictions.of_split(val, val_classes), CLASSES["val"])
-    predictions.save(predictions.of_split(test, probabilities.argmax(1)), CLASSES["test"])
+    for name, split, read in (("val", val, val_classes), ("test", test, probabilities.argmax(1))):
+        predictions.save(predictions.of_split(split, read, info.classes), CLASSES[name])
     publish(METRICS / "test.json", result.metrics)
-    publish(PLOTS / "confusion.json", result.confusion)
-    publish(PLOTS / "per_class.json", result.per_class)
+    publish(PLOTS / "confusion.json", confusion(probabilities, labels, info.classes))
+    publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
     write_text(CARD, model_card(read_provenance(MODEL), train, result.metrics))
-    print(f"test, {read_dataset_name()}:\n{result}")
+    print(f"test, {info.name}:\n{result}")
 
 
 if __name__ == "__main__":

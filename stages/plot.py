@@ -13,15 +13,16 @@ from k49.stage import (
     PREDICTIONS,
     VARIATIONS,
     load_dataset,
+    load_info,
     publish,
-    read_dataset_name,
     run_stage,
 )
 
 
 def main(settings: Settings) -> None:
     """Draw every picture from what the other stages left."""
-    dataset = read_dataset_name()
+    info = load_info()
+    dataset, classes = info.name, info.classes
     with np.load(PREDICTIONS, allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
     kept_epoch = read_json(METRICS / "train.json")["kept_epoch"]
@@ -30,11 +31,11 @@ def main(settings: Settings) -> None:
 
     pictures = {
         "curves": figures.curves(read_json(CURVES), kept_epoch, dataset),
-        "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), dataset),
+        "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), classes, dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
-        "mistakes": figures.mistakes(test_images, probabilities, labels, dataset),
+        "mistakes": figures.mistakes(test_images, probabilities, labels, classes, dataset),
         "augmentation": figures.augmentation(read_npy(VARIATIONS), dataset),
-        "data": figures.data(load_dataset("train"), dataset),
+        "data": figures.data(load_dataset("train"), classes, dataset),
         "trials": trials(searched, dataset),
     }
 

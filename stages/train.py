@@ -14,8 +14,8 @@ from k49.stage import (
     live_log,
     load_dataset,
     load_hyperparameters,
+    load_info,
     publish,
-    read_dataset_name,
     run_stage,
 )
 
@@ -29,9 +29,7 @@ def main(settings: Settings) -> None:
 
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters(), len(train))
-    provenance = Provenance(
-        dataset=read_dataset_name(), training=config, shifts=settings.evaluate.shifts
-    )
+    provenance = Provenance(dataset=load_info(), training=config, shifts=settings.evaluate.shifts)
     asked = settings.train
     print(
         f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, {asked.epochs}, "
@@ -45,7 +43,7 @@ def main(settings: Settings) -> None:
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
-    print(f"{read_dataset_name()}: {metrics}")
+    print(f"{provenance.dataset.name}: {metrics}")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,20 @@ import pytest
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
-from k49.data import Dataset, one_hot
+from k49.data import Dataset, descriptions, one_hot
+from k49.data import raw as raws
 from k49.files import read_json, read_yaml
-from k49.settings import Augment, Fit, Hyperparameters, Provenance, TrainingConfig
+from k49.provenance import of_k49s_form
+from k49.settings import (
+    Augment,
+    Data,
+    DatasetInfo,
+    Fit,
+    Hyperparameters,
+    Provenance,
+    Standin,
+    TrainingConfig,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,15 +93,44 @@ SMALL_MODEL = Hyperparameters(
     learning_rate=0.01,
     weight_decay=None,
 )
+K49 = descriptions.packaged("k49")
+CHARACTERS = K49.classes
+SHAPE = (28, 28, 1), 49  # of an image, and how many classes
 SMALL_CNN = SMALL_MODEL.model_copy(update={"network": "cnn", "units": [4, 8]})
 
 
-def provenance_of(dataset: str, shifts: int = 0) -> Provenance:
+DATA = Data(
+    source="standin",
+    invert=False,
+    transpose=False,
+    normalize=None,
+    image_size=None,
+    test_share=0.25,
+    seed=49,
+    mirrors=[],
+    timeout=5.0,
+    retries=0,
+)
+STANDIN = Standin(classes=49, seed=49, scale=0.001, train_books=1, test_books=1)
+
+
+def class_map(characters) -> str:
+    """The text of a file as k49_classmap.csv."""
+    rows = [f"{i},U+{ord(char):04X},{char}" for i, char in enumerate(characters)]
+    return "\n".join(["index,codepoint,char", *rows]) + "\n"
+
+
+def info_of(name: str = "bars", **changes) -> DatasetInfo:
+    """What is known of a dataset of K49's classes, its name apart."""
+    return of_k49s_form(name).model_copy(update=changes)
+
+
+def provenance_of(dataset: str, shifts: int = 0, **changes) -> Provenance:
     """What a model says that was trained on `dataset` for three epochs."""
     config = TrainingConfig(
         hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=3, seed=1
     )
-    return Provenance(dataset=dataset, training=config, shifts=shifts)
+    return Provenance(dataset=info_of(dataset, **changes), training=config, shifts=shifts)
 
 
 @dataclass(frozen=True)
@@ -255,13 +295,11 @@ def mirror_of(raw, folder):
     """A folder with the five files, only three classes, and their MD5 sums."""
     folder.mkdir()
     for split in ("train", "test"):
-        images, labels = (
-            np.load(raw / f"k49-{split}-{what}.npz")["arr_0"] for what in ("imgs", "labels")
-        )
+        images, labels = raws.read(raw, split)
         chosen = np.isin(labels, KEPT)
         np.savez_compressed(folder / f"k49-{split}-imgs.npz", images[chosen])
         np.savez_compressed(folder / f"k49-{split}-labels.npz", labels[chosen])
-    shutil.copy(raw / "k49_classmap.csv", folder)
+    (folder / "k49_classmap.csv").write_text(class_map(CHARACTERS), "utf-8")
     sums = [
         f"{hashlib.md5(file.read_bytes()).hexdigest()}  {file.name}\n" for file in folder.iterdir()
     ]
@@ -309,4 +347,4 @@ def bars(of_class, seed):
     images = np.random.default_rng(seed).integers(0, 60, (len(number), 28, 28, 1), np.uint8)
     for image, place in zip(images.reshape(-1, 784), number, strict=True):
         image[place * 16 : place * 16 + 16] = 255
-    return Dataset(images, one_hot(number))
+    return Dataset(images, one_hot(number, 49))

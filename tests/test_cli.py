@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from k49 import cli
-from k49.data.classes import CHARACTERS, code_point
+from k49.data.characters import code_point
 from k49.inference import output
 from k49.inference.pictures import read, stack
-from tests.helpers import SMALL_MODEL, environment, ink, plain, provenance_of, saved
+from tests.helpers import SHAPE, SMALL_MODEL, environment, info_of, ink, plain, provenance_of, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
@@ -67,7 +67,7 @@ def test_command_refuses_in_one_line(tmp_path, name):
     ("arguments", "said"),
     [
         (["predict", "a.png", "--format", "xml"], "'xml' is not one of 'table', 'json', 'csv'."),
-        (["predict", "a.png", "--top", "99"], "'--top': should be less than or equal to 49"),
+        (["predict", "a.png", "--top", "999"], "'--top': should be less than or equal to 256"),
         (["predict"], "Missing argument 'images'."),
         (["nonsense"], "No such command 'nonsense'."),
     ],
@@ -86,7 +86,7 @@ def folder(tmp_path_factory):
     """A folder with an untrained model, a picture and an array of four images."""
     from k49.training.model import build_model, save_model
 
-    model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1))
+    model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1), *SHAPE)
     folder = tmp_path_factory.mktemp("command")
     save_model(model, folder / "models" / "model.keras", provenance_of("stand-in (drawn, not K49)"))
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
@@ -114,7 +114,7 @@ def test_command_prints_json(folder, monkeypatch, capsys):
     names = ["ink.png", *(f"many.npz[{i}]" for i in range(4))]
     assert [row["image"] for row in rows] == [name for name in names for _ in range(5)]
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
-    ((_, image),), _ = read(folder / "ink.png")
+    ((_, image),), _ = read(folder / "ink.png", info_of())
     batch = stack([image, *ARRAY])
     candidates = predict(folder / "models" / "model.keras", batch, top=5)
     for row, expected in zip(rows, (item for each in candidates for item in each), strict=True):
@@ -143,7 +143,7 @@ def test_command_prints_a_table(folder):
     assert [line.split()[0] for line in lines[::3]] == names
     for line in lines:
         character, code, probability = line.split()[-3:]
-        assert code == code_point(CHARACTERS.index(character))
+        assert code == code_point(character)
         assert 0 <= float(probability) <= 1
     assert len(lines) == 15
 

@@ -106,7 +106,7 @@ def test_bug_keeps_its_traceback(folder):
 
 def save(name, dataset):
     rows = np.arange(len(dataset))
-    stage.save_split(name, Subset(dataset.images, dataset.labels.argmax(1), rows))
+    stage.save_split(name, Subset(dataset.images, dataset.labels.argmax(1), rows, 49))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)

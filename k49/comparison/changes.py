@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from k49.comparison.runs import Run
-from k49.data import NUM_CLASSES
-from k49.data.classes import CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,11 @@ def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
         right: the classes themselves (the diagonal), or else what is taken for what.
     """
     counts = [mean_confusion(side) for side in (a, b)]
-    images = np.bincount(b[0].test.labels, minlength=NUM_CLASSES)
+    classes = b[0].test.classes
+    images = np.bincount(b[0].test.labels, minlength=len(classes))
     cells = zip(*np.nonzero(counts[0] != counts[1]), strict=True)
     found = [
-        Change(
-            CHARACTERS[i], CHARACTERS[j], int(images[i]), *(float(count[i, j]) for count in counts)
-        )
+        Change(classes[i], classes[j], int(images[i]), *(float(count[i, j]) for count in counts))
         for i, j in cells
         if (i == j) == right
     ]
@@ -41,8 +38,9 @@ def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
 
 
 def mean_confusion(side: list[Run]) -> np.ndarray:
-    """Return the confusion matrix (49, 49) of a side: images, a mean over its runs."""
-    total = np.zeros((NUM_CLASSES, NUM_CLASSES))
+    """Return the confusion matrix (C, C) of a side: images, a mean over its runs."""
+    classes = len(side[0].test.classes)
+    total = np.zeros((classes, classes))
     for run in side:
         np.add.at(total, (run.test.labels, run.test.predicted), 1)
     return total / len(side)

@@ -9,11 +9,6 @@ import numpy as np
 
 from k49.files import read_npy
 
-IMAGE_SHAPE = (28, 28, 1)
-NUM_CLASSES = 49
-# what figures on them are called; other data by where they come from and a hash
-K49_NAME = "Kuzushiji-49"
-STANDIN_NAME = "stand-in (drawn, not K49)"
 CHUNK_SIZE = 2048  # images that are read, written or evaluated at once
 
 
@@ -21,8 +16,8 @@ CHUNK_SIZE = 2048  # images that are read, written or evaluated at once
 class Dataset:
     """One split, ready to train on."""
 
-    images: np.ndarray  # (N, 28, 28, 1) uint8, light ink on black
-    labels: np.ndarray  # (N, 49) uint8, one-hot
+    images: np.ndarray  # (N, H, W, 1) uint8, light ink on black
+    labels: np.ndarray  # (N, C) uint8, one-hot
 
     def __reduce__(self) -> tuple:
         """Pickle memory-mapped arrays as the names of their files: another process maps them."""
@@ -39,22 +34,23 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subset:
-    """A split as rows of what was published, which may be mapped: not an image is copied."""
+    """A split as rows of what was fetched, which may be mapped: not an image is copied."""
 
-    images: np.ndarray  # (M, 28, 28, 1) uint8, of all that was published together
-    labels: np.ndarray  # (M,) uint8, 0 to 48
+    images: np.ndarray  # (M, H, W, 1) uint8, of all that was fetched together
+    labels: np.ndarray  # (M,) uint8, 0 to classes - 1
     rows: np.ndarray  # (N,) which of them, in which order
+    classes: int
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def image_chunks(self) -> Iterator[np.ndarray]:
-        """Return all images, (n, 28, 28, 1) uint8, CHUNK_SIZE at a time."""
+        """Return all images, (n, H, W, 1) uint8, CHUNK_SIZE at a time."""
         return (self.images[self.rows[chunk]] for chunk in chunks(len(self)))
 
     def label_chunks(self) -> Iterator[np.ndarray]:
-        """Return all labels as one-hot rows (n, 49) uint8, CHUNK_SIZE at a time."""
-        return (one_hot(self.labels[self.rows[chunk]]) for chunk in chunks(len(self)))
+        """Return all labels as one-hot rows (n, classes) uint8, CHUNK_SIZE at a time."""
+        return (one_hot(self.labels[self.rows[chunk]], self.classes) for chunk in chunks(len(self)))
 
 
 def chunks(n: int, size: int = CHUNK_SIZE) -> Iterator[slice]:
@@ -62,9 +58,9 @@ def chunks(n: int, size: int = CHUNK_SIZE) -> Iterator[slice]:
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
 
-def one_hot(labels: np.ndarray) -> np.ndarray:
-    """Return labels (N,) as one-hot rows (N, 49) uint8."""
-    return np.eye(NUM_CLASSES, dtype=np.uint8)[labels]
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return labels (N,) as one-hot rows (N, classes) uint8."""
+    return np.eye(classes, dtype=np.uint8)[labels]
 
 
 def _opened(*arrays: np.ndarray | str) -> Dataset:

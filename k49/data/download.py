@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 from urllib3.exceptions import ReadTimeoutError
 
-from k49.data.published import Checksum, matches, md5
+from k49.data.checksums import Checksum, matches, md5
 from k49.settings import Data
 
 BLOCK = 1 << 16  # bytes read at a time

@@ -1,50 +1,38 @@
-"""Gets the dataset's five files from wherever `data.source` says: drawn, downloaded or copied."""
+"""Gets a dataset from wherever `data.source` says, and leaves it in `data/raw` as `raw` describes.
 
-import re
-import shutil
-import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import sha256
-from http import HTTPStatus
+It is drawn (`standin`), or named by a description (`k49`, `kmnist`, a user's own), or is a folder,
+a file or an address, whose form is recognized.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
-from k49.data import IMAGE_SHAPE, classes, npz
-from k49.data.download import DownloadError, OnBytes, download
-from k49.data.published import CLASSMAP, K49_FILES, Checksum, check_content, matches, md5
+from k49.data import descriptions, places
+from k49.data import raw as raws
+from k49.data.arrays import open_array
+from k49.data.descriptions import Arrays, Description
+from k49.data.downloader import without_credentials
+from k49.data.folders import has_class_folders, read_class_folders
+from k49.data.images import image_chunks, read_labels, size_of
+from k49.data.names import class_names, dataset_info, description_of
+from k49.data.places import Found
+from k49.data.progress import counted
+from k49.data.raw import Part
 from k49.errors import K49Error
-from k49.files import atomic_write
-from k49.settings import Data, Standin
-
-MD5SUMS = "md5sums"
-ALTERNATIVES = (
-    "Two ways out: set data.source to a folder that holds these files, or to 'standin' for the "
-    "stand-in, which needs no network."
-)
+from k49.settings import Data, DatasetInfo, Normalize, Standin
 
 
-def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
-    """Put the five files of the dataset into `raw`, each only once it is verified.
+def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> str:
+    """Put a dataset into `raw`, once all of it is checked.
 
     Args:
-        data: the source, and how to download.
+        data: the source, and how to download and read it.
         drawn: what the stand-in looks like, if it is the source.
         raw: folder to fill.
         downloads: folder that keeps downloads for the next call, whole ones and unfinished ones.
+        own: folder of the user's own descriptions.
 
     Returns:
         In a few words, what came from where and how it was verified.
@@ -53,191 +41,144 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path) -> str:
         K49Error: a file can't be had, or is not what it should be. Says every place tried and why.
     """
     if data.source == "standin":
-        return draw_standin(drawn, raw)
-    if data.source == "k49":
-        return fetch_pinned(data, raw, downloads)
-    if data.source.startswith(("http://", "https://")):
-        return fetch_address(data, raw, downloads)
-    if "://" in data.source:
-        raise K49Error(
-            f"data.source: {without_credentials(data.source)}: only http and https addresses"
-        )
-    return copy_folder(Path(data.source).expanduser(), raw)
+        return draw_standin(drawn, raw, data)
+    description = descriptions.find(data.source, own)
+    place = data.source if description is None else single_place(description, data)
+    if place is not None and has_class_folders(Path(place).expanduser()):
+        return store_pictures(Path(place).expanduser(), description, data, raw)
+    if place is not None:
+        found = files_of(place, description.arrays if description else None, data, downloads, own)
+    elif description is not None:
+        mirrors = data.mirrors or description.mirrors
+        found = places.from_mirrors(description, mirrors, data, downloads)
+    return store_files(found, description, data, raw, own)
 
 
-def draw_standin(drawn: Standin, raw: Path) -> str:
-    """Draw the stand-in's four arrays and write them with the class map."""
-    from k49.data import standin  # imports SciPy and fontTools: only where it draws
-
-    n = sum(standin.counts(split, drawn.scale).sum() for split in ("train", "test"))
-    with progress(TextColumn("{task.completed:,} of {task.total:,}")) as bar:
-        task = bar.add_task("stand-in", total=n)
-        for split in ("train", "test"):
-            labels, chunks = standin.draw(split, drawn)
-            images_file, labels_file = (raw / name for name in npz.names(split))
-            npz.write(labels_file, labels.shape, [labels])
-            npz.write(
-                images_file, (len(labels), *IMAGE_SHAPE[:2]), count_progress(chunks, bar, task)
-            )
-    with atomic_write(raw / CLASSMAP) as tmp:
-        tmp.write_bytes(classes.classmap_csv().encode())
-    return f"{n:,} images drawn: a stand-in for Kuzushiji-49, not the dataset itself"
-
-
-def count_progress(
-    chunks: Iterable[np.ndarray], bar: Progress, task: TaskID
-) -> Iterator[np.ndarray]:
-    """Yield the chunks, and move the progress bar on by each."""
-    for chunk in chunks:
-        bar.advance(task, len(chunk))
-        yield chunk
-
-
-def copy_folder(folder: Path, raw: Path) -> str:
-    """Copy the files of a local folder, verified."""
-    if not folder.is_dir():
-        raise K49Error(
-            f"data.source: no folder {folder} (from {Path.cwd()}); expected 'standin', 'k49', a "
-            "folder or an http(s) address"
-        )
-    if missing := [name for name in K49_FILES if not (folder / name).is_file()]:
-        raise K49Error(f"data.source: {folder} lacks {', '.join(missing)}")
-    sums = folder / MD5SUMS
-    checksums = None
-    if sums.is_file():
-        checksums = read_md5sums(sums.read_text("utf-8", errors="replace"), str(sums))
-    for name in K49_FILES:
-        if checksums and not matches(folder / name, checksums[name]):
-            raise K49Error(
-                f"{folder / name}: MD5 is {md5(folder / name)}, {sums} says {checksums[name].md5}"
-            )
-    paths = {name: folder / name for name in K49_FILES}
-    note = check_content(paths)
-    copy_to(raw, paths)
-    how = f"{sums} and their contents" if checksums else "their contents"
-    return f"5 files copied from {folder}, verified by {how}{note and f'; {note}'}"
-
-
-def copy_to(raw: Path, paths: dict[str, Path]) -> None:
-    """Copy verified files into `raw`, each under its published name."""
-    for name, path in paths.items():
-        with atomic_write(raw / name) as tmp:
-            shutil.copyfile(path, tmp)
-
-
-def fetch_pinned(data: Data, raw: Path, downloads: Path) -> str:
-    """Download K49 itself: each file from the first mirror that has it, verified by its MD5."""
-    if not data.mirrors:
-        raise K49Error("data.mirrors: empty, name at least one address to download from")
-    with progress(DownloadColumn()) as bar:
-        downloader = Downloader(data, downloads, bar)
-        got = {name: downloader.file(name, data.mirrors, K49_FILES[name]) for name in K49_FILES}
-    copy_to(raw, got)
-    return "5 files downloaded, verified by their MD5 sums"
-
-
-def fetch_address(data: Data, raw: Path, downloads: Path) -> str:
-    """Download from the address `data.source`, verified by its `md5sums` if it has one.
-
-    What is in the files is checked either way.
-    """
-    with progress(DownloadColumn()) as bar:
-        downloader = Downloader(data, downloads, bar)
-        checksums = downloader.md5sums(data.source)
-        got = {
-            name: downloader.file(name, [data.source], checksums.get(name)) for name in K49_FILES
-        }
-    try:
-        note = check_content(got)
-    except K49Error as error:
-        text = str(error)
-        for name, path in got.items():
-            text = text.replace(str(path), f"{without_credentials(data.source)}/{name}")
-        raise K49Error(text) from error
-    copy_to(raw, got)
-    if not checksums:  # without a hash nobody could tell later whether they are still the same
-        for path in got.values():
-            path.unlink()
-    how = "their MD5 sums and their contents" if checksums else "their contents"
-    return f"5 files downloaded, verified by {how}{note and f'; {note}'}"
-
-
-def without_credentials(url: str) -> str:
-    """Return an address without user and password, as it may be printed."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
-
-
-@dataclass(frozen=True)
-class Downloader:
-    """Downloads into a folder that outlives a run, and shows how far it is."""
-
-    data: Data
-    folder: Path
-    bar: Progress
-
-    def file(self, name: str, bases: list[str], checksum: Checksum | None) -> Path:
-        """Download one file from the first address that has it; returns where it lies.
-
-        Raises:
-            K49Error: none has it. Says every address tried and why it failed.
-        """
-        task = self.bar.add_task(name, total=None)
-        tried = []
-        for base in bases:
-            url = f"{base.rstrip('/')}/{name}"
-            # a file with a checksum may be resumed from another mirror, others never
-            key = checksum.md5 if checksum else sha256(url.encode()).hexdigest()[:32]
-            path = self.folder / f"{key}-{name}"
-            try:
-                download(url, path, checksum, self.data, progress_callback(self.bar, task))
-                return path
-            except DownloadError as error:
-                tried.append(f"{without_credentials(base)}/{name}: {error}")
-        expected = f" (expected: {checksum})" if checksum else ""
-        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {ALTERNATIVES}")
-
-    def md5sums(self, base: str) -> dict[str, Checksum]:
-        """Return the checksums in an address's `md5sums` file; empty if it has none."""
-        path = self.folder / MD5SUMS
-        path.unlink(missing_ok=True)
-        url = f"{base.rstrip('/')}/{MD5SUMS}"
-        try:
-            download(
-                url, path, None, self.data, progress_callback(self.bar, self.bar.add_task(MD5SUMS))
-            )
-        except DownloadError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                return {}
-            raise K49Error(
-                f"{without_credentials(base)}/{MD5SUMS}: {error}. {ALTERNATIVES}"
-            ) from error
-        where = f"{without_credentials(base)}/{MD5SUMS}"
-        return read_md5sums(path.read_text("utf-8", errors="replace"), where)
-
-
-def read_md5sums(text: str, where: str) -> dict[str, Checksum]:
-    """Parse a file as `md5sum` writes it, lines of `<32 digits>  <name>`; return its checksums.
+def single_place(description: Description, data: Data) -> str | None:
+    """Return where a dataset without pinned files is; None if it has some.
 
     Raises:
-        K49Error: it names none of the dataset's files, or not all of them.
+        K49Error: there is no such place, or several.
     """
-    lines = re.findall(r"^([0-9a-f]{32}) [ *](.+?)\s*$", text, re.MULTILINE | re.IGNORECASE)
-    checksums = {name: Checksum(digits.lower()) for digits, name in lines}
-    if missing := [name for name in K49_FILES if name not in checksums]:
-        start = f"starts with {text[:40]!r}" if text.strip() else "is empty"
-        raise K49Error(f"{where}: no MD5 sum of {', '.join(missing)}: it {start}. {ALTERNATIVES}")
-    return checksums
+    mirrors = data.mirrors or description.mirrors
+    if not mirrors:
+        raise K49Error(
+            f"data.mirrors: empty, and the description of {data.source} has none; name at least "
+            "one address or folder"
+        )
+    if not description.files and len(mirrors) > 1:
+        raise K49Error(
+            f"data.source: {data.source} has {len(mirrors)} mirrors and no files with MD5 sums, so "
+            "nobody could tell whether they hold the same; name one"
+        )
+    return None if description.files else mirrors[0]
 
 
-@contextmanager
-def progress(amount: ProgressColumn) -> Iterator[Progress]:
-    """Show a progress bar in a terminal, and nothing elsewhere."""
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        yield bar
+def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own: Path) -> Found:
+    """Return the files of a folder, an npz or an address.
+
+    Raises:
+        K49Error: it is none of them, or lacks files.
+    """
+    if place.startswith(("http://", "https://")):
+        return places.from_address(place.rstrip("/"), arrays, data, downloads)
+    if "://" in place:
+        raise K49Error(f"data.source: {without_credentials(place)}: only http and https addresses")
+    path = Path(place).expanduser()
+    if path.is_dir():
+        return places.from_folder(path, arrays)
+    if path.is_file():
+        return places.from_file(path)
+    names = ", ".join(["'standin'", *(f"'{n}'" for n in descriptions.known(own) if n != "standin")])
+    raise K49Error(
+        f"data.source: no folder {path} (from {Path.cwd()}); expected {names}, a folder, an npz "
+        "file or an http(s) address"
+    )
 
 
-def progress_callback(bar: Progress, task: TaskID) -> OnBytes:
-    """Return a function for `download` that moves `task` on."""
-    return lambda done, total: bar.update(task, completed=done, total=total)
+def store_files(
+    found: Found, description: Description | None, data: Data, raw: Path, own: Path
+) -> str:
+    """Check files and write what is in them into `raw`; say what came from where."""
+    description = description or description_of(found.files, own)
+    names = description.classes if description else class_names(found, own)
+    size = description.image_size if description else None
+    with ExitStack() as stack:
+        arrays = {
+            name: stack.enter_context(open_array(found.files[place.file], place.key))
+            for name, place in found.arrays.places().items()
+        }
+        parts = []
+        for split in ("train", "test"):
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+            height, width = size_of(images, size)
+            chunks = image_chunks(images, (height, width))
+            part = Part(images.where, labels.where, len(images), (height, width), chunks)
+            parts.append(replace(part, labels=read_labels(labels)))
+        note = store(raw, parts, names, description, normalized(data, "ink"))
+    if found.again:
+        for file in found.files.values():
+            file.path.unlink(missing_ok=True)
+    n = len(found.files)
+    said = f"{n} file{'s' if n > 1 else ''} {found.how} their contents"
+    return "; ".join(filter(None, [said, note]))
+
+
+def store_pictures(folder: Path, description: Description | None, data: Data, raw: Path) -> str:
+    """Check class folders and write their pictures into `raw`; say what came from where."""
+    size = description.image_size if description else None
+    data = normalized(data, "scale")
+    train, test, how = read_class_folders(folder, size, data)
+    names = description.classes if description else []
+    note = store(raw, [train, test], names, description, data)
+    said = f"{train.n + test.n:,} pictures from {folder}"
+    return "; ".join(filter(None, [said, how, note]))
+
+
+def normalized(data: Data, otherwise: Normalize) -> Data:
+    """Return settings in which `normalize` says something."""
+    return data.model_copy(update={"normalize": data.normalize or otherwise})
+
+
+def store(
+    raw: Path,
+    parts: Sequence[Part],
+    names: Sequence[str],
+    description: Description | None,
+    data: Data,
+) -> str:
+    """Write train and test into `raw`; return what is worth a word all the same, or nothing."""
+    train, test = (
+        replace(part, chunks=counted(part.chunks, split, part.n))
+        for part, split in zip(parts, ("train", "test"), strict=True)
+    )
+    stored = raws.write(raw, train, test, names, data)
+    raws.write_info(raw, dataset_info(description, stored, data))
+    return stored.note
+
+
+def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:
+    """Draw the stand-in's four arrays."""
+    from k49.data import standin  # imports SciPy and fontTools: only where it draws
+
+    described = descriptions.packaged("standin")
+    names = standin.class_names(drawn.classes)
+    parts = []
+    for split in ("train", "test"):
+        labels, chunks = standin.draw(split, drawn)
+        shown = counted(chunks, f"stand-in, {split}", len(labels))
+        parts.append(Part(split, split, len(labels), standin.SIZE, shown, labels))
+    drawn_as_it_is = data.model_copy(update={"invert": False, "transpose": False})
+    stored = raws.write(raw, parts[0], parts[1], names, drawn_as_it_is)
+    title = described.title if names == described.classes else standin.TITLE_OF_TEN
+    info = DatasetInfo(
+        name=title,
+        classes=names,
+        image_size=list(stored.size),
+        normalize="ink",
+        invert=False,
+        **descriptions.rights(described),
+    )
+    raws.write_info(raw, info)
+    n = sum(part.n for part in parts)
+    return f"{n:,} images drawn: a {title}"

@@ -1,20 +1,25 @@
 """Splits validation off train, stratified."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Subset, classes
+from k49.data import Subset
 from k49.errors import K49Error
 from k49.settings import Split
 
-Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
+Raw = tuple[np.ndarray, np.ndarray]  # images (N, H, W) uint8, labels (N,) uint8
 
 
-def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Subset]:
+def split_dataset(
+    train: Raw, test: Raw, classes: Sequence[str], settings: Split
+) -> dict[str, Subset]:
     """Split validation off train; test stays as it is.
 
     Args:
-        train, test: as published.
+        train, test: as fetched.
+        classes: their names.
         settings: share of train that becomes validation, stratified by class, and seed.
 
     Returns:
@@ -23,31 +28,31 @@ def split_dataset(train: Raw, test: Raw, settings: Split) -> dict[str, Subset]:
     Raises:
         K49Error: a class has too few images.
     """
-    kept, held_out = split_indices(train[1], settings.validation_share, settings.seed)
+    kept, held_out = split_indices(train[1], classes, settings.validation_share, settings.seed)
     train, test = ((images[..., np.newaxis], labels) for images, labels in (train, test))
     return {
-        "train": Subset(*train, kept),
-        "val": Subset(*train, held_out),
-        "test": Subset(*test, np.arange(len(test[0]))),
+        "train": Subset(*train, kept, len(classes)),
+        "val": Subset(*train, held_out, len(classes)),
+        "test": Subset(*test, np.arange(len(test[0])), len(classes)),
     }
 
 
 def describe(splits: dict[str, Subset]) -> dict:
     """Count the images of each split, in all and for each class, in the order of the classes."""
     of_class = {
-        name: np.bincount(subset.labels[subset.rows], minlength=NUM_CLASSES)
+        name: np.bincount(subset.labels[subset.rows], minlength=subset.classes)
         for name, subset in splits.items()
     }
     return {
         "images": {name: len(subset) for name, subset in splits.items()},
         "classes": int(np.count_nonzero(of_class["train"] + of_class["val"])),
-        "image_shape": list(IMAGE_SHAPE),
+        "image_shape": list(splits["train"].images.shape[1:]),
         "images_of_class": {name: counts.tolist() for name, counts in of_class.items()},
     }
 
 
 def split_indices(
-    labels: np.ndarray, validation_share: float, seed: int
+    labels: np.ndarray, classes: Sequence[str], validation_share: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return indices of train and of validation, both shuffled: every class keeps its share.
 
@@ -56,14 +61,14 @@ def split_indices(
     Raises:
         K49Error: a class has fewer than two images, or the share leaves a split without a class.
     """
-    counts = np.bincount(labels, minlength=NUM_CLASSES)
+    counts = np.bincount(labels)
     present = np.flatnonzero(counts)
     val = round(validation_share * len(labels))
     if len(present) < 2:
         raise K49Error(f"train labels hold only {len(present)} class, at least two are needed")
     if (rare := present[counts[present] < 2]).size:
-        character = classes.CHARACTERS[rare[0]]
-        raise K49Error(f"class {rare[0]} ({character}) has a single train image, two are needed")
+        name = classes[rare[0]]
+        raise K49Error(f"class {rare[0]} ({name}) has a single train image, two are needed")
     if min(val, len(labels) - val) < len(present):
         raise K49Error(
             f"split.validation_share {validation_share} of {len(labels)} images leaves {val} for "

@@ -7,7 +7,6 @@ model file and the metrics.
 import re
 from typing import Any
 
-from k49.data import K49_NAME, NUM_CLASSES, STANDIN_NAME
 from k49.errors import K49Error
 from k49.files import yaml_text
 from k49.settings import Provenance
@@ -21,17 +20,6 @@ NAMES = {
     "test_tta_balanced_accuracy": "balanced accuracy, averaged over shifts",
 }
 TYPES = {"test_accuracy": "accuracy", "test_macro_f1": "f1"}  # Hugging Face's names of metrics
-LICENCES = {
-    K49_NAME: (
-        '"KMNIST Dataset" (created by CODH), adapted from "Kuzushiji Dataset" (created by NIJL and '
-        "others), doi:10.20676/00000341, CC BY-SA 4.0"
-    ),
-    STANDIN_NAME: "strokes of KanjiVG (Ulrich Apel, CC BY-SA 3.0)",
-}
-WARNING = """
-**Trained on a stand-in that this project draws: it reads no real Kuzushiji, and its figures say
-nothing about K49.**
-"""
 
 
 def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
@@ -48,25 +36,30 @@ def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
     if provenance is None:
         raise K49Error("the model file doesn't say how it was trained; `dvc repro -f train` does")
     config, learnt = provenance.training, provenance.training.hyperparameters
-    licence = LICENCES.get(provenance.dataset)
+    dataset, name = provenance.dataset, text(provenance.dataset.name)
+    height, width = dataset.image_size
+    warning = f"\n**{text(dataset.warning)}**\n" if dataset.warning else ""
+    script = ", cursive characters of old Japanese books" if dataset.language == "ja" else ""
+    cutting = ", which cuts characters out of pictures" if dataset.normalize == "ink" else ""
     return f"""---
 {yaml_text(metadata(provenance, test)).strip()}
 ---
 
-# k49: reads single Kuzushiji
-{WARNING if provenance.dataset == STANDIN_NAME else ""}
-A network that tells the {NUM_CLASSES} classes of Kuzushiji-49 apart, cursive characters of old
-Japanese books. Stage `evaluate` of the project k49 writes this card from the model file and the
-metrics.
+# k49: reads {name}
+{warning}
+A network that tells the {len(dataset.classes)} classes of {name} apart{script}.
+Stage `evaluate` of the project k49 writes this card from the model file and the metrics.
 
-- **Takes** uint8 images (N, 28, 28, 1), light ink on black, 0 to 255; scaling is part of the model.
-- **Returns** probabilities (N, {NUM_CLASSES}), in the order of `k49_classmap.csv`.
-- **Use**: `keras.saving.load_model("model.keras")`; or `k49 predict picture.png`, which cuts
-  characters out of pictures{averaging(provenance.shifts)}.
+- **Takes** uint8 images (N, {height}, {width}, 1), light ink on black, 0 to 255; scaling is part of
+  the model.
+- **Returns** probabilities (N, {len(dataset.classes)}), in this order:
+  {text("  ".join(dataset.classes))}
+- **Use**: `keras.saving.load_model("model.keras")`; or
+  `k49 predict picture.png`{cutting}{averaging(provenance.shifts)}.
 
 ## Training
 
-- Data: {provenance.dataset}{f"; {licence}" if licence else ""}.
+- Data: {name}{f"; {text(dataset.licence)}" if dataset.licence else ""}.
 - Network: {learnt.network} of {learnt.units}, {learnt.activation}, {learnt.initializer}.
 - Learning rate {learnt.learning_rate:.6g}; {train["epochs"]} epochs,
   batches of {config.fit.batch_size}; seed {config.seed}.
@@ -74,7 +67,7 @@ metrics.
 
 ## Evaluation
 
-On test of {provenance.dataset}; 95 % intervals are those of drawing other test images.
+On test of {name}; 95 % intervals are those of drawing other test images.
 
 {table(test)}
 
@@ -83,25 +76,27 @@ overfitting gap {train["overfitting_gap"]:.4f}. Validation chose the hyperparame
 
 ## Limits
 
-One character an image, of these {NUM_CLASSES} classes only: whatever it is shown, it names one of
-them. Hands and books that training never saw are read less well.
+One character an image, of these {len(dataset.classes)} classes only: whatever it is shown, it names
+one of them. Hands and books that training never saw are read less well.
 """
 
 
 def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
     """Return the card's head, with a model-index."""
-    slug = re.sub("[^a-z0-9]+", "-", provenance.dataset.lower()).strip("-")
+    dataset = provenance.dataset
+    slug = re.sub("[^a-z0-9]+", "-", dataset.name.lower()).strip("-")
+    japanese = dataset.language == "ja"
     metrics = [
         {"type": TYPES.get(key, key.removeprefix("test_")), "name": name, "value": test[key]}
         for key, name in NAMES.items()
         if key in test
     ]
     return {
-        "language": "ja",
+        **({"language": dataset.language} if dataset.language else {}),
         "license": "apache-2.0",
         "library_name": "keras",
         "pipeline_tag": "image-classification",
-        "tags": ["kuzushiji", "image-classification", "keras"],
+        "tags": [*(["kuzushiji"] if japanese else []), "image-classification", "keras"],
         "datasets": [slug],
         "metrics": sorted(set(TYPES.values())),
         "model-index": [
@@ -110,13 +105,18 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
                 "results": [
                     {
                         "task": {"type": "image-classification"},
-                        "dataset": {"name": provenance.dataset, "type": slug, "split": "test"},
+                        "dataset": {"name": dataset.name, "type": slug, "split": "test"},
                         "metrics": metrics,
                     }
                 ],
             }
         ],
     }
+
+
+def text(words: str) -> str:
+    """Return words as Markdown that shows them as they are."""
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", words)
 
 
 def averaging(shifts: int) -> str:

@@ -1,5 +1,6 @@
 """The pictures: each function takes data and returns a matplotlib Figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,8 +10,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset
-from k49.data.classes import CHARACTERS
+from k49.data import Dataset
 from k49.files import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
@@ -20,10 +20,13 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.alpha": 0.3,
+    "text.parse_math": False,  # a class may be called $
 }
 BLUE, ORANGE, GREY = "#1f77b4", "#d9541e", "#888888"
 MISTAKES = (48, 8)  # images at most, and columns, of the gallery
 EXAMPLES = 6  # images of a class beside its one-hot label
+SMALLEST_LETTER = 5.0  # points
+MOST_LETTERS = 12  # of a class's name
 
 
 def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
@@ -84,21 +87,52 @@ def label_epochs(axes: Axes, metric: str) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def confusion(rows: list[dict], dataset: str) -> Figure:
-    """Draw the confusion matrix, 49 x 49, as shares of the true class's images."""
-    share = np.zeros((NUM_CLASSES, NUM_CLASSES))
+def name_ticks(axes: Axes, axis: str, names: Sequence[str], length: float, size: float) -> None:
+    """Put names at 0, 1, 2, ... of an axis: smaller where they are many, then not all of them.
+
+    Args:
+        axes: whose.
+        axis: "x" or "y"; long names stand upright below an x axis.
+        names: to put there.
+        length: of the axis, inches.
+        size: of letters at most, points.
+    """
+    every = -(-len(names) * SMALLEST_LETTER // (72 * length))  # rounded up
+    shown = range(0, len(names), int(every))
+    size = min(size, 72 * length / len(names) * every)
+    upright = axis == "x" and max(map(len, names)) > 2
+    labels = [shortened(names[i]) for i in shown]
+    set_ticks = axes.set_xticks if axis == "x" else axes.set_yticks
+    set_ticks(shown, labels, fontsize=size, rotation=90 if upright else 0)
+
+
+def shortened(name: str) -> str:
+    """Return a class's name, its end left out if it is long."""
+    return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+
+
+def margin_of(names: Sequence[str], size: float = 10.0) -> float:
+    """Return inches that names take beside an axis, beyond those of a single character."""
+    return (min(max(map(len, names)), MOST_LETTERS) - 1) * 0.6 * size / 72
+
+
+def confusion(rows: list[dict], classes: Sequence[str], dataset: str) -> Figure:
+    """Draw the confusion matrix, (C, C), as shares of the true class's images."""
+    share = np.zeros((len(classes), len(classes)))
+    number = {name: i for i, name in enumerate(classes)}
     for row in rows:
-        share[CHARACTERS.index(row["true"]), CHARACTERS.index(row["predicted"])] = row["share"]
+        share[number[row["true"]], number[row["predicted"]]] = row["share"]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((11, 10))
-        set_margins(figure, 0.6, 0.0, 0.6, 0.4)
+        more = margin_of(classes)
+        set_margins(figure, 0.6 + more, 0.0, 0.6 + more, 0.4)
         axes = figure.subplots()
         norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
         share[share.sum(1) == 0] = np.nan
         colours = matplotlib.colormaps["Blues"].with_extremes(bad="#e8e8e8")
         image = axes.imshow(share, cmap=colours, norm=norm)
-        axes.set_xticks(range(NUM_CLASSES), CHARACTERS)
-        axes.set_yticks(range(NUM_CLASSES), CHARACTERS)
+        for axis in "xy":
+            name_ticks(axes, axis, classes, 8.5 - more, 10)
         axes.set(xlabel="predicted", ylabel="true")
         bar = figure.colorbar(
             image, ax=axes, shrink=0.8, pad=0.02, label="share of the true class's images"
@@ -115,7 +149,8 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
     recall = np.array([row["recall"] for row in rows])
     with matplotlib.rc_context(STYLE):
         figure = Figure((11, 4.5))
-        set_margins(figure, 0.8, 0.6, 0.6, 0.35)
+        names = [row["character"] for row in rows]
+        set_margins(figure, 0.8, 0.6, 0.6 + margin_of(names), 0.35)
         axes = figure.subplots()
         axes.bar(
             range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall]
@@ -126,12 +161,17 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
         )
         for x, row in enumerate(rows):
             axes.text(
-                x, 0.02, row["images"], rotation=90, ha="center", va="bottom", fontsize=8, color="w"
+                *(x, 0.02, row["images"]),
+                rotation=90,
+                ha="center",
+                va="bottom",
+                fontsize=min(8, 500 / len(rows)),
+                color="w",
             )
-        axes.set_xticks(range(len(rows)), [row["character"] for row in rows])
+        name_ticks(axes, "x", names, 9.6, 10)
         axes.set_xlim(-0.7, len(rows) - 0.3)
         axes.set(
-            xlabel="true character (in its bar: how many test images it has)", ylabel="read rightly"
+            xlabel="true class (in its bar: how many test images it has)", ylabel="read rightly"
         )
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
@@ -140,14 +180,20 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
 
 
 def mistakes(
-    images: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, dataset: str
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    dataset: str,
 ) -> Figure:
     """Draw the wrong predictions that the model was surest of.
 
     Args:
-        images: (N, 28, 28, 1) uint8.
-        probabilities: (N, 49).
+        images: (N, H, W, 1) uint8.
+        probabilities: (N, C).
         labels: (N,).
+        classes: their names, C of them.
+        dataset: what to call the data.
     """
     predicted = probabilities.argmax(1)
     sureness = np.where(predicted == labels, -1, probabilities.max(1))
@@ -160,8 +206,10 @@ def mistakes(
         axes = figure.subplots()
         cells = tile(axes, images[worst], columns, above=8)
         for (x, y), i in zip(cells, worst, strict=True):
-            title = f"{CHARACTERS[labels[i]]} → {CHARACTERS[predicted[i]]}  {sureness[i]:.0%}"
-            axes.text(x, y, title, fontsize=12, ha="center", va="bottom")
+            true, read = (shortened(classes[label]) for label in (labels[i], predicted[i]))
+            size = 12 if len(true + read) <= 4 else 7
+            title = f"{true} → {read}  {sureness[i]:.0%}"
+            axes.text(x, y, title, fontsize=size, ha="center", va="bottom")
         figure.suptitle(
             f"Worst mistakes on test (true → predicted, how sure): {dataset}, "
             f"{len(worst)} of {wrong} wrong in {len(labels)} images"
@@ -170,7 +218,7 @@ def mistakes(
 
 
 def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[tuple[float, float]]:
-    """Draw images (N, 28, 28, 1) in rows of so many, dark on light.
+    """Draw images (N, H, W, 1) in rows of so many, dark on light.
 
     One array in one pair of axes: a pair for each image would take Matplotlib ten times as long.
 
@@ -198,7 +246,7 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
 
 
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
-    """Draw images with sixteen variations each, (N, 17, 28, 28, 1); (N, 1, 28, 28, 1) if off."""
+    """Draw images with sixteen variations each, (N, 17, H, W, 1); (N, 1, H, W, 1) if off."""
     with matplotlib.rc_context(STYLE):
         figure = Figure((12, 4.3))
         set_margins(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
@@ -213,26 +261,29 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
         return figure
 
 
-def data(train: Dataset, dataset: str) -> Figure:
+def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
     """Draw train images of twelve classes, beside their one-hot labels."""
     labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((12, 8))
-        set_margins(figure, 0.1, 0.1, 0.4, 0.7, wspace=0.08)
+        names = [shortened(classes[label]) for label in chosen]
+        more = margin_of(classes, 7)
+        set_margins(figure, 0.1, 0.1, 0.4 + more, 0.7, wspace=0.08 + margin_of(names, 12) / 6)
         left, axes = figure.subplots(1, 2, width_ratios=(1, 2.2))
-        pictures = np.zeros((len(chosen), EXAMPLES, *IMAGE_SHAPE), np.uint8)
+        shape = train.images.shape[1:]
+        pictures = np.zeros((len(chosen), EXAMPLES, *shape), np.uint8)
         for row, label in zip(pictures, chosen, strict=True):
             own = np.flatnonzero(labels == label)[:EXAMPLES]
             row[: len(own)] = train.images[own]
-        tile(left, pictures.reshape(-1, *IMAGE_SHAPE), EXAMPLES)
-        left.set_title("images, 28 x 28, 0 to 255")
+        tile(left, pictures.reshape(-1, *shape), EXAMPLES)
+        left.set_title(f"images, {shape[0]} x {shape[1]}, 0 to 255")
         first = [np.flatnonzero(labels == label)[0] for label in chosen]
         axes.imshow(train.labels[first], cmap="Blues", aspect="auto", vmax=1.3)
-        axes.set_xticks(range(NUM_CLASSES), CHARACTERS, fontsize=7)
-        axes.set_yticks(range(len(chosen)), [CHARACTERS[label] for label in chosen], fontsize=12)
-        axes.hlines(np.arange(len(chosen) - 1) + 0.5, -0.5, NUM_CLASSES - 0.5, color="#dddddd")
-        axes.set_title("one-hot labels, 49 numbers: 1 at the class, 0 elsewhere")
+        name_ticks(axes, "x", classes, 7.7, 7)
+        axes.set_yticks(range(len(chosen)), names, fontsize=12)
+        axes.hlines(np.arange(len(chosen) - 1) + 0.5, -0.5, len(classes) - 0.5, color="#dddddd")
+        axes.set_title(f"one-hot labels, {len(classes)} numbers: 1 at the class, 0 elsewhere")
         figure.suptitle(f"Train data: {dataset}")
         return figure

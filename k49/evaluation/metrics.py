@@ -1,5 +1,6 @@
 """Probabilities against labels: metrics with intervals, confusion, figures of each class."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from k49.data import NUM_CLASSES, chunks
-from k49.data.classes import CHARACTERS, code_point
+from k49.data import chunks
+from k49.data.characters import code_point
 from k49.settings import Evaluate
 
-ALL_CLASSES = np.arange(NUM_CLASSES)
 MEANS = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
@@ -27,8 +27,6 @@ class Evaluation:
     # as `metrics` returns it, with `test_` before each name; two of them with predictions that are
     # averaged over shifts (`test_tta_`, of test-time augmentation); and `val_minus_test`
     metrics: dict
-    confusion: list[dict]
-    per_class: list[dict]
 
     def __str__(self) -> str:
         lines = []
@@ -49,9 +47,9 @@ def evaluate(
     """Evaluate predictions on test.
 
     Args:
-        probabilities: (N, 49), rows sum to 1.
-        averaged: (N, 49), the same averaged over shifts of the images, to stand beside; or None.
-        labels: (N,) integers, 0 to 48.
+        probabilities: (N, C), rows sum to 1.
+        averaged: (N, C), the same averaged over shifts of the images, to stand beside; or None.
+        labels: (N,) integers, 0 to C - 1.
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
     """
@@ -65,7 +63,7 @@ def evaluate(
             for bound in ("", "_low", "_high")
         }
     named["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
-    return Evaluation(named, confusion(probabilities, labels), per_class(probabilities, labels))
+    return Evaluation(named)
 
 
 def metrics(
@@ -79,8 +77,8 @@ def metrics(
     balanced_accuracy and macro_f1.
 
     Args:
-        probabilities: (N, 49), rows sum to 1.
-        labels: (N,) integers, 0 to 48.
+        probabilities: (N, C), rows sum to 1.
+        labels: (N,) integers, 0 to C - 1.
         resamples: bootstrap samples.
         seed: of the bootstrap.
     """
@@ -107,12 +105,15 @@ def top_3_and_loss(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float
     A chunk at a time: scikit-learn makes several copies in float64.
     """
     top_3 = loss = 0.0
+    options: dict[str, Any] = {"labels": np.arange(probabilities.shape[1]), "normalize": False}
     for chunk in chunks(len(labels)):
         # the rows of float32 sum to 1 only within its precision, which log_loss would warn of
         exact = probabilities[chunk].astype(np.float64)
         exact /= exact.sum(1, keepdims=True)
-        options = {"labels": ALL_CLASSES, "normalize": False}
-        top_3 += top_k_accuracy_score(labels[chunk], exact, k=3, **options)
+        if probabilities.shape[1] > 3:
+            top_3 += top_k_accuracy_score(labels[chunk], exact, k=3, **options)
+        else:  # which scikit-learn warns of
+            top_3 += len(exact)
         loss += log_loss(labels[chunk], exact, **options)
     return top_3, loss
 
@@ -140,7 +141,7 @@ def bootstrap(
     few: much cheaper (B. Efron, 1979, doi:10.1214/aos/1176344552).
 
     Args:
-        labels: (N,) integers, 0 to 48.
+        labels: (N,) integers, from 0.
         predicted: (models, N), what each model reads in the same images.
         resamples: bootstrap samples.
         seed: of the bootstrap.
@@ -149,13 +150,14 @@ def bootstrap(
         `accuracy`, `balanced_accuracy` and `macro_f1`, each (models, resamples).
     """
     cells, counts = np.unique(np.vstack([labels, predicted]), axis=1, return_counts=True)
-    label, read = np.eye(NUM_CLASSES)[cells[0]], np.eye(NUM_CLASSES)[cells[1:]]
+    one_hot = np.eye(cells.max() + 1)
+    label, read = one_hot[cells[0]], one_hot[cells[1:]]
     rng = np.random.default_rng(seed)
     result = {name: np.empty((len(read), resamples)) for name in MEANS}
     for chunk in (slice(first, first + 100) for first in range(0, resamples, 100)):
         size = min(100, resamples - chunk.start)
         drawn = rng.multinomial(len(labels), counts / len(labels), size).astype(float)
-        true = drawn @ label  # (size, 49), images of each class
+        true = drawn @ label  # (size, C), images of each class
         present, classes = true > 0, np.count_nonzero(true, axis=1)
         for model, each in enumerate(read):
             hits, claimed = drawn @ (label * each), drawn @ each
@@ -167,16 +169,16 @@ def bootstrap(
     return result
 
 
-def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
     """Return a row for each pair of classes that occurs: images of `true` read as `predicted`.
 
     In the order of the classes; `share` is of the images of `true`.
     """
-    counts = confusion_matrix(labels, probabilities.argmax(1), labels=ALL_CLASSES)
+    counts = confusion_matrix(labels, probabilities.argmax(1), labels=np.arange(len(classes)))
     return [
         {
-            "true": CHARACTERS[i],
-            "predicted": CHARACTERS[j],
+            "true": classes[i],
+            "predicted": classes[j],
             "images": int(counts[i, j]),
             "share": round(float(counts[i, j] / counts[i].sum()), 4),
         }
@@ -184,7 +186,7 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
     ]
 
 
-def per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
+def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
     """Return a row for each class that occurs in `labels`: images, precision, recall and F1."""
     present = np.unique(labels)
     columns = precision_recall_fscore_support(
@@ -192,8 +194,8 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray) -> list[dict]:
     )
     return [
         {
-            "character": CHARACTERS[label],
-            "code_point": code_point(label),
+            "character": classes[label],
+            "code_point": code_point(classes[label]),
             "images": int(images),
             "precision": round(float(precision), 4),
             "recall": round(float(recall), 4),

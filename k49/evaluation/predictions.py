@@ -1,29 +1,35 @@
 """Which class a model reads in each image: a byte an image, small enough for git.
 
 Images stand in the order of their classes (and of the split, within a class), so that the labels
-are 49 counts, and git packs a few KB: mostly the same byte after the same byte.
+are counts, one a class, and git packs a few KB: mostly the same byte after the same byte.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from k49.data import NUM_CLASSES, Dataset, chunks
+from k49.data import Dataset, chunks, descriptions
 from k49.errors import K49Error
 from k49.files import atomic_write
+from k49.settings import Classes
+
+CLASSES: TypeAdapter[list[str]] = TypeAdapter(Classes)
 
 
 @dataclass(frozen=True)
 class Predictions:
     """What a model reads in the images of one split."""
 
-    labels: np.ndarray  # (N,) uint8, 0 to 48, ascending
-    predicted: np.ndarray  # (N,) uint8, 0 to 48, what is read in the same images
+    labels: np.ndarray  # (N,) uint8, from 0, ascending
+    predicted: np.ndarray  # (N,) uint8, from 0, what is read in the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
+    classes: tuple[str, ...]  # their names
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,11 +40,13 @@ class Predictions:
         return self.labels == self.predicted
 
 
-def of_split(split: Dataset, predicted: np.ndarray) -> Predictions:
+def of_split(split: Dataset, predicted: np.ndarray, classes: Sequence[str]) -> Predictions:
     """Return the predictions (N,) for a split, in the order of its images, as `Predictions`."""
     labels = split.labels.argmax(1).astype(np.uint8)
     order = np.argsort(labels, kind="stable")
-    return Predictions(labels[order], predicted[order].astype(np.uint8), fingerprint(split))
+    return Predictions(
+        labels[order], predicted[order].astype(np.uint8), fingerprint(split), tuple(classes)
+    )
 
 
 def fingerprint(split: Dataset) -> str:
@@ -52,15 +60,19 @@ def fingerprint(split: Dataset) -> str:
 
 def save(predictions: Predictions, path: Path) -> None:
     """Write an .npz that is the same bytes every time; git compresses it."""
-    counts = np.bincount(predictions.labels, minlength=NUM_CLASSES).astype("<u4")
+    counts = np.bincount(predictions.labels, minlength=len(predictions.classes)).astype("<u4")
     with atomic_write(path) as tmp:
         np.savez(
-            tmp, predicted=predictions.predicted, counts=counts, images=np.array(predictions.images)
+            tmp,
+            predicted=predictions.predicted,
+            counts=counts,
+            images=np.array(predictions.images),
+            classes=np.array(predictions.classes),
         )
 
 
 def load(file: IO[bytes], name: str) -> Predictions:
-    """Read what `save` wrote.
+    """Read what `save` wrote. Without names of the classes, as once, they are K49's.
 
     Args:
         file: opened for reading.
@@ -72,11 +84,13 @@ def load(file: IO[bytes], name: str) -> Predictions:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             predicted, counts, images = (arrays[key] for key in ("predicted", "counts", "images"))
-        labels = np.repeat(np.arange(NUM_CLASSES, dtype=np.uint8), counts)
+            named = arrays["classes"].tolist() if "classes" in arrays else None
+        classes = CLASSES.validate_python(named or descriptions.packaged("k49").classes)
+        labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
         if predicted.shape != labels.shape or predicted.dtype != np.uint8 or images.ndim:
             raise ValueError("arrays don't fit together")
-        if len(predicted) and predicted.max() >= NUM_CLASSES:
+        if len(predicted) and predicted.max() >= len(classes):
             raise ValueError(f"class {predicted.max()}")
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {error}") from error
-    return Predictions(labels, predicted, str(images))
+    return Predictions(labels, predicted, str(images), tuple(classes))

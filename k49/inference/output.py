@@ -23,7 +23,7 @@ def as_table(rows: list[dict]) -> Table:
     for row in rows:
         name = row["image"] if row["rank"] == 1 else ""
         probability = f"{row['probability']:.4f}"
-        table.add_row(escape(name), row["character"], row["code_point"], probability)
+        table.add_row(escape(name), escape(row["character"]), row["code_point"], probability)
     return table
 
 

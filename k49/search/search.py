@@ -1,5 +1,6 @@
 """The search, top to bottom: ask the oracle for trials, train them, tell it their scores."""
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from k49.search.progress import Progress
 from k49.search.trial_runner import TrialRunner
 from k49.search.trials import Outcome
 from k49.settings import Hyperparameters, SearchConfig, Settings
+from k49.training.model import check_blocks_fit
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
             cluster where there should be. Finished trials are kept then.
     """
+    check_blocks_fit(config.space.network, config.space.layers.max, train.images.shape[1:3])
     epochs = planned_epochs(config)
     total = len(epochs)
     oracle, outcomes = Oracle(config), list[Outcome]()
@@ -66,7 +69,8 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         def open_pool() -> WorkerPool:
             return stack.enter_context(WorkerPool(config.tune, train, val))
 
-        runner = TrialRunner(config, journal, progress, open_pool)
+        ends = math.prod(train.images.shape[1:]), train.labels.shape[1]
+        runner = TrialRunner(config, journal, progress, open_pool, ends)
         try:
             while trials := oracle.ask():
                 generation = runner.run_generation(trials)

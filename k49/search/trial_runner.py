@@ -4,9 +4,9 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.errors import K49Error
 from k49.search.journal import Journal
 from k49.search.pool import Done, Epoch, Event, Lost, Message, WorkerPool
@@ -26,6 +26,7 @@ class TrialRunner:
         journal: has the results of trials that were finished before, and gets the new ones.
         progress: is told of each event.
         open_pool: called when there is a trial to train, and not before.
+        ends: pixels of an image, and classes: the widths before and behind a network's own.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class TrialRunner:
         journal: Journal,
         progress: Progress,
         open_pool: Callable[[], WorkerPool],
+        ends: tuple[int, int],
     ) -> None:
-        self.config, self.journal, self.progress = config, journal, progress
+        self.config, self.journal, self.progress, self.ends = config, journal, progress, ends
         self.open_pool = open_pool
         self.pool: WorkerPool | None = None
         self.trials: dict[int, Trial] = {}  # of the current generation
@@ -66,7 +68,10 @@ class TrialRunner:
         while len(self.results) < len(trials):
             self.pool = pool = self.pool or self.open_pool()
             if pool.size > 1 and not in_order:
-                waiting, in_order = deque(sorted(waiting, key=work, reverse=True)), True
+                waiting, in_order = (
+                    deque(sorted(waiting, key=partial(work, *self.ends), reverse=True)),
+                    True,
+                )
             while waiting and (address := pool.idle_worker()) is not None:
                 self._start(pool, waiting.popleft(), address)
             with explain_out_of_memory():
@@ -134,13 +139,13 @@ class TrialRunner:
         return Outcome(trial, "completed", result.kept, len(result.curve))
 
 
-def work(trial: Trial) -> int:
+def work(pixels: int, classes: int, trial: Trial) -> int:
     """Estimate how long a trial takes, in units of its own: epochs times weights.
 
     Where several train at once, those that take longest start first, so that no worker is left with
     one of them at the end (Graham, SIAM J. Appl. Math. 17 (1969), doi:10.1137/0117039).
     """
-    widths = [math.prod(IMAGE_SHAPE), *trial.hyperparameters.units, NUM_CLASSES]
+    widths = [pixels, *trial.hyperparameters.units, classes]
     return trial.epochs * sum(math.prod(pair) for pair in pairwise(widths))
 
 

@@ -12,12 +12,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.interpolate import BSpline
 
-from k49.data import IMAGE_SHAPE
 from k49.settings import Augment
 from k49.training.rng import uniform
 
-SIZE = IMAGE_SHAPE[0]  # pixels, both ways
-PADDED = SIZE + 2  # with a black border of one pixel, which is what lies outside
 STREAM = 0  # of random numbers
 Tensor = Any  # TensorFlow has no types
 
@@ -27,65 +24,74 @@ class Distort:
 
     Args:
         settings: the range of each transformation.
+        size: height and width of the images, in pixels.
     """
 
-    def __init__(self, settings: Augment) -> None:
-        self.settings = settings
+    def __init__(self, settings: Augment, size: tuple[int, int]) -> None:
+        self.settings, self.size = settings, size
+        # with a black border of one pixel, which is what lies outside
+        self.padded = size[0] + 2, size[1] + 2
         self.knots = settings.elastic_grid**2
-        middle = np.arange(SIZE) - (SIZE - 1) / 2
-        rows, columns = (axis.ravel() for axis in np.meshgrid(middle, middle, indexing="ij"))
-        # (knots + 3, 784): what each random number, row, column and 1 add to a pixel's coordinate
-        features = np.vstack([elastic_basis(settings.elastic_grid).T, rows, columns, rows * 0 + 1])
+        middles = (np.arange(length) - (length - 1) / 2 for length in size)
+        rows, columns = (axis.ravel() for axis in np.meshgrid(*middles, indexing="ij"))
+        # (knots + 3, H * W): what each random number, row, column and 1 add to a pixel's coordinate
+        basis = elastic_basis(settings.elastic_grid, size)
+        features = np.vstack([basis.T, rows, columns, rows * 0 + 1])
         self.features = features.astype(np.float32)
 
     def __call__(self, images: Tensor, seed: Tensor) -> Tensor:
-        """Return distorted images (B, 28, 28, 1) uint8; `seed` as in `rng`, (2,) int64."""
-        n = images.shape[0]
+        """Return distorted images (B, H, W, 1) uint8; `seed` as in `rng`, (2,) int64."""
+        n, (height, width) = images.shape[0], self.padded
         rows, columns = self.coordinates(n, seed)
         top, left = tf.floor(rows), tf.floor(columns)
         down, right = rows - top, columns - left
 
-        corner = tf.range(n)[:, tf.newaxis] * PADDED**2 + tf.cast(top * PADDED + left, tf.int32)
+        image = tf.range(n)[:, tf.newaxis] * (height * width)
+        corner = image + tf.cast(top * width + left, tf.int32)
         four = tf.gather(pack(images), corner)
         upper = byte(four, 0) + right * (byte(four, 1) - byte(four, 0))
         lower = byte(four, 2) + right * (byte(four, 3) - byte(four, 2))
         moved = tf.round(upper + down * (lower - upper))
-        return tf.cast(tf.reshape(moved, (n, SIZE, SIZE, 1)), tf.uint8)
+        return tf.cast(tf.reshape(moved, (n, *self.size, 1)), tf.uint8)
 
     def coordinates(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where each pixel comes from: row and column in the padded image, each (N, 784)."""
+        """Return where each pixel comes from in the padded image: row and column, (N, H * W)."""
         s, knots = self.settings, self.knots
         random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
         affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
         ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
         turn, shear, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
-        tall, wide, centre = 1 + taller, 1 + wider, (PADDED - 1) / 2
+        tall, wide = 1 + taller, 1 + wider
+        last_row, last_column = (length - 1 for length in self.padded)
         bend = s.elastic * math.sqrt(3)  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
         cos, sin = tf.cos(turn), tf.sin(turn)
-        down, right = down + centre, right + centre
+        down, right = down + last_row / 2, right + last_column / 2
         rows = tf.concat([bend * bend_rows, tall * cos, -wide * sin, down], 1)
         columns = tf.concat([bend * bend_columns, tall * sin + shear, wide * cos, right], 1)
         at = tf.matmul(tf.concat([rows, columns], 0), self.features)
-        inside = tf.clip_by_value(at, 0.0, PADDED - 1 - 1e-3)  # the corner's neighbours, too
-        return inside[:n], inside[n:]
+        # inside, and the corner's neighbours, too
+        inside_rows = tf.clip_by_value(at[:n], 0.0, last_row - 1e-3)
+        return inside_rows, tf.clip_by_value(at[n:], 0.0, last_column - 1e-3)
 
 
-def elastic_basis(knots: int) -> np.ndarray:
-    """Return what each control point of a knots x knots grid adds to each pixel; (784, knots^2).
+def elastic_basis(knots: int, size: tuple[int, int]) -> np.ndarray:
+    """Return what each control point of a knots x knots grid adds to a pixel; (H * W, knots^2).
 
     Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
     """
     positions = np.arange(-3.0, knots + 1)
-    at = (np.arange(SIZE) + 0.5) / SIZE * (knots - 3)  # the middles of the pixels
-    line = BSpline.design_matrix(at, positions, 3).toarray()  # (28, knots)
-    return np.kron(line, line).astype(np.float32)
+    # of the pixels' middles
+    at = ((np.arange(length) + 0.5) / length * (knots - 3) for length in size)
+    rows, columns = (BSpline.design_matrix(each, positions, 3).toarray() for each in at)
+    return np.kron(rows, columns).astype(np.float32)
 
 
 def pack(images: Tensor) -> Tensor:
     """Pack each pixel of the padded images with its neighbours right, below and diagonal.
 
-    (N, 28, 28, 1) uint8 become (N * 900,) uint32 of four bytes each, the pixel itself the lowest.
+    (N, H, W, 1) uint8 become (N * (H + 2) * (W + 2),) uint32 of four bytes each, the pixel itself
+    the lowest.
     """
     padded = tf.cast(tf.pad(images[..., 0], ((0, 0), (1, 1), (1, 1))), tf.uint32)
 
@@ -108,13 +114,15 @@ def byte(packed: Tensor, i: int) -> Tensor:
 
 
 def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
-    """Return images (N, 28, 28, 1) uint8, each with `n` distorted ones: (N, 1 + n, 28, 28, 1).
+    """Return images (N, H, W, 1) uint8, each with `n` distorted ones: (N, 1 + n, H, W, 1).
 
-    With augmentation off, that is each image by itself: (N, 1, 28, 28, 1).
+    With augmentation off, that is each image by itself: (N, 1, H, W, 1).
     """
     originals = np.asarray(images)[:, np.newaxis]
     if not settings.enabled:
         return originals
     batch = np.repeat(images, n, axis=0)
-    distorted = Distort(settings)(batch, tf.constant([seed, 0], tf.int64)).numpy()
+    distorted = Distort(settings, images.shape[1:3])(
+        batch, tf.constant([seed, 0], tf.int64)
+    ).numpy()
     return np.concatenate([originals, distorted.reshape(-1, n, *images.shape[1:])], axis=1)

@@ -38,7 +38,7 @@ class Batches:
         return epochs * len(self.dataset) // self.batch_size
 
     def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """Yield an epoch's blocks: images (K, B, 28, 28, 1), labels (K, B, 49), number of batches.
+        """Yield an epoch's blocks: images (K, B, H, W, 1), labels (K, B, C), number of batches.
 
         The arrays are the same in each round, and what follows the last block's batches is old.
         """

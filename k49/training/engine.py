@@ -18,7 +18,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES
 from k49.settings import TrainingConfig
 from k49.training.augment import Distort
 from k49.training.rng import dropout_mask
@@ -40,7 +39,8 @@ def compile_train_block(
         config: distortion, label smoothing, and the seed: it and a step's number give all random
             numbers of that step, so that any step can be repeated.
     """
-    distort = Distort(config.augment)
+    distort = Distort(config.augment, model.input_shape[1:3])
+    classes = model.output_shape[-1]
     smoothing = config.fit.label_smoothing
     weights = model.trainable_variables
 
@@ -50,7 +50,7 @@ def compile_train_block(
         """Take `n` steps, one for each batch.
 
         Args:
-            images, labels: (K, B, 28, 28, 1) and (K, B, 49) uint8; what follows the first n batches
+            images, labels: (K, B, H, W, 1) and (K, B, C) uint8; what follows the first n batches
                 is not looked at, so that a shorter block needs no other program.
             rates: (K,) float32, the learning rate of each step.
             n: () int32, at most K.
@@ -66,7 +66,7 @@ def compile_train_block(
             y = tf.cast(labels[k], tf.float32)
             with tf.GradientTape() as tape:
                 logits = forward(model.layers[:-1], x, seed)
-                target = y * (1 - smoothing) + smoothing / NUM_CLASSES
+                target = y * (1 - smoothing) + smoothing / classes
                 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
             optimizer.learning_rate.assign(rates[k])
             optimizer.apply(tape.gradient(loss, weights), weights)
@@ -79,13 +79,13 @@ def compile_train_block(
 
 
 def forward(layers: list[keras.Layer], x: Tensor, seed: Tensor | None = None) -> Tensor:
-    """Return what `layers`, one after the other, make of images (B, 28, 28, 1) uint8.
+    """Return what `layers`, one after the other, make of images (B, H, W, 1) uint8.
 
     Dropout is done here: Keras' can't be told which random numbers to use, and those that
     TensorFlow chooses take XLA eighteen times as long on a CPU (6.0 ms for 32,768, not 0.33).
 
     Args:
-        layers: of a model; all but the softmax give logits (B, 49).
+        layers: of a model; all but the softmax give logits (B, C).
         x: images.
         seed: as in `rng`. With it, as in training: with dropout, and batch normalization by the
             batch's own means, which change the running ones.
@@ -135,9 +135,9 @@ def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor
 
 
 def compile_predict(model: keras.Model) -> Callable[[Tensor], Tensor]:
-    """Return the function from images (N, 28, 28, 1) uint8 to probabilities (N, 49), for any N."""
+    """Return the function from images (N, H, W, 1) uint8 to probabilities (N, C), for any N."""
     layers = model.layers if isinstance(model, keras.Sequential) else [model]  # not one of ours
-    images = tf.TensorSpec((None, *IMAGE_SHAPE), tf.uint8)
+    images = tf.TensorSpec(model.input_shape, tf.uint8)
     return tf.function(partial(forward, layers), [images], autograph=False)
 
 
@@ -151,7 +151,7 @@ def xla_pays(model: keras.Model) -> bool:
 
 def cross_entropy_and_right(y: Tensor, logits: Tensor) -> Tensor:
     """Sum over a batch the plain cross-entropy, and 1 for each image that is right; (2,)."""
-    right = tf.one_hot(tf.argmax(logits, 1), NUM_CLASSES) * y
+    right = tf.one_hot(tf.argmax(logits, 1), y.shape[1]) * y
     losses = tf.nn.softmax_cross_entropy_with_logits(y, logits)
     return tf.stack([tf.reduce_sum(losses), tf.reduce_sum(right)])
 

@@ -65,7 +65,8 @@ def fit(
         DivergedError: a loss became NaN.
     """
     make_repeatable(config.seed)
-    model = build_model(config.hyperparameters, config.fit)
+    shape, classes = train.images.shape[1:], train.labels.shape[1]
+    model = build_model(config.hyperparameters, config.fit, shape, classes)
     optimizer = adamw(config)
     optimizer.build(model.trainable_variables)
     train_block = compile_train_block(model, optimizer, config)

@@ -1,8 +1,9 @@
-"""The networks, mlp and cnn: raw uint8 images in, 49 probabilities out."""
+"""The networks, mlp and cnn: raw uint8 images in, a probability of each class out."""
 
 import json
+import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,32 +12,34 @@ import keras
 import numpy as np
 from keras import layers
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, chunks
+from k49.data import chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Fit, Hyperparameters, Provenance
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
 
-PROVENANCE = "k49.json"  # in the archive: what the model was trained on, and how
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
 # after 190 steps, as short as a trial of the search may be; at 0.9 it is 2e-9.
 MOMENTUM = 0.9
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
-def build_model(hyperparameters: Hyperparameters, fit: Fit) -> keras.Model:
+def build_model(
+    hyperparameters: Hyperparameters, fit: Fit, image_shape: tuple[int, int, int], classes: int
+) -> keras.Model:
     """Build an untrained, uncompiled network.
 
-    Takes images (N, 28, 28, 1) uint8, 0 to 255, and returns probabilities (N, 49) float32: scaling
-    is a layer of the model, so that nobody can serve it wrongly.
+    Takes images (N, *image_shape) uint8, 0 to 255, and returns probabilities (N, classes) float32:
+    scaling is a layer of the model, so that nobody can serve it wrongly.
     """
+    check_blocks_fit(hyperparameters.network, len(hyperparameters.units), image_shape[:2])
     hidden = {"mlp": mlp, "cnn": cnn}[hyperparameters.network]
     return keras.Sequential(
         [
-            keras.Input(IMAGE_SHAPE, dtype="uint8", name="image"),
+            keras.Input(image_shape, dtype="uint8", name="image"),
             layers.Rescaling(1 / 255, name="scale"),
             *hidden(hyperparameters, fit),
-            layers.Dense(NUM_CLASSES, name="logits"),
+            layers.Dense(classes, name="logits"),
             layers.Softmax(name="probabilities"),
         ],
         name=hyperparameters.network,
@@ -51,6 +54,20 @@ def mlp(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
         yield from activated(dense, hyperparameters, fit)
         if fit.dropout:
             yield layers.Dropout(fit.dropout, name=f"dropout_{i}")
+
+
+def check_blocks_fit(network: str, blocks: int, size: Sequence[int]) -> None:
+    """Refuse a network that halves images of a size (height, width) more often than can be.
+
+    Raises:
+        K49Error: it does.
+    """
+    most = int(math.log2(min(size)))
+    if network == "cnn" and blocks > most:
+        raise K49Error(
+            f"a cnn of {blocks} blocks, {most} at most: each halves the images of {size[0]} x "
+            f"{size[1]} pixels; lower layers.max of the space"
+        )
 
 
 def cnn(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
@@ -99,7 +116,7 @@ def save_model(model: keras.Model, path: Path, provenance: Provenance) -> None:
                     content = _canonical(content)
                 target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
             target.writestr(
-                zipfile.ZipInfo(PROVENANCE, ZIP_EPOCH), provenance.model_dump_json(indent=1)
+                zipfile.ZipInfo(Provenance.FILE, ZIP_EPOCH), provenance.model_dump_json(indent=1)
             )
 
 
@@ -126,25 +143,17 @@ def load_model(path: Path) -> keras.Model:
     except Exception as error:  # Keras raises whatever its parts raise
         why = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise K49Error(f"{path}: not a Keras model that is safe to load: {why}") from error
-    if model.input_shape[1:] != IMAGE_SHAPE or model.output_shape[1:] != (NUM_CLASSES,):
-        raise K49Error(
-            f"{path}: takes {model.input_shape} and returns {model.output_shape}, expected "
-            f"(N, 28, 28, 1) and (N, {NUM_CLASSES})"
-        )
-    return model
-
-
-def read_provenance(path: Path) -> Provenance | None:
-    """Read how a model was trained, as `save_model` wrote it; None if the file doesn't say."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return Provenance.model_validate_json(archive.read(PROVENANCE))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    match model.input_shape, model.output_shape:
+        case (None, int(), int(), 1), (None, int()):
+            return model
+    raise K49Error(
+        f"{path}: takes {model.input_shape} and returns {model.output_shape}, expected gray images "
+        "(N, height, width, 1) and (N, classes)"
+    )
 
 
 def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np.ndarray:
-    """Return probabilities (N, 49) float32 of images (N, 28, 28, 1) uint8.
+    """Return probabilities (N, C) float32 of images (N, H, W, 1) uint8.
 
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
     """
@@ -157,7 +166,7 @@ def predict_shifted(
     predict: Callable[[np.ndarray], Any], images: np.ndarray, shifts: int
 ) -> np.ndarray:
     """Return `predict_proba` of images that fit into memory at once, by a compiled `predict`."""
-    height, width, _ = IMAGE_SHAPE
+    _, height, width, _ = images.shape
     ways = range(2 * shifts + 1)
     padded = np.pad(images, ((0, 0), (shifts, shifts), (shifts, shifts), (0, 0)))
     moved = (

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from k49.data import IMAGE_SHAPE, NUM_CLASSES, Dataset, chunks
+from k49.data import Dataset, chunks
 from k49.profiling import timed
 from k49.training.engine import SCORED_AT_ONCE, compile_score_block
 
@@ -15,8 +15,8 @@ class Scorer:
         self.score_block = compile_score_block(model)
         with timed("compiling"):
             self.score_block(
-                np.zeros((SCORED_AT_ONCE, *IMAGE_SHAPE), np.uint8),
-                np.zeros((SCORED_AT_ONCE, NUM_CLASSES), np.uint8),
+                np.zeros((SCORED_AT_ONCE, *model.input_shape[1:]), np.uint8),
+                np.zeros((SCORED_AT_ONCE, *model.output_shape[1:]), np.uint8),
             )
 
     def __call__(self, dataset: Dataset) -> tuple[float, float]:

@@ -13,7 +13,9 @@ from k49.comparison.runs import Run
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions, fingerprint
 from k49.settings import Gate
-from tests.helpers import bars
+from tests.helpers import CHARACTERS, bars
+
+CLASSES = tuple(CHARACTERS)
 
 
 def wrong_at(labels, wrong):
@@ -29,8 +31,8 @@ def run(test, val=None, name="a", images="test", train_accuracy=1.0, **params):
         name=name,
         dataset="made up",
         train_accuracy=train_accuracy,
-        val=Predictions(labels, wrong_at(labels, val), "val"),
-        test=Predictions(labels, wrong_at(labels, test), images),
+        val=Predictions(labels, wrong_at(labels, val), "val", CLASSES),
+        test=Predictions(labels, wrong_at(labels, test), images, CLASSES),
         versions=params.pop("versions", "keras 3"),
         params=params,
     )
@@ -278,7 +280,14 @@ def test_balanced_accuracy_that_says_otherwise_is_named():
     a[:200] = True  # of class 0
     b[3000::4] = True  # a quarter of each rare class
     made = [
-        Run(n, "x", 1.0, *[Predictions(labels, wrong_at(labels, w), n2) for n2 in "vt"], "k", {})
+        Run(
+            n,
+            "x",
+            1.0,
+            *[Predictions(labels, wrong_at(labels, w), n2, CLASSES) for n2 in "vt"],
+            "k",
+            {},
+        )
         for n, w in (("a", a), ("b", b))
     ]
     result = compare(made[:1], made[1:])

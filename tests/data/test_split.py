@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from k49.data import classes, one_hot
+from k49.data import one_hot, standin
 from k49.data.split import describe, split_dataset, split_indices
 from k49.errors import K49Error
 from k49.settings import Split
+from tests.helpers import CHARACTERS
 
 SHARE = 0.16589  # the report's
-K49_LABELS = np.repeat(np.arange(49, dtype=np.uint8), classes.TRAIN_COUNTS)
+TRAIN_COUNTS, TEST_COUNTS = (standin.counts(split, 1.0) for split in ("train", "test"))
+K49_LABELS = np.repeat(np.arange(49, dtype=np.uint8), TRAIN_COUNTS)
 
 
 def refusal(call, *args) -> str:
@@ -29,13 +31,13 @@ def tiny(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def k49_split():
-    return split_indices(K49_LABELS, SHARE, 49)
+    return split_indices(K49_LABELS, CHARACTERS, SHARE, 49)
 
 
 def test_counts_are_those_of_the_report(k49_split):
     train, val = k49_split
     assert (len(train), len(val)) == (193_818, 38_547)
-    assert len(val) == classes.TEST_COUNTS.sum()
+    assert len(val) == TEST_COUNTS.sum()
 
 
 def test_parts_are_disjoint_and_complete(k49_split):
@@ -45,7 +47,7 @@ def test_parts_are_disjoint_and_complete(k49_split):
 
 def test_every_class_keeps_its_share(k49_split):
     for part in k49_split:
-        expected = classes.TRAIN_COUNTS * (len(part) / len(K49_LABELS))
+        expected = TRAIN_COUNTS * (len(part) / len(K49_LABELS))
         found = np.bincount(K49_LABELS[part], minlength=49)
         assert np.abs(found - expected).max() < 1
 
@@ -58,8 +60,8 @@ def test_parts_are_shuffled(k49_split):
 
 
 def test_seeded(k49_split):
-    same = split_indices(K49_LABELS.copy(), SHARE, 49)
-    other = split_indices(K49_LABELS, SHARE, 50)
+    same = split_indices(K49_LABELS.copy(), CHARACTERS, SHARE, 49)
+    other = split_indices(K49_LABELS, CHARACTERS, SHARE, 50)
     for part, again, another in zip(k49_split, same, other, strict=True):
         assert np.array_equal(part, again)
         assert not np.array_equal(np.sort(part), np.sort(another))
@@ -67,13 +69,13 @@ def test_seeded(k49_split):
 
 def test_absent_classes_are_no_obstacle():
     labels = np.repeat(np.array([5, 40], np.uint8), 10)
-    train, val = split_indices(labels, 0.3, 0)
+    train, val = split_indices(labels, CHARACTERS, 0.3, 0)
     assert np.bincount(labels[train])[[5, 40]].tolist() == [7, 7]
     assert np.bincount(labels[val])[[5, 40]].tolist() == [3, 3]
 
 
 def test_one_hot():
-    rows = one_hot(np.array([0, 48, 7], np.uint8))
+    rows = one_hot(np.array([0, 48, 7], np.uint8), 49)
     assert rows.shape == (3, 49)
     assert rows.dtype == np.uint8
     assert rows.sum(1).tolist() == [1, 1, 1]
@@ -88,7 +90,7 @@ def raw():
 
 @pytest.fixture(scope="module")
 def splits(raw):
-    return split_dataset(*raw, Split(seed=49, validation_share=0.2))
+    return split_dataset(*raw, CHARACTERS, Split(seed=49, validation_share=0.2))
 
 
 def test_shapes(splits):
@@ -144,15 +146,15 @@ def test_description_counts_what_is_there(raw, splits):
 @pytest.mark.parametrize("share", [0.001, 0.04, 0.96, 0.999])
 def test_share_that_leaves_a_part_without_a_class(share):
     labels = np.tile(np.arange(10, dtype=np.uint8), 10)
-    assert "split.validation_share" in refusal(split_indices, labels, share, 49)
+    assert "split.validation_share" in refusal(split_indices, labels, CHARACTERS, share, 49)
 
 
 def test_class_with_one_image():
     labels = np.array([0] * 50 + [1] * 50 + [2], np.uint8)
-    text = refusal(split_indices, labels, 0.2, 49)
+    text = refusal(split_indices, labels, CHARACTERS, 0.2, 49)
     assert "class 2" in text
     assert "う" in text
 
 
 def test_single_class():
-    assert "class" in refusal(split_indices, np.zeros(100, np.uint8), 0.2, 49)
+    assert "class" in refusal(split_indices, np.zeros(100, np.uint8), CHARACTERS, 0.2, 49)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from k49.data import NUM_CLASSES, classes, standin
+from k49.data import standin
 from k49.data.standin import strokes
 from k49.data.standin.hands import Books
 from k49.settings import Standin
+from tests.helpers import CHARACTERS, K49, class_map
 
 # 2,323 train images: more than one chunk, so that threads have something to share
-SETTINGS = Standin(seed=49, scale=0.01, train_books=40, test_books=12)
+SETTINGS = Standin(classes=49, seed=49, scale=0.01, train_books=40, test_books=12)
 
 
 @dataclass
@@ -56,23 +57,39 @@ def test():
     return drawn("test", 49, cores=5)
 
 
+FULL = {split: standin.counts(split, 1.0) for split in ("train", "test")}
+
+
 def test_counts_at_full_scale_are_those_of_k49():
-    train, test = (standin.counts(split, 1.0) for split in ("train", "test"))
-    assert np.array_equal(train, classes.TRAIN_COUNTS)
-    assert np.array_equal(test, classes.TEST_COUNTS)
-    assert (train.sum(), test.sum()) == (232_365, 38_547)
+    assert FULL["train"].sum() == 232_365
+    assert FULL["test"].sum() == 38_547
+    assert FULL["train"][[0, 3, 44, 45, 48]].tolist() == [6000, 777, 417, 392, 3523]
+    assert FULL["test"][[0, 3, 44, 45, 48]].tolist() == [1000, 126, 68, 64, 574]
 
 
 def test_classes_are_those_of_k49():
-    classmap = classes.classmap_csv().encode()
-    assert hashlib.md5(classmap).hexdigest() == "f7d0d0391f68bdf0fe4cf160ceb85753"
-    assert len(set(classes.CHARACTERS)) == NUM_CLASSES == 49
+    published = class_map(standin.class_names(49)).encode()
+    assert hashlib.md5(published).hexdigest() == K49.files["k49_classmap.csv"].md5
+    assert standin.class_names(49) == CHARACTERS
+
+
+def test_ten_classes_are_those_of_kmnist():
+    ten = SETTINGS.model_copy(update={"classes": 10, "scale": 0.003})
+    assert "".join(standin.class_names(10)) == "おきすつなはまやれを"
+    labels, chunks = standin.draw("train", ten)
+    assert np.bincount(labels).tolist() == [18] * 10
+    images = np.concatenate(list(chunks))
+    of_49, others = standin.draw("train", SETTINGS)
+    everything = np.concatenate(list(others))
+    means = [everything[of_49 == CHARACTERS.index(name)].mean(0) for name in standin.TEN]
+    distance = np.linalg.norm(images[:, np.newaxis] - np.array(means), axis=(2, 3))
+    assert np.mean(distance.argmin(1) == labels) > 0.3  # drawn as the 49 are
 
 
 @pytest.mark.parametrize("scale", [1e-9, 0.001, 0.1, 0.5, 3])
 @pytest.mark.parametrize(
     ("split", "full", "fewest"),
-    [("train", classes.TRAIN_COUNTS, 2), ("test", classes.TEST_COUNTS, 20)],
+    [("train", FULL["train"], 2), ("test", FULL["test"], 20)],
 )
 def test_counts_follow_the_scale(split, full, fewest, scale):
     found = standin.counts(split, scale)
@@ -153,7 +170,7 @@ def test_a_class_is_written_in_several_forms():
     characters, which, common = strokes.forms()
     assert len(set(characters)) == len(characters)  # no form belongs to two classes
     assert np.allclose(common.sum(1), 1)
-    assert [characters[first] for first in which[:, 0]] == list(classes.CHARACTERS)
+    assert [characters[first] for first in which[:, 0]] == CHARACTERS
     assert (np.count_nonzero(common, axis=1)[:-1] >= 2).all()  # all but the iteration mark
 
 

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from k49.data import Dataset, one_hot
-from k49.inference.characters import characters
-from k49.inference.ink import NoInkError
 from k49.inference.pictures import stack
+from k49.pictures.characters import characters
+from k49.pictures.ink import NoInkError
 from k49.stage import load_hyperparameters, load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
@@ -19,6 +19,7 @@ from tests.helpers import ROOT
 
 FONT = matplotlib_fontja.get_font_ttf_path()
 DRAWN = "あきしはふ安"
+SIZE = 28, 28
 REAL = ROOT.parent / "shared" / "kuzushiji-real"
 
 
@@ -76,7 +77,7 @@ def test_other_characters_are_not_alike():
 
 
 def read_one(grey: np.ndarray) -> np.ndarray:
-    (image,), doubt = characters(grey)
+    (image,), doubt = characters(grey, SIZE)
     assert not doubt
     return image
 
@@ -160,7 +161,7 @@ def line_of(text: str, down: bool, gap: float, size: int = 80) -> np.ndarray:
 @pytest.mark.parametrize("gap", [0.3, 0.6])
 def test_characters_that_stand_clear_are_cut_apart(text, down, gap):
     """Was: five characters in one picture were one, ま at 0.89."""
-    found, doubt = characters(line_of(text, down, gap))
+    found, doubt = characters(line_of(text, down, gap), SIZE)
     assert not doubt
     assert len(found) == len(text)
     for image, character in zip(found, text, strict=True):
@@ -170,13 +171,13 @@ def test_characters_that_stand_clear_are_cut_apart(text, down, gap):
 def test_characters_that_do_not_stand_clear_are_said_to_be_several():
     rows = [line_of(text, down=False, gap=0.3) for text in ("あきふ安", "安あきあ", "ふあ安き")]
     width = min(row.shape[1] for row in rows)
-    (_,), doubt = characters(np.concatenate([row[:, :width] for row in rows]))
+    (_,), doubt = characters(np.concatenate([row[:, :width] for row in rows]), SIZE)
     assert doubt == "may hold several characters, read as one"
 
 
 @pytest.mark.parametrize("character", "いこうりはふにしつへゝ")
 def test_parts_of_one_character_stay_together(character):
-    (_,), _ = characters(photo(drawing(character, 120)))
+    (_,), _ = characters(photo(drawing(character, 120)), SIZE)
 
 
 # nothing to read
@@ -199,7 +200,7 @@ def test_parts_of_one_character_stay_together(character):
 def test_picture_without_a_character_is_refused(grey):
     """Was: ま with probability 0.47, for all of them."""
     with pytest.raises(NoInkError) as caught:
-        characters(grey)
+        characters(grey, SIZE)
     assert "\n" not in str(caught.value)
 
 
@@ -214,7 +215,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays():
     60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
     data = {path.stem: np.load(path)["arr_0"] for path in REAL.glob("*.npz")}
-    train = Dataset(data["k49-train-imgs"][..., None], one_hot(data["k49-train-labels"]))
+    train = Dataset(data["k49-train-imgs"][..., None], one_hot(data["k49-train-labels"], 49))
     test, labels = data["k49-test-imgs"][::2], data["k49-test-labels"][::2]
     settings = load_settings(ROOT / "params.yaml")
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
@@ -231,7 +232,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays():
             paper=rng.uniform(130, 250),
             dark=rng.uniform(10, 60),
         )
-        read.append(characters(grey)[0][0])
+        read.append(characters(grey, SIZE)[0][0])
     arrays, photographs = (
         np.mean(predict_proba(model, stack(list(images))).argmax(1) == labels)
         for images in (test, read)

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.data.classes import CHARACTERS
 from k49.stage import load_settings
-from tests.helpers import DAG, GUIDE, KEPT, OUTPUTS, STAGES, mirror_of, stages_run
+from tests.helpers import CHARACTERS, DAG, GUIDE, KEPT, OUTPUTS, STAGES, mirror_of, stages_run
 
 pytestmark = pytest.mark.slow
 

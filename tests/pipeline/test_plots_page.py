@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.data.classes import CHARACTERS
-from tests.helpers import DAG, ROOT, lacks, mirror_of
+from tests.helpers import CHARACTERS, DAG, ROOT, lacks, mirror_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -34,7 +33,7 @@ def test_confusion_is_in_the_order_of_the_classes():
     """Was: in the order in which they occur, so that what is read rightly was no diagonal."""
     chart = json.loads((ROOT / ".dvc/plots/k49_confusion.json").read_text("utf-8"))
     for axis in "xy":
-        assert chart["spec"]["encoding"][axis]["sort"] == list(CHARACTERS)
+        assert chart["spec"]["encoding"][axis]["sort"] == CHARACTERS
 
 
 @pytest.fixture(scope="module")

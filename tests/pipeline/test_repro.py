@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.data import NUM_CLASSES
 from k49.files import read_yaml
 from tests.helpers import OUTPUTS, STAGES, Repo, stages_run
 
@@ -51,7 +50,7 @@ def test_metrics_agree_with_predictions_and_each_other(reproduced):
     train, test = reproduced.read("metrics/train.json"), reproduced.read("metrics/test.json")
     with np.load(reproduced.path / "predictions/test.npz", allow_pickle=False) as predictions:
         probabilities, labels = predictions["probabilities"], predictions["labels"]
-    assert probabilities.shape == (len(labels), NUM_CLASSES)
+    assert probabilities.shape == (len(labels), 49)
     assert test["test_accuracy"] == pytest.approx(
         (probabilities.argmax(1) == labels).mean(), abs=1e-6
     )
@@ -62,7 +61,7 @@ def test_metrics_agree_with_predictions_and_each_other(reproduced):
     gap = train["val_accuracy"] - test["test_accuracy"]
     assert test["val_minus_test"] == pytest.approx(gap, abs=1e-6)
 
-    raw = np.load(reproduced.path / "data/raw/k49-test-labels.npz")["arr_0"]
+    raw = np.load(reproduced.path / "data/raw/test_labels.npy")
     np.testing.assert_array_equal(labels, raw)
     confusion = reproduced.read("plots/confusion.json")
     assert sum(row["images"] for row in confusion) == len(labels)
@@ -74,7 +73,7 @@ def test_predictions_are_those_of_the_saved_model(reproduced):
     import keras
 
     network = keras.saving.load_model(reproduced.path / "models/model.keras", compile=False)
-    images = np.load(reproduced.path / "data/raw/k49-test-imgs.npz")["arr_0"][..., np.newaxis]
+    images = np.load(reproduced.path / "data/raw/test_images.npy")[..., np.newaxis]
     with np.load(reproduced.path / "predictions/test.npz", allow_pickle=False) as predictions:
         np.testing.assert_allclose(
             network.predict(images, verbose=0), predictions["probabilities"], atol=1e-5
@@ -124,9 +123,10 @@ def test_second_run_runs_nothing(fresh):
 # A comment at the end of files, and the stages that then run. DVC compares their outputs, so that a
 # stage behind them runs only if these came out differently.
 RERUNS = {
-    "k49/data/download.py": ["fetch", "split"],
     "k49/data/standin/hands.py": ["fetch", "split"],
-    "k49/data/classes.py": ["fetch", "split", "evaluate", "plot"],
+    "k49/pictures/ink.py": ["fetch"],
+    "k49/data/characters.py": ["fetch", "split", "evaluate"],
+    "k49/datasets/kmnist.yaml datasets/README.md": ["fetch", "evaluate"],
     "k49/search/trial_runner.py": ["tune"],
     "k49/training/fit.py": ["tune", "train", "evaluate"],
     "k49/evaluation/figures.py": ["evaluate", "plot"],
@@ -233,8 +233,8 @@ def test_way_back_after_a_stop_in_the_middle(fresh):
     """The guide's line; was: `dvc checkout` refused to, since data/raw was half there."""
     fresh.set_param("standin.seed", 50)
     raw = fresh.path / "data/raw"
-    (raw / "k49_classmap.csv").unlink()
-    (raw / "k49-test-imgs.npz").write_bytes(b"a stage that was stopped")
+    (raw / "dataset.json").unlink()
+    (raw / "test_images.npy").write_bytes(b"a stage that was stopped")
     fresh.git("checkout", ".")
     fresh.dvc("checkout", "--force")
     assert "up to date" in fresh.dvc("repro").stdout

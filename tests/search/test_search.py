@@ -162,7 +162,9 @@ def test_where_several_train_at_once_the_longest_start_first(train, val, tmp_pat
         progress.Progress(4, 4) as shown,
         Journal(tmp_path, settings, (train, val), 4, shown.say) as journal,
     ):
-        outcomes = TrialRunner(settings, journal, shown, lambda: fake).run_generation(trials)
+        outcomes = TrialRunner(settings, journal, shown, lambda: fake, (784, 49)).run_generation(
+            trials
+        )
     assert fake.started == [2, 4, 3, 1]
     assert [outcome.trial for outcome in outcomes] == trials
 

@@ -53,7 +53,7 @@ def test_switched_off_as_a_whole():
 def distorted_by(seed: int, step: int) -> np.ndarray:
     from k49.training.augment import Distort
 
-    return Distort(AUGMENT)(np.stack([blob(9, 12)] * 4), np.array([seed, step])).numpy()
+    return Distort(AUGMENT, (28, 28))(np.stack([blob(9, 12)] * 4), np.array([seed, step])).numpy()
 
 
 def test_any_step_can_be_repeated():
@@ -98,7 +98,7 @@ def test_elastic_basis_looks_the_same_from_every_side():
     """Was: off by half a pixel, so that one side moved more than the other."""
     from k49.training.augment import elastic_basis
 
-    basis = elastic_basis(5).reshape(28, 28, 5, 5)
+    basis = elastic_basis(5, (28, 28)).reshape(28, 28, 5, 5)
     np.testing.assert_allclose(basis[::-1, :, ::-1], basis, atol=1e-6)
     np.testing.assert_allclose(basis.transpose(1, 0, 3, 2), basis, atol=1e-6)
     np.testing.assert_allclose(basis.sum((2, 3)), 1, atol=1e-6)
@@ -115,9 +115,9 @@ def test_elastic_bends_smoothly():
 def test_elastic_is_the_standard_deviation_of_a_control_point():
     from k49.training.augment import Distort, elastic_basis
 
-    bent = Distort(settings(elastic=0.7))
+    bent = Distort(settings(elastic=0.7), (28, 28))
     moved = np.stack(bent.coordinates(4000, np.array([1, 0])))
-    expected = 0.7 * np.sqrt((elastic_basis(AUGMENT.elastic_grid) ** 2).sum(1))
+    expected = 0.7 * np.sqrt((elastic_basis(AUGMENT.elastic_grid, (28, 28)) ** 2).sum(1))
     inner = np.arange(784).reshape(28, 28)[5:-5, 5:-5].ravel()  # away from where it is clipped
     found = moved[..., inner].std(1)
     assert found == pytest.approx(np.stack([expected[inner]] * 2), rel=0.05)

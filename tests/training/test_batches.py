@@ -13,7 +13,7 @@ def numbered(n: int) -> Dataset:
     """A dataset whose images and labels tell their number, below 2 to the 16."""
     images = np.zeros((n, 28, 28, 1), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.divmod(np.arange(n), 256)
-    return Dataset(images, one_hot(np.arange(n) % 49))
+    return Dataset(images, one_hot(np.arange(n) % 49, 49))
 
 
 def seen(batches: Batches) -> list[np.ndarray]:

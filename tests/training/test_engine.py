@@ -9,7 +9,7 @@ from k49.settings import Augment, TrainingConfig
 from k49.training.engine import compile_score_block, compile_train_block, forward, normalize
 from k49.training.fit import adamw
 from k49.training.model import build_model
-from tests.helpers import NO_AUGMENT, PLAIN, SMALL_CNN, SMALL_MODEL, bars, plain
+from tests.helpers import NO_AUGMENT, PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, bars, plain
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,10 @@ def steady_adamw(settings: TrainingConfig) -> keras.optimizers.Optimizer:
 def trained(settings: TrainingConfig, *blocks: slice):
     """A model after the steps of each block, and the sums that came back."""
     keras.utils.set_random_seed(1)
-    model, optimizer = build_model(settings.hyperparameters, settings.fit), steady_adamw(settings)
+    model, optimizer = (
+        build_model(settings.hyperparameters, settings.fit, *SHAPE),
+        steady_adamw(settings),
+    )
     optimizer.build(model.trainable_variables)
     train_block = compile_train_block(model, optimizer, settings)
     sums = []
@@ -67,7 +70,7 @@ def test_steps_are_those_of_keras(recipe):
     model, (loss, right) = trained(settings, slice(None))
 
     keras.utils.set_random_seed(1)
-    reference = build_model(settings.hyperparameters, settings.fit)
+    reference = build_model(settings.hyperparameters, settings.fit, *SHAPE)
     reference.compile(
         steady_adamw(settings),
         keras.losses.CategoricalCrossentropy(label_smoothing=settings.fit.label_smoothing),
@@ -149,7 +152,7 @@ def test_distortion_is_inside_the_step():
 
 
 def test_score_counts_images_with_a_label_alone():
-    model = build_model(SMALL_MODEL, PLAIN)
+    model = build_model(SMALL_MODEL, PLAIN, *SHAPE)
     images, labels = DATA.images, DATA.labels.copy()
     labels[100:] = 0
     loss, right = compile_score_block(model)(images, labels).numpy()

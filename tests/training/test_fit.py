@@ -42,7 +42,7 @@ def noise(number: int, seed: int) -> Dataset:
     """Random images with random labels: nothing that validation could gain from."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (number, 28, 28, 1), dtype=np.uint8)
-    return Dataset(images, one_hot(rng.integers(0, 49, number)))
+    return Dataset(images, one_hot(rng.integers(0, 49, number), 49))
 
 
 @pytest.fixture(scope="module")

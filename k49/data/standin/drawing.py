@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from k49.data import IMAGE_SHAPE
 from k49.data.standin.hands import KNOTS, Books, bending, maps, normal
 from k49.data.standin.strokes import forms
 
-SIZE = IMAGE_SHAPE[0]  # pixels, both ways
+SIZE = 28  # pixels, both ways
 # How images of one book differ, drawn once an image; units as in `hands`
 WAVER = 0.0132  # standard deviation of a control point
 HASTE = 1.15  # standard deviation of the logarithm of what that is multiplied by

@@ -15,7 +15,7 @@ from fontTools.svgLib import SVGPath
 
 SAMPLES = 512  # points of a trajectory, equally far from each other
 
-# The forms of each class, in the order of classes.CHARACTERS, each as often in its word as books
+# The forms of each class, in the order of K49, each as often in its word as books
 # choose it, roughly: a judgement of ours and no count. The hiragana stands first.
 TABLE = """
     ああああああ阿阿愛悪 いいいいいい以以伊移意 うううううう宇宇有 ええええ衣江江盈

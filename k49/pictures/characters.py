@@ -1,4 +1,4 @@
-"""From a picture to images of K49's kind: one for each character, cut to its ink."""
+"""From a picture to images as networks read them: one for each character, cut to its ink."""
 
 from itertools import pairwise
 
@@ -6,11 +6,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from k49.data import IMAGE_SHAPE
-from k49.inference.ink import find_ink, scale
+from k49.pictures.ink import find_ink, scale
 
-SIDE = IMAGE_SHAPE[0]
-FULL = 26  # pixels of the ink's longer side from which a 28 x 28 picture is K49's kind already
+BORDER = 2  # pixels beside the ink, at most, of a picture that is cut to its ink already
 # Characters stand apart from each other by this share of their size at least, ...
 GAP = 0.2
 LEAST = 0.5  # ... none is shorter than this share of the longest, ...
@@ -22,28 +20,43 @@ MANY_PARTS = 6  # more separate strokes than a character has
 Box = tuple[slice, slice]
 
 
-def characters(grey: np.ndarray) -> tuple[list[np.ndarray], str]:
+def characters(grey: np.ndarray, size: tuple[int, int]) -> tuple[list[np.ndarray], str]:
     """Cut the characters out of a picture: of a column from the top, of a row from the left.
 
-    Each is cut to its ink, as K49's are: the longer side fills 28 pixels, the shorter one is
-    centred, and the contrast is full.
+    Each is cut to its ink, as K49's are: it is as large as fits into `size`, centred, and the
+    contrast is full.
 
     Args:
         grey: (H, W), 0 to 255, dark ink on light paper or light on dark.
+        size: height and width of the images to make.
 
     Returns:
-        (28, 28) uint8 each, light ink on black; and what is doubtful about them, or nothing.
+        Images of that size, uint8, light ink on black; and what is doubtful about them, or nothing.
 
     Raises:
         NoInkError: there is no ink.
     """
     ink = find_ink(grey)
-    if grey.shape == (SIDE, SIDE) and max(ink.mask[bounds(ink.mask)].shape) >= FULL:
+    if is_cut(ink.mask, size):
         return [stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
     found = boxes(ink.mask)
     clear = len(found) > 1 or is_one(ink.mask)
     doubt = "" if clear else "may hold several characters, read as one"
-    return [fit(ink.strength[box]) for box in found], doubt
+    return [fit(ink.strength[box], size) for box in found], doubt
+
+
+def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Cut a picture that is known to show one character; as `characters`."""
+    ink = find_ink(grey)
+    if is_cut(ink.mask, size):
+        return stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))
+    return fit(ink.strength[bounds(ink.mask)], size)
+
+
+def is_cut(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Return whether a picture has the size of an image, and its ink fills it."""
+    beside = (whole - ink for whole, ink in zip(size, mask[bounds(mask)].shape, strict=True))
+    return mask.shape == tuple(size) and min(beside) <= BORDER
 
 
 def boxes(mask: np.ndarray) -> list[Box]:
@@ -111,14 +124,20 @@ def within(box: Box, outer: Box) -> Box:
     return rows, columns
 
 
-def fit(strength: np.ndarray) -> np.ndarray:
-    """Scale ink so that its longer side fills 28 pixels, centred on black; (28, 28) uint8."""
-    small = scale(strength, SIDE, Image.Resampling.LANCZOS)
-    height, width = small.shape
-    image = np.zeros((SIDE, SIDE), np.float32)
-    top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    image[top : top + height, left : left + width] = np.maximum(small, 0)
-    return stretch_contrast(image)
+def fit(strength: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale ink so that it just fits into an image of that size, on black; uint8."""
+    return stretch_contrast(np.maximum(fitted(strength, size, Image.Resampling.LANCZOS, 0), 0))
+
+
+def fitted(
+    values: np.ndarray, size: tuple[int, int], by: Image.Resampling, around: float
+) -> np.ndarray:
+    """Scale a picture so that it just fits into `size`, in the middle, `around` beside it."""
+    small = scale(values, min(np.divide(size, values.shape)), by)
+    image = np.full(size, around, np.float32)
+    top, left = ((whole - part) // 2 for whole, part in zip(size, small.shape, strict=True))
+    image[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return image
 
 
 def stretch_contrast(image: np.ndarray) -> np.ndarray:

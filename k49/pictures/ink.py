@@ -86,12 +86,11 @@ def shrink(grey: np.ndarray, side: int) -> np.ndarray:
     """Shrink a picture to `side` pixels at most, by averaging; (H, W) float32."""
     if max(grey.shape) <= side:
         return grey.astype(np.float32)
-    return scale(grey, side, Image.Resampling.BOX)
+    return scale(grey, side / max(grey.shape), Image.Resampling.BOX)
 
 
-def scale(grey: np.ndarray, side: int, by: Image.Resampling) -> np.ndarray:
-    """Scale a picture so that its longer side has `side` pixels; (H, W) float32."""
-    factor = side / max(grey.shape)
+def scale(grey: np.ndarray, factor: float, by: Image.Resampling) -> np.ndarray:
+    """Scale a picture by a factor; (H, W) float32."""
     height, width = (max(round(length * factor), 1) for length in grey.shape)
     return np.asarray(Image.fromarray(grey.astype(np.float32)).resize((width, height), by))
 

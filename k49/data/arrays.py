@@ -1,0 +1,213 @@
+"""Opens arrays of files from outside, npz, npy or idx, and reads them a chunk of rows at a time.
+
+Nothing is believed of a header before it is bounded, and no more is read than it says: whatever a
+file claims, memory grows with a chunk, not with the file. Nothing is unpickled.
+
+idx is the format of MNIST, described at the end of yann.lecun.com/exdb/mnist: two zeros, a type,
+the number of dimensions, the dimensions as big-endian uint32, then the numbers.
+"""
+
+import gzip
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tokenize import TokenError
+from typing import IO
+
+import numpy as np
+
+from k49.errors import K49Error
+
+MOST_ROWS = 10_000_000  # 37 times K49's images
+MOST_ROW_BYTES = 1 << 16  # of one image or label: 64 x 64 float64 are half of that
+MOST_BYTES = 8 << 30  # that are unpacked: K49's images as float64 are 1.4 GiB
+CHUNK_BYTES = 1 << 23
+MOST_HEADER_BYTES = 10_000  # of an npy
+IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+# what zipfile, gzip and NumPy raise for damaged files; RuntimeError: encrypted, or a method that
+# isn't known
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    TokenError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file from outside."""
+
+    path: Path
+    shown: str  # what errors call it: it may be a download
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array that is open, its header read and bounded."""
+
+    where: str  # what errors call it
+    shape: tuple[int, ...]  # (N, ...), N from 1
+    dtype: np.dtype
+    content: IO[bytes] | gzip.GzipFile  # what follows the header
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yield all rows once, as many at a time as CHUNK_BYTES hold.
+
+        Raises:
+            K49Error: there are fewer or more than the header says, or the file is damaged.
+        """
+        row = self.dtype.itemsize * math.prod(self.shape[1:])
+        at_once = max(1, CHUNK_BYTES // row)
+        for first in range(0, len(self), at_once):
+            n = min(at_once, len(self) - first)
+            content = self._read(n * row)
+            if len(content) < n * row:
+                found = first * row + len(content)
+                raise K49Error(
+                    f"{self.where}: holds {found:,} bytes of data, its header says {self.shape}"
+                )
+            yield np.frombuffer(content, self.dtype).reshape(n, *self.shape[1:])
+        if self._read(1):  # also checks the sum of what was read
+            raise K49Error(f"{self.where}: holds more data than its header says, {self.shape}")
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self.content.read(size)
+        except UNREADABLE as error:
+            raise unreadable(self.where, error) from error
+
+
+@contextmanager
+def open_array(file: File, key: str | None = None) -> Iterator[Array]:
+    """Open an array: of an npz the one called `key`, or its only one; of another file the only one.
+
+    Raises:
+        K49Error: the file is missing, damaged or of another format, or its header claims an array
+            that is empty, of objects, in Fortran order, or too large.
+    """
+    suffixes = [suffix.lower() for suffix in file.path.suffixes[-2:]]
+    with ExitStack() as stack:
+        try:
+            if suffixes[-1:] == [".npz"]:
+                array = _npz(file, key, stack)
+            elif suffixes[-1:] == [".npy"]:
+                content = stack.enter_context(file.path.open("rb"))
+                array = Array(file.shown, *npy_header(content), content)
+            else:
+                array = _idx(file, suffixes[-1:] == [".gz"], stack)
+        except FileNotFoundError as error:
+            raise K49Error(f"{file.shown}: not found") from error
+        except UNREADABLE as error:
+            raise unreadable(file.shown, error) from error
+        yield bounded(array)
+
+
+def keys(file: File) -> list[str]:
+    """Return the keys of an npz.
+
+    Raises:
+        K49Error: it is none.
+    """
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except UNREADABLE as error:
+        raise unreadable(file.shown, error) from error
+
+
+def _npz(file: File, key: str | None, stack: ExitStack) -> Array:
+    archive = stack.enter_context(zipfile.ZipFile(file.path))
+    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    if key is None and len(names) == 1:
+        key = names[0]
+    if key not in names:
+        lacks = "several arrays" if key is None else f"no array {key}"
+        raise K49Error(f"{file.shown}: holds {lacks}; it has {', '.join(names[:8])[:200]}")
+    member = archive.getinfo(f"{key}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # NumPy's
+        raise ValueError(f"compressed by method {member.compress_type}, expected deflate or none")
+    content = stack.enter_context(archive.open(member))
+    where = file.shown if len(names) == 1 else f"{file.shown}, {key}"
+    return Array(where, *npy_header(content), content)
+
+
+def _idx(file: File, packed: bool, stack: ExitStack) -> Array:
+    content: IO[bytes] | gzip.GzipFile = stack.enter_context(file.path.open("rb"))
+    if packed:
+        content = stack.enter_context(gzip.GzipFile(fileobj=content))
+    zeros, kind, dimensions = struct.unpack(">HBB", content.read(4))
+    if zeros or kind not in IDX_DTYPES or not 1 <= dimensions <= 4:
+        raise ValueError("no idx header")
+    shape = struct.unpack(f">{dimensions}I", content.read(4 * dimensions))
+    return Array(file.shown, shape, np.dtype(IDX_DTYPES[kind]), content)
+
+
+def npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Read shape and dtype of a `.npy` stream.
+
+    Raises:
+        ValueError: it is no such stream, or its array is in Fortran order.
+    """
+    version = np.lib.format.read_magic(content)
+    known = {
+        (1, 0): ("<H", np.lib.format.read_array_header_1_0),
+        (2, 0): ("<I", np.lib.format.read_array_header_2_0),
+    }
+    if version not in known:
+        raise ValueError(f"npy format version {version} is not known")
+    length, read = known[version]
+    start = content.read(struct.calcsize(length))
+    (size,) = struct.unpack(length, start)
+    if size > MOST_HEADER_BYTES:
+        raise ValueError(f"its header claims to have {size:,} bytes")
+    shape, fortran_order, dtype = read(io.BytesIO(start + content.read(size)))
+    if fortran_order and len(shape) > 1:
+        raise ValueError("the array is in Fortran order; save np.ascontiguousarray of it")
+    return shape, dtype
+
+
+def bounded(array: Array) -> Array:
+    """Return an array whose header claims nothing impossible.
+
+    Raises:
+        K49Error: it does.
+    """
+    shape, dtype = array.shape, array.dtype
+    if dtype.hasobject or dtype.names:
+        raise K49Error(f"{array.where}: holds {dtype}, expected numbers or text")
+    row = dtype.itemsize * math.prod(shape[1:])
+    if not shape or min(shape) < 1 or not row:
+        raise K49Error(f"{array.where}: is empty, its shape is {shape}")
+    if shape[0] > MOST_ROWS or row > MOST_ROW_BYTES or shape[0] * row > MOST_BYTES:
+        raise K49Error(
+            f"{array.where}: claims {dtype} of shape {shape}; {MOST_ROWS:,} images of 64 x 64 at "
+            f"most, and {MOST_BYTES >> 30} GiB"
+        )
+    return array
+
+
+def unreadable(where: str, error: Exception) -> K49Error:
+    """Return the error to raise for a file that can't be read."""
+    why = " ".join(str(error).split())[:200] or type(error).__name__  # some have line breaks
+    kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz"}.get(Path(where).suffix.lower(), "idx")
+    return K49Error(f"{where}: not a readable {kind} file: {why}")

@@ -1,0 +1,126 @@
+"""Descriptions of datasets: what one is called, its files and classes, from a small YAML file.
+
+Those of k49/datasets/ come with the project; `datasets/NAME.yaml` beside params.yaml is a user's
+own, and goes before one of the same name here.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from k49.data.checksums import Checksum
+from k49.errors import K49Error
+from k49.files import read_yaml
+from k49.settings import Classes, ImageSize, Section
+from k49.validation import validate
+
+PACKAGED = Path(__file__).parents[1] / "datasets"
+
+
+def check_plain_name(name: str) -> str:
+    """Raise ValueError unless it is a file's name and no path; return it."""
+    if not name.isprintable() or re.search(r"[/\\]|^\.*$", name):
+        raise ValueError(f"{name!r:.80} should be a file's name, without a folder")
+    return name
+
+
+def each_character(classes: Any) -> Any:
+    """Return the characters of a string, and all else as it is."""
+    return list(classes) if isinstance(classes, str) else classes
+
+
+FileName = Annotated[str, AfterValidator(check_plain_name)]
+
+
+class Place(Section):
+    """Where an array is: in which file, and under which key of an npz."""
+
+    file: FileName
+    key: str | None = None
+
+
+class Arrays(Section):
+    """Where the four arrays of a dataset are."""
+
+    train_images: Place
+    train_labels: Place
+    test_images: Place
+    test_labels: Place
+
+    def files(self) -> list[str]:
+        """Return the files' names, each once."""
+        return list(dict.fromkeys(place.file for place in self.places().values()))
+
+    def places(self) -> dict[str, Place]:
+        """Return each array's place."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+
+class Description(Section):
+    """A dataset, described in one place. All but the title may be left out."""
+
+    title: Annotated[str, Field(min_length=1, max_length=80)]
+    mirrors: list[str] = Field(default=[])  # addresses or folders, tried in this order
+    # all of them; without, what a mirror holds is recognized
+    files: dict[FileName, Checksum] = Field(default={})
+    arrays: Arrays | None = None  # where files and keys have names of their own
+    image_size: ImageSize | None = None
+    # a string: a class for each of its characters; without, classes are called as their labels
+    classes: Annotated[Classes, BeforeValidator(each_character)] = Field(default=[])
+    language: str | None = None  # ISO 639-1, for the model card
+    licence: str | None = None
+    citation: str | None = None
+    warning: str | None = None  # said of each model that was trained on it
+
+    @model_validator(mode="after")
+    def _arrays_are_in_the_files(self) -> Self:
+        missing = set(self.arrays.files()) - set(self.files) if self.arrays and self.files else ()
+        if missing:
+            raise ValueError(f"arrays name {', '.join(sorted(missing))}, which files lacks")
+        return self
+
+
+def find(name: str, own: Path) -> Description | None:
+    """Return the description of that name, or None if there is none.
+
+    Args:
+        name: of the file, without .yaml.
+        own: folder of the user's own descriptions.
+
+    Raises:
+        K49Error: it is no description.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        return None
+    for folder in (own, PACKAGED):
+        if (path := folder / f"{name}.yaml").is_file():
+            return validate(Description, read_yaml(path), str(path))
+    return None
+
+
+def packaged(name: str) -> Description:
+    """Return a description that comes with the project."""
+    found = find(name, PACKAGED)
+    if found is None:
+        raise K49Error(f"{PACKAGED / name}.yaml: not found")
+    return found
+
+
+def known(own: Path) -> dict[str, Description]:
+    """Return all descriptions by their names."""
+    names = sorted({path.stem for folder in (own, PACKAGED) for path in folder.glob("*.yaml")})
+    return {name: found for name in names if (found := find(name, own))}
+
+
+def rights(description: Description | None) -> dict[str, str | None]:
+    """Return language, licence (and how to cite) and warning of a description, if known."""
+    if description is None:
+        return {"language": None, "licence": None, "warning": None}
+    licence = ", ".join(filter(None, [description.citation, description.licence])) or None
+    return {
+        "language": description.language,
+        "licence": licence,
+        "warning": description.warning,
+    }

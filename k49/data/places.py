@@ -1,0 +1,122 @@
+"""Where a dataset's files are to be had: a folder, an address, or the mirrors of a description."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.progress import DownloadColumn
+
+from k49.data import layouts
+from k49.data.arrays import File, keys
+from k49.data.checksums import MD5SUMS, matches, md5, read_md5sums
+from k49.data.descriptions import Arrays, Description
+from k49.data.downloader import Downloader, without_credentials
+from k49.data.progress import progress
+from k49.errors import K49Error
+from k49.settings import Data
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a dataset, verified by their sums where there are some."""
+
+    files: dict[str, File]
+    arrays: Arrays  # where in them
+    how: str  # they came, and were verified
+    again: bool = False  # downloads without a sum: nobody could tell later if they are still right
+
+
+def from_folder(folder: Path, described: Arrays | None) -> Found:
+    """Return the files of a local folder, verified by its `md5sums` if it has one."""
+    there = {path.name: File(path, str(path)) for path in folder.iterdir() if path.is_file()}
+    arrays = described or arrays_in(there, f"data.source: {folder}")
+    names = with_class_map(arrays, there)
+    if missing := [name for name in names if name not in there]:
+        raise K49Error(f"data.source: {folder} lacks {', '.join(missing)}")
+    files = {name: there[name] for name in names}
+    if MD5SUMS not in there:
+        return Found(files, arrays, f"copied from {folder}, verified by")
+    sums = there[MD5SUMS]
+    checksums, start = read_md5sums(sums.path)
+    for name, file in files.items():
+        if name not in checksums:
+            raise K49Error(f"{sums.shown}: no MD5 sum of {name}: {start}")
+        if not matches(file.path, checksums[name]):
+            said = checksums[name].md5
+            raise K49Error(f"{file.shown}: MD5 is {md5(file.path)}, {sums.shown} says {said}")
+    return Found(files, arrays, f"copied from {folder}, verified by {sums.shown} and")
+
+
+def arrays_in(there: dict[str, File], where: str) -> Arrays:
+    """Return where the arrays are in the files of a folder: in one npz of Keras' form, or four."""
+    archives = [file for name, file in there.items() if name.lower().endswith(".npz")]
+    if len(archives) == 1 and set(layouts.KERAS_KEYS) & set(keys(archives[0])):
+        return layouts.keras(archives[0].path.name)
+    return layouts.recognize(there, where)
+
+
+def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
+    """Return the names of the files of arrays, and that of their class map if it is there."""
+    _, name = layouts.class_map(arrays)
+    return [*arrays.files(), *([name] if name in there else [])]
+
+
+def from_file(path: Path) -> Found:
+    """Return an npz of Keras' form."""
+    file = File(path, str(path))
+    return Found({path.name: file}, layouts.keras(path.name), f"copied from {path}, verified by")
+
+
+def from_mirrors(
+    description: Description, mirrors: list[str], data: Data, downloads: Path
+) -> Found:
+    """Return files with pinned MD5 sums, each from the first mirror that has it."""
+    with progress(DownloadColumn()) as bar:
+        downloader = Downloader(data, downloads, bar)
+        files = {
+            name: downloader.file(name, mirrors, checksum)
+            for name, checksum in description.files.items()
+        }
+    arrays = description.arrays or arrays_in(files, description.title)
+    return Found(files, arrays, "downloaded, verified by their MD5 sums and")
+
+
+def from_address(address: str, described: Arrays | None, data: Data, downloads: Path) -> Found:
+    """Return the files of an address, verified by its `md5sums` if it has one."""
+    with progress(DownloadColumn()) as bar:
+        downloader = Downloader(data, downloads, bar)
+        if address.lower().endswith(".npz"):
+            base, _, name = address.rpartition("/")
+            files = {name: downloader.file(name, [base], None)}
+            return Found(files, layouts.keras(name), "downloaded, verified by", again=True)
+        sums = downloader.md5sums(address)
+        if described is None and sums:
+            described = layouts.recognize(sums, f"{without_credentials(address)}/{MD5SUMS}")
+        arrays, files = (described, {}) if described else first_there(address, downloader)
+        for name in arrays.files():
+            files[name] = files.get(name) or downloader.file(name, [address], sums.get(name))
+        _, class_map = layouts.class_map(arrays)
+        if class_map and (not sums or class_map in sums):
+            found = downloader.optional(class_map, address, sums.get(class_map))
+            files |= {class_map: found} if found else {}
+    if sums:
+        return Found(files, arrays, "downloaded, verified by their MD5 sums and")
+    return Found(files, arrays, "downloaded, verified by", again=True)
+
+
+def first_there(address: str, downloader: Downloader) -> tuple[Arrays, dict[str, File]]:
+    """Return the form of dataset that an address has, and its first file, which says so.
+
+    Raises:
+        K49Error: it has none that is known.
+    """
+    candidates = list(layouts.at_address())
+    names = [arrays.train_images.file for arrays in candidates]
+    for arrays, name in zip(candidates, names, strict=True):
+        if found := downloader.optional(name, address, None):
+            return arrays, {name: found}
+    tried = ", ".join(names)
+    raise K49Error(
+        f"{without_credentials(address)} holds none of {tried}; an address with files of other "
+        f"names needs a list of their sums, {MD5SUMS}, or a description (docs/data.md)"
+    )

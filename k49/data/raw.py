@@ -1,0 +1,181 @@
+"""What stage fetch leaves in `data/raw`, whatever the data came from: checked, and in one form.
+
+train_images.npy, test_images.npy   (N, H, W) uint8, light ink on black
+train_labels.npy, test_labels.npy   (N,) uint8, from 0
+dataset.json                        `DatasetInfo`: the name that figures carry, the classes
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from k49.data.images import encode
+from k49.errors import K49Error
+from k49.files import read_json, read_npy, write_json, write_npy
+from k49.settings import Data, DatasetInfo
+from k49.validation import validate
+
+INFO = "dataset.json"
+MOST_COPIES = 0.01  # share of the test images that may be train images, too
+LIGHT = 255 / 2  # mean above which images are dark ink on light paper
+
+
+@dataclass(frozen=True)
+class Part:
+    """Train or test as it comes."""
+
+    images_from: str  # what errors call where the images are from,
+    labels_from: str  # and the labels
+    n: int
+    size: tuple[int, int]  # height and width
+    chunks: Iterator[np.ndarray]  # images (n, H, W) uint8, to be read once
+    labels: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,) integers or text
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What `write` wrote."""
+
+    classes: list[str]  # their names
+    size: tuple[int, int]  # height and width of the images
+    digest: str  # eight digits of a hash of the contents
+    note: str  # what is worth a word all the same, or nothing
+
+
+@dataclass
+class Inspector:
+    """Sees each chunk of images go by, and keeps what has to be known of all of them."""
+
+    total: int = 0
+    low: int = 255
+    high: int = 0
+    images: int = 0
+    pixels: int = 0
+    digests: list[bytes] = field(default_factory=list)  # of each image
+
+    def see(self, chunk: np.ndarray) -> None:
+        """Look at images (n, H, W) uint8."""
+        self.total += int(chunk.sum(dtype=np.int64))
+        self.low, self.high = min(self.low, int(chunk.min())), max(self.high, int(chunk.max()))
+        self.images += len(chunk)
+        self.pixels += chunk.size
+        self.digests += [
+            hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in chunk
+        ]
+
+    @property
+    def mean(self) -> float:
+        """Return the mean of all pixels."""
+        return self.total / self.pixels
+
+
+def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) -> Stored:
+    """Check both parts and write them into `raw`; what is there is replaced only by a whole.
+
+    Args:
+        raw: the folder; `dataset.json` is written by `write_info`.
+        train, test: as they come.
+        names: of the classes, or none.
+        data: whether to invert them, and to exchange rows and columns.
+
+    Raises:
+        K49Error: images and labels are not equally many or don't fit together, one split is blank,
+            they are dark on light, or test images are train images.
+    """
+    for part in (train, test):
+        if part.n != len(part.labels):
+            raise K49Error(
+                f"{part.images_from} holds {part.n} images, but {part.labels_from} "
+                f"{len(part.labels)} labels"
+            )
+    if train.size != test.size:
+        sizes = [f"{height} x {width}" for height, width in (train.size, test.size)]
+        raise K49Error(
+            f"{test.images_from}: holds images of {sizes[1]} pixels, {train.images_from} of "
+            f"{sizes[0]}"
+        )
+    places = train.labels_from, test.labels_from
+    *labels, classes = encode(train.labels, test.labels, names, places)
+    size = train.size[::-1] if data.transpose else train.size
+    raw.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256("\n".join(classes).encode())
+    seen = list[list[bytes]]()
+    with TemporaryDirectory(dir=raw.parent, prefix=".raw-") as folder:
+        for split, part, numbers in zip(("train", "test"), (train, test), labels, strict=True):
+            inspector = Inspector()
+            write_npy(Path(folder, f"{split}_labels.npy"), numbers.shape, [numbers])
+            images = turned(part.chunks, inspector, data)
+            write_npy(Path(folder, f"{split}_images.npy"), (part.n, *size), images)
+            check(inspector, part.images_from, data.invert)
+            for content in (*inspector.digests, numbers.tobytes()):
+                digest.update(content)
+            seen.append(inspector.digests)
+        note = check_copies(seen[0], seen[1], test.images_from)
+        for file in Path(folder).iterdir():
+            file.replace(raw / file.name)
+    return Stored(classes, size, digest.hexdigest()[:8], note)
+
+
+def turned(chunks: Iterator[np.ndarray], inspector: Inspector, data: Data) -> Iterator[np.ndarray]:
+    """Yield images (n, H, W) as they are wanted, and show them to the inspector."""
+    for chunk in chunks:
+        images = 255 - chunk if data.invert else chunk
+        images = images.swapaxes(1, 2) if data.transpose else images
+        inspector.see(images)
+        yield images
+
+
+def check(seen: Inspector, where: str, inverted: bool) -> None:
+    """Refuse images that are blank, or dark on light.
+
+    Raises:
+        K49Error: they are.
+    """
+    if seen.low == seen.high:
+        raise K49Error(f"{where}: blank, every pixel is {seen.high}")
+    if seen.mean > LIGHT:
+        wrong = "light ink on black before data.invert" if inverted else "dark ink on light"
+        raise K49Error(
+            f"{where}: the mean pixel is {seen.mean:.0f} of 255, so it is {wrong}; set data.invert "
+            f"to {str(not inverted).lower()}"
+        )
+
+
+def check_copies(train: list[bytes], test: list[bytes], where: str) -> str:
+    """Count test images that are train images, pixel by pixel; say so if they are few.
+
+    Raises:
+        K49Error: they are more than MOST_COPIES.
+    """
+    known = set(train)
+    found = sum(image in known for image in test)
+    if found > MOST_COPIES * len(test):
+        raise K49Error(
+            f"{where}: {found} of {len(test)} images are train images, too; accuracy on them would "
+            "say nothing"
+        )
+    return f"{found} of {len(test)} test images are train images, too" if found else ""
+
+
+def write_info(raw: Path, info: DatasetInfo) -> None:
+    """Write what is known of the dataset."""
+    write_json(raw / INFO, info.model_dump())
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read what `write_info` wrote.
+
+    Raises:
+        K49Error: it isn't there, or is something else.
+    """
+    path = folder / INFO
+    return validate(DatasetInfo, read_json(path), str(path))
+
+
+def read(raw: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (N, H, W) and labels (N,) of "train" or "test", memory-mapped."""
+    return read_npy(raw / f"{split}_images.npy"), read_npy(raw / f"{split}_labels.npy")

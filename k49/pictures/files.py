@@ -1,0 +1,66 @@
+"""Picture files of any kind, as grayscale."""
+
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from k49.errors import K49Error
+
+MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
+
+
+@contextmanager
+def open_picture(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
+    """Open a picture, turned as its camera says; `-` is one on standard input.
+
+    Raises:
+        K49Error: it is no picture, damaged, or has more pixels. So do errors of Pillow that the
+            caller's block lets out: most of a file is read only there.
+    """
+    advice = f"more than {most_pixels:,}; cut out one character"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            opened = Image.open(io.BytesIO(sys.stdin.buffer.read()) if str(path) == "-" else path)
+        with opened as picture:
+            if picture.width * picture.height > most_pixels:
+                size = f"{picture.width} x {picture.height} pixels"
+                raise K49Error(f"{path}: {size}, {advice}")
+            yield ImageOps.exif_transpose(picture)
+    except UnidentifiedImageError as error:
+        raise K49Error(f"{path}: not a picture in a known format (PNG, JPEG, TIFF, ...)") from error
+    except Image.DecompressionBombError as error:
+        raise K49Error(f"{path}: {advice}") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        why = " ".join(str(error).split())
+        raise K49Error(f"{path}: a damaged picture: {why}") from error
+
+
+def read_grayscale(path: Path, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    """Read a picture as grayscale, (H, W) float32, 0 to 255; transparent parts become paper."""
+    with open_picture(path, most_pixels) as picture:
+        return to_grayscale(picture)
+
+
+def to_grayscale(picture: Image.Image) -> np.ndarray:
+    """Convert a picture in memory as `read_grayscale` does."""
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
+        values = np.asarray(picture, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("not every pixel is a finite number")
+        span = max(float(np.ptp(values)), 1.0)
+        return ((values - values.min()) / span * 255).astype(np.float32)
+    if picture.has_transparency_data:
+        ink = picture.convert("RGBA")
+        for colour in ("white", "black"):  # black if the ink would vanish on white
+            paper = Image.new("RGBA", picture.size, colour)
+            picture = Image.alpha_composite(paper, ink)
+            if np.ptp(np.asarray(picture.convert("L"))):
+                break
+    return np.asarray(picture.convert("L"), np.float32)

@@ -1,0 +1,62 @@
+"""Pictures that each show one character, as images of a dataset: cut to the ink, or only scaled."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from k49.errors import K49Error
+from k49.pictures.characters import fitted, one_character
+from k49.pictures.files import open_picture, read_grayscale
+from k49.pictures.ink import NoInkError
+from k49.settings import Normalize
+
+MOST_PIXELS = 10_000_000  # of a picture of one character
+LEAST_COLOUR = 16  # levels between the channels of a pixel that is no grey
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return a picture's height and width, by its header.
+
+    Raises:
+        K49Error: it is no picture, or too large.
+    """
+    with open_picture(path, MOST_PIXELS) as picture:
+        return picture.height, picture.width
+
+
+def read_single(
+    path: Path, size: tuple[int, int], normalize: Normalize, dark_ink: bool = False
+) -> np.ndarray:
+    """Read a picture of one character as an image of that size, uint8.
+
+    Args:
+        path: of the picture.
+        size: height and width to make.
+        normalize: "ink" cuts to the ink and stretches the contrast, light ink on black; "scale"
+            changes nothing but the size, and leaves light and dark as they are.
+        dark_ink: whether "scale" fills up with white where the picture has another shape.
+
+    Raises:
+        K49Error: it is no picture, too large, without ink, or "scale" finds colours.
+    """
+    if normalize == "ink":
+        try:
+            return one_character(read_grayscale(path, MOST_PIXELS), size)
+        except NoInkError as error:
+            raise K49Error(f"{path}: {error}") from error
+    with open_picture(path, MOST_PIXELS) as picture:
+        if picture.mode.startswith("I;16"):
+            grey = np.asarray(picture, np.float32) / 257
+        elif picture.mode in ("I", "F"):
+            raise K49Error(f"{path}: has {picture.mode} pixels, expected 8 or 16 bits each")
+        else:
+            pixels = np.asarray(picture.convert("RGB"), np.int16)
+            if np.ptp(pixels, axis=2).max() >= LEAST_COLOUR:
+                raise K49Error(
+                    f"{path}: has colours, expected grey; data.normalize: ink finds the ink in them"
+                )
+            grey = pixels.mean(2).astype(np.float32)
+    if grey.shape != size:
+        grey = fitted(grey, size, Image.Resampling.LANCZOS, 255 if dark_ink else 0)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
