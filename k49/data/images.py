@@ -38,7 +38,7 @@ def size_of(array: Array, expected: Sequence[int] | None) -> tuple[int, int]:
             height = width = math.isqrt(pixels)
         case (height, width) | (height, width, 1) | (1, height, width):
             pass
-        case (_, _, colours) | (colours, _, _) if colours in COLOURS:
+        case (first, _, last) if first in COLOURS or last in COLOURS:
             raise K49Error(f"{array.where}: holds colour images, shape {shape}; expected grey ones")
         case _:
             raise K49Error(
