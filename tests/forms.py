@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.helpers import class_map
+from tests.helpers import class_map, ink
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,19 @@ def keras(path: Path, data: Made, **changes) -> Path:
     arrays |= dict(zip(("x_test", "y_test"), data.test, strict=True))
     np.savez(path, **{**arrays, **changes})
     return path
+
+
+def ink_folders(folder: Path, names, of_class=40) -> Path:
+    """Class folders of pictures of all sizes, dark ink on light paper: the same, turned."""
+    rng = np.random.default_rng(0)
+    for turns, name in enumerate(names):
+        (folder / name).mkdir(parents=True)
+        for i in range(of_class):
+            size = int(rng.integers(60, 90))
+            paper = 230 + rng.normal(0, 2, (size, size))
+            picture = paper - np.rot90(ink(size, size), turns) * rng.uniform(0.4, 0.8)
+            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
 
 
 def folders(folder: Path, data: Made, names, test=True) -> Path:

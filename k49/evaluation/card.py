@@ -55,7 +55,8 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 - **Returns** probabilities (N, {len(dataset.classes)}), in this order:
   {text("  ".join(dataset.classes))}
 - **Use**: `keras.saving.load_model("model.keras")`; or
-  `k49 predict picture.png`{cutting}{averaging(provenance.shifts)}.
+  `k49 predict picture.png`{cutting}\
+{averaging(provenance.shifts)}.
 
 ## Training
 

@@ -181,6 +181,8 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
             "predicted": classes[j],
             "images": int(counts[i, j]),
             "share": round(float(counts[i, j] / counts[i].sum()), 4),
+            "true_label": int(i),  # by which the chart sorts
+            "predicted_label": int(j),
         }
         for i, j in zip(*counts.nonzero(), strict=True)
     ]

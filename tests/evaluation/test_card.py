@@ -68,3 +68,15 @@ def test_shifts_are_named():
 def test_model_that_says_nothing_is_refused():
     with pytest.raises(K49Error, match="doesn't say how it was trained"):
         model_card(None, TRAIN, TEST)
+
+
+def test_card_of_other_data():
+    """Words are shown as they are, whatever Markdown would make of them."""
+    known = dict(classes=["*a*", "<b>", "c|d"], image_size=[16, 20], language=None, warning=None)
+    card = model_card(provenance_of("my_shoes", **known), TRAIN, TEST)
+    assert "language" not in head_of(card)
+    assert head_of(card)["tags"] == ["image-classification", "keras"]
+    assert "uint8 images (N, 16, 20, 1)" in card
+    assert "the 3 classes of my\\_shoes apart.\n" in card
+    assert "\\*a\\*  \\<b\\>  c\\|d" in card
+    assert "Japanese" not in card

@@ -170,12 +170,16 @@ def test_confusion(sample):
     assert pairs == sorted(set(pairs))
 
 
+def labels(true, predicted):
+    return {"true_label": true, "predicted_label": predicted}
+
+
 def test_confusion_by_hand():
     rows = evaluation.confusion(peaked([[0], [0], [1], [48]]), np.array([0, 0, 0, 48]), CHARACTERS)
     assert rows == [
-        {"true": "あ", "predicted": "あ", "images": 2, "share": 0.6667},
-        {"true": "あ", "predicted": "い", "images": 1, "share": 0.3333},
-        {"true": "ゝ", "predicted": "ゝ", "images": 1, "share": 1.0},
+        {"true": "あ", "predicted": "あ", "images": 2, "share": 0.6667, **labels(0, 0)},
+        {"true": "あ", "predicted": "い", "images": 1, "share": 0.3333, **labels(0, 1)},
+        {"true": "ゝ", "predicted": "ゝ", "images": 1, "share": 1.0, **labels(48, 48)},
     ]
 
 
@@ -188,6 +192,22 @@ def test_per_class_by_hand():
         {"character": "あ", "code_point": "U+3042", "images": 3, **a},
         {"character": "い", "code_point": "U+3044", "images": 1, **i},
     ]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_few_classes(classes):
+    """scikit-learn has no top 3 of so few; and words have no code point."""
+    truth = np.arange(12) % classes
+    guessed = np.eye(classes, dtype=np.float32)[truth] * 0.9 + 0.1 / classes
+    guessed[0] = np.roll(guessed[0], 1)
+    found = metrics(guessed, truth)
+    assert found["top_3_accuracy"] == 1 or classes == 4
+    assert found["accuracy"] == pytest.approx(11 / 12, abs=1e-6)
+    assert found["loss"] > 0
+    names = ["ankle boot", *"abc"][:classes]
+    rows = evaluation.per_class(guessed, truth, names)
+    assert [row["character"] for row in rows] == names
+    assert [row["code_point"] for row in rows] == ["", "U+0061", "U+0062", "U+0063"][:classes]
 
 
 def test_per_class_agrees_with_the_metrics(sample):

@@ -1,13 +1,21 @@
 """From probabilities to characters."""
 
+import json
+import zipfile
+from io import StringIO
+
 import numpy as np
 import pytest
+from PIL import Image
+from rich.console import Console
 
 from k49.data.characters import code_point
 from k49.errors import K49Error
-from k49.inference.predict import best, describe, predict
+from k49.inference.output import as_table, candidate_rows
+from k49.inference.pictures import read, stack
+from k49.inference.predict import best, dataset_of, describe, predict
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import CHARACTERS, PLAIN, SHAPE, SMALL_MODEL, provenance_of
+from tests.helpers import CHARACTERS, PLAIN, SHAPE, SMALL_MODEL, info_of, provenance_of, saved
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
 
@@ -51,6 +59,48 @@ def test_model_that_says_nothing_of_itself_is_used_all_the_same(tmp_path):
     build_model(SMALL_MODEL, PLAIN, *SHAPE).save(path)
     assert len(predict(path, IMAGES, top=3)) == len(IMAGES)
     assert "says nothing" in describe(path)[0]
+
+
+def test_model_of_other_classes_and_images(tmp_path):
+    """Words, three of them, in pictures of 16 x 20 pixels that are only scaled."""
+    words = ["ankle boot", "$x_1$", "[bold]"]
+    known = dict(classes=words, image_size=[16, 20], normalize="scale", invert=True)
+    path = tmp_path / "model.keras"
+    model = build_model(SMALL_MODEL, PLAIN, (16, 20, 1), 3)
+    save_model(model, path, provenance_of("shoes", **known))
+    picture = np.random.default_rng(0).integers(0, 256, (16, 20), np.uint8)
+    saved(tmp_path / "shoe.png", Image.fromarray(picture))
+    saved(tmp_path / "large.png", Image.fromarray(picture).resize((100, 80)))
+    dataset = dataset_of(path)
+    assert dataset == info_of("shoes", **known)
+    ((name, image),), doubt = read(tmp_path / "shoe.png", dataset)
+    assert (name, doubt) == (str(tmp_path / "shoe.png"), "")
+    assert np.array_equal(image, 255 - picture)
+    ((_, scaled),), _ = read(tmp_path / "large.png", dataset)
+    assert abs(scaled.astype(int) - image).mean() < 30  # not related, it would be 85
+    ((first, *_),) = predict(path, stack([image]), top=99)
+    assert first["character"] in words
+    assert first["code_point"] == ""
+    rows = candidate_rows(["a"], predict(path, stack([image]), top=3))
+    console = Console(file=StringIO(), width=200)
+    console.print(as_table(rows))
+    assert all(word in console.file.getvalue() for word in words)
+
+
+def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path):
+    """As saved before the project knew other datasets."""
+    new, old = tmp_path / "new.keras", tmp_path / "old.keras"
+    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), new, provenance_of("mirror (01234567)", 1))
+    with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "k49.json":
+                known = json.loads(content)
+                content = json.dumps({**known, "dataset": known["dataset"]["name"]})
+            target.writestr(name, content)
+    assert predict(old, IMAGES, top=3) == predict(new, IMAGES, top=3)
+    assert "trained on mirror (01234567); mlp" in describe(old)[0]
+    assert dataset_of(old).classes == CHARACTERS
 
 
 def test_no_model(tmp_path):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import forms
+from tests.forms import Made, made
 from tests.helpers import ROOT, STAGES, ink, mirror_of, saved, stages_run
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,7 +35,12 @@ LEFT_OUT = {
 SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
 PLACES = {
-    "/path/to/folder": "{mirror}",
+    "/path/to/fashion-mnist": "{mirror}/../fashion",
+    "/path/to/emnist-letters": "{mirror}/../emnist",
+    "/path/to/pictures": "{mirror}/../pictures",
+    "=fashion ": f"=fashion {SHORT} ",
+    "transpose=true": f"transpose=true {SHORT}",
+    "normalize=ink": f"normalize=ink {SHORT}",
     "/path/to/store": "{mirror}/../store",
     "0.001,0.003 -S train.epochs=20,80": "0.001,0.002",
     "5e-3, 3)": "5e-3, 1)",
@@ -62,6 +69,10 @@ PRINTS = {
     "k49 report --base main -o report": r"wrote report/report\.md",
     "k49 compare main 'seeds-*'": r"seeds-\* \(2 runs\)",
     "k49 predict scan.png": r"(?m)^ *scan\.png ",
+    "dvc exp run -S data.source=fashion": r"Fashion-MNIST \([0-9a-f]{8}\): train accuracy",
+    "dvc exp run -S data.source=/path/to/emnist-letters -S data.transpose=true": (
+        r"emnist \([0-9a-f]{8}\): train accuracy"
+    ),
     "k49 predict scan.png another.jpg": r"(?m)^ *scan\.png (.|\n)*^ *another\.jpg ",
     "k49 predict many.npz --top 1 --format csv": r"(?m)^many\.npz\[1\],1,.,U\+",
     "dvc artifacts get . k49 --out given.keras": r"given\.keras",
@@ -90,8 +101,13 @@ def test_page_of_parameters_is_as_its_script_writes_it():
 
 @pytest.fixture
 def repo(fresh, tmp_path):
-    """What the reader of a page has: pictures, arrays, an origin, a folder with other data."""
+    """What the reader of a page has: pictures, arrays, an origin, folders with other data."""
     mirror_of(fresh.path / "data/raw", tmp_path / "mirror")
+    forms.idx(tmp_path / "fashion", made(10, (28, 28), (20, 5)))
+    wide = made(200, (24, 20), (8, 2))
+    lying = Made(*((x.swapaxes(1, 2), y) for x, y in (wide.train, wide.test)))
+    forms.idx(tmp_path / "emnist", lying, prefix="emnist-letters-", test="test")
+    forms.ink_folders(tmp_path / "pictures", ["a", "ankle boot", "あ"])
     for name in ("scan.png", "another.jpg"):
         saved(fresh.path / name, Image.fromarray(255 - ink()))
     np.savez(fresh.path / "many.npz", np.stack([ink(28, 28)] * 2))
@@ -105,6 +121,11 @@ def repo(fresh, tmp_path):
 @pytest.mark.parametrize("page", [name for name in COMMANDS if name != "CONTRIBUTING.md"])
 def test_commands_one_after_the_other(repo, tmp_path, page):
     default = repo.read("params.yaml")["train"]["learning_rate"]
+    (text,) = (path.read_text("utf-8") for path in PAGES if path.name == page)
+    for name, content in re.findall(r"(?s)^```yaml\n# (\S+)\n(.*?)^```", text, re.M):
+        for place, mine in PLACES.items():
+            content = content.replace(place, mine.format(mirror=tmp_path / "mirror"))
+        (repo.path / name).write_text(content, "utf-8")
     for command, comment in COMMANDS[page]:
         if command in LEFT_OUT:
             continue

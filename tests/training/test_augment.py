@@ -129,3 +129,21 @@ def test_seed():
     one, again, other = (varied(image, 4, seed, shift=2.0) for seed in (1, 1, 2))
     assert (one == again).all()
     assert (one != other).any()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 20), (64, 9)])
+def test_images_of_any_size(size):
+    """A bright spot at the lower right end stays there, or thereabouts."""
+    from k49.training.augment import variations
+
+    image = np.zeros((1, *size, 1), np.uint8)
+    image[0, size[0] - 4 : size[0] - 1, size[1] - 4 : size[1] - 1] = 255
+    found = variations(image, settings(shift=1.0, elastic=0.3), 50, seed=3)[0, 1:, ..., 0]
+    assert found.shape == (50, *size)
+    weight = found.reshape(50, -1).astype(float)
+    assert (weight.sum(1) > 0).all()
+    rows, columns = (axis.ravel() for axis in np.indices(size))
+    assert abs(weight @ rows / weight.sum(1) - (size[0] - 3)).max() < 2.5
+    assert abs(weight @ columns / weight.sum(1) - (size[1] - 3)).max() < 2.5
+    still = variations(image, settings(), 2, seed=3)
+    assert (still == image).all()

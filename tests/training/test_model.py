@@ -156,3 +156,20 @@ def test_model_of_another_shape(tmp_path):
     other.save(tmp_path / "other.keras")
     with pytest.raises(K49Error, match=r"expected gray images \(N, height, width, 1\)"):
         load_model(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("network", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("shape", [(8, 8, 1), (16, 20, 1), (64, 9, 1)])
+def test_any_size_and_number_of_classes(tmp_path, network, shape):
+    model = build_model(network, plain(batch_normalization=True), shape, 200)
+    save_model(model, tmp_path / "model.keras", provenance_of("bars"))
+    images = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
+    found = predict_proba(load_model(tmp_path / "model.keras"), images, shifts=1)
+    assert found.shape == (3, 200)
+    np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
+
+
+def test_images_that_can_not_be_halved_so_often():
+    deep = SMALL_CNN.model_copy(update={"units": [2, 4, 8, 16]})
+    with pytest.raises(K49Error, match=r"a cnn of 4 blocks, 3 at most: .* 8 x 20 pixels"):
+        build_model(deep, PLAIN, (8, 20, 1), 3)
