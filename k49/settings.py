@@ -7,11 +7,12 @@ What the settings mean, and why they have the values they have, stands in params
 import math
 import re
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Network = Literal["mlp", "cnn"]
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -20,7 +21,6 @@ Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
 Layers = Annotated[int, Field(ge=1, le=20)]
 MAX_UNITS = 4096  # 20 layers of them with their optimizer: 4 GB
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
-BLOCKS = 6  # of a cnn, at most: each halves the image, which has 64 pixels at most
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
@@ -28,6 +28,26 @@ Normalize = Literal["ink", "scale"]
 Side = Annotated[int, Field(ge=8, le=64)]  # of an image, in pixels
 ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
 MOST_CLASSES = 256
+
+
+NETWORKS = Path(__file__).parent / "training" / "networks"
+
+
+def check_network(name: str) -> str:
+    """Raise ValueError unless it may be the name of a network; return it.
+
+    One from elsewhere, as package.module:name, is looked for only where networks are built: that
+    takes Keras, and seconds.
+    """
+    known = sorted(path.stem for path in NETWORKS.glob("[a-z]*.py"))
+    if name not in known and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise ValueError(
+            f"no network {name!r:.80}; known here: {', '.join(known)}, and package.module:name"
+        )
+    return name
+
+
+Network = Annotated[str, AfterValidator(check_network)]
 
 
 def check_class_name(name: str) -> str:
@@ -139,35 +159,19 @@ class Space(Section):
     learning_rate: LogRange
     weight_decay: LogRange | None
 
-    @model_validator(mode="after")
-    def _blocks_fit(self) -> Self:
-        if self.network == "cnn":
-            check_blocks(self.layers.max)
-            if (widest := self.widths([self.units.max], self.layers.max)[-1]) > MAX_UNITS:
-                raise ValueError(
-                    f"units.max is {self.units.max}, which {self.layers.max} blocks double to "
-                    f"{widest} filters, {MAX_UNITS} at most"
-                )
-        return self
+    def combinations(self, searched_widths: Callable[[int], int] = lambda depth: depth) -> float:
+        """Count the points of the space; infinity where a number is drawn from a range.
 
-    def searched_widths(self, depth: int) -> int:
-        """Return how many of `depth` widths are searched: all of an mlp, the first of a cnn."""
-        return depth if self.network == "mlp" else 1
-
-    def widths(self, searched: list[int], depth: int) -> list[int]:
-        """Return the widths of all layers; a cnn's double, as each block halves the image."""
-        if self.network == "mlp":
-            return searched[:depth]
-        return [searched[0] * 2**i for i in range(depth)]
-
-    def combinations(self) -> float:
-        """Count the points of the space; infinity where a number is drawn from a range."""
+        Args:
+            searched_widths: how many widths of so many layers are searched; all, unless a network
+                says otherwise.
+        """
         if any(
             bounds and bounds.min < bounds.max for bounds in (self.learning_rate, self.weight_decay)
         ):
             return math.inf
         depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
-        layers = sum(len(self.units) ** self.searched_widths(depth) for depth in depths)
+        layers = sum(len(self.units) ** searched_widths(depth) for depth in depths)
         return layers * len(set(self.activation)) * len(set(self.initializer))
 
 
@@ -199,25 +203,11 @@ class Hyperparameters(Section):
     """What the search finds and training reads: `models/hyperparameters.yaml`."""
 
     network: Network
-    units: Annotated[list[Units], Field(min_length=1, max_length=20)]  # of a cnn: blocks' filters
+    units: Annotated[list[Units], Field(min_length=1, max_length=20)]
     activation: Activation
     initializer: Initializer
     learning_rate: LearningRate
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None
-
-    @model_validator(mode="after")
-    def _blocks_fit(self) -> Self:
-        if self.network == "cnn":
-            check_blocks(len(self.units))
-        return self
-
-
-def check_blocks(blocks: int) -> None:
-    """Raise ValueError if an image can't be halved so often."""
-    if blocks > BLOCKS:
-        raise ValueError(
-            f"a cnn of {blocks} blocks, {BLOCKS} at most: each halves an image of 64 pixels at most"
-        )
 
 
 class Augment(Section):

@@ -375,30 +375,11 @@ def test_space_that_is_not_there(tmp_path):
     assert text == "tune.space: no space smaller, spaces has: default, cnn, report"
 
 
-def test_cnn_of_more_blocks_than_an_image_can_be_halved(tmp_path):
-    layers = {"min": 1, "max": 7, "step": 1}
-    said = refusal(changed(tmp_path, "spaces.cnn.layers", layers))
-    assert "spaces.cnn: a cnn of 7 blocks, 6 at most: each halves an image" in said
-    winner = {"network": "cnn", "units": [8] * 7, "activation": "relu"}
-    winner |= {"initializer": "he_uniform", "learning_rate": 0.1, "weight_decay": None}
-    with pytest.raises(K49Error, match="a cnn of 7 blocks, 6 at most"):
-        validate(Hyperparameters, winner, "here")
-
-
-def test_cnn_of_more_filters_than_layers_may_have(tmp_path):
-    units = {"min": 16, "max": 2048, "step": 16}
-    said = refusal(changed(tmp_path, "spaces.cnn.units", units))
-    assert said.startswith("spaces.cnn: units.max is 2048, which 4 blocks double to 16384 filters")
-
-
-def test_cnn_has_one_width_to_choose(tmp_path):
-    """Its blocks double it, so that three blocks are no more combinations than one."""
-    content = copy.deepcopy(COMMITTED)
-    content["spaces"]["cnn"]["learning_rate"] = {"min": 0.1, "max": 0.1}
-    content["tune"]["space"] = "cnn"
-    widths = content["spaces"]["cnn"]["units"]
-    widths |= {"min": 16, "max": 32, "step": 8}
-    assert "spaces.cnn has only 3 combinations" in refusal(written(tmp_path, json.dumps(content)))
+def test_network_that_is_not_there(tmp_path):
+    said = refusal(changed(tmp_path, "spaces.cnn.network", "vit"))
+    assert "spaces.cnn.network: no network 'vit'; known here: cnn, mlp, resnet, and pack" in said
+    own = changed(tmp_path, "spaces.cnn.network", "networks.mine:mine")
+    assert load_settings(own).spaces["cnn"].network == "networks.mine:mine"
 
 
 def test_space_smaller_than_the_trials(tmp_path):

@@ -14,7 +14,7 @@ from k49.search.progress import Progress
 from k49.search.trial_runner import TrialRunner
 from k49.search.trials import Outcome
 from k49.settings import Hyperparameters, SearchConfig, Settings
-from k49.training.model import check_blocks_fit
+from k49.training import networks
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, scratch: Path) ->
         K49Error: no trial could be completed, memory ran out, the disk is full, or there is no
             cluster where there should be. Finished trials are kept then.
     """
-    check_blocks_fit(config.space.network, config.space.layers.max, train.images.shape[1:3])
+    networks.check_space(
+        config.tune.space, config.space, config.tune.trials, train.images.shape[1:3]
+    )
     epochs = planned_epochs(config)
     total = len(epochs)
     oracle, outcomes = Oracle(config), list[Outcome]()

@@ -3,6 +3,7 @@
 import keras_tuner
 
 from k49.settings import Hyperparameters, LogRange, Space
+from k49.training import networks
 
 
 def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
@@ -12,9 +13,9 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
     defaults and the widths of layers that don't exist come along.
     """
     depths = list(range(space.layers.min, space.layers.max + 1, space.layers.step))
-    depth = hp.Choice("layers", depths)
+    network, depth = networks.load(space.network), hp.Choice("layers", depths)
     units = []
-    for i in range(space.searched_widths(max(depths))):
+    for i in range(network.searched_widths(max(depths))):
         with hp.conditional_scope("layers", [d for d in depths if d > i]):
             bounds = space.units.model_dump()
             value = hp.Int(f"units_{i}", bounds["min"], bounds["max"], step=bounds["step"])
@@ -23,7 +24,7 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
     decay = choose_log(hp, "weight_decay", space.weight_decay) if space.weight_decay else None
     return Hyperparameters(
         network=space.network,
-        units=space.widths(units, depth),
+        units=network.widths(units, depth),
         activation=hp.Choice("activation", space.activation),
         initializer=hp.Choice("initializer", space.initializer),
         learning_rate=rate,

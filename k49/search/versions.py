@@ -9,6 +9,7 @@ from platform import python_version
 LIBRARIES = ("k49", "keras", "keras-tuner", "numpy", "scikit-learn", "scipy")
 TENSORFLOW = ("tensorflow", "tensorflow-cpu")  # whichever is installed: one module, two packages
 TRAINING = Path(__file__).parents[1] / "training"
+OWN_NETWORKS = Path("networks")  # of the user, where the search or its worker runs
 
 
 def installed(*names: str) -> str:
@@ -30,7 +31,7 @@ def versions_and_code() -> dict[str, str]:
     """
     found = {name: installed(name) for name in LIBRARIES}
     digest = sha256()
-    for source in sorted(TRAINING.glob("*.py")):
+    for source in (*sorted(TRAINING.rglob("*.py")), *sorted(OWN_NETWORKS.glob("*.py"))):
         digest.update(source.read_bytes())
     return {
         "python": python_version(),

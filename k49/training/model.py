@@ -1,9 +1,9 @@
-"""The networks, mlp and cnn: raw uint8 images in, a probability of each class out."""
+"""The model: raw uint8 images in, a probability of each class out; and its file."""
 
 import json
-import math
+import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,9 @@ from k49.data import chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Fit, Hyperparameters, Provenance
+from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
 
-# Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
-# after 190 steps, as short as a trial of the search may be; at 0.9 it is 2e-9.
-MOMENTUM = 0.9
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
@@ -32,70 +30,14 @@ def build_model(
     Takes images (N, *image_shape) uint8, 0 to 255, and returns probabilities (N, classes) float32:
     scaling is a layer of the model, so that nobody can serve it wrongly.
     """
-    check_blocks_fit(hyperparameters.network, len(hyperparameters.units), image_shape[:2])
-    hidden = {"mlp": mlp, "cnn": cnn}[hyperparameters.network]
-    return keras.Sequential(
-        [
-            keras.Input(image_shape, dtype="uint8", name="image"),
-            layers.Rescaling(1 / 255, name="scale"),
-            *hidden(hyperparameters, fit),
-            layers.Dense(classes, name="logits"),
-            layers.Softmax(name="probabilities"),
-        ],
-        name=hyperparameters.network,
-    )
-
-
-def mlp(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """Yield dense layers, one after the other."""
-    yield layers.Flatten(name="flatten")
-    for i, units in enumerate(hyperparameters.units):
-        dense = layers.Dense(units, name=f"hidden_{i}", **weights(hyperparameters, fit))
-        yield from activated(dense, hyperparameters, fit)
-        if fit.dropout:
-            yield layers.Dropout(fit.dropout, name=f"dropout_{i}")
-
-
-def check_blocks_fit(network: str, blocks: int, size: Sequence[int]) -> None:
-    """Refuse a network that halves images of a size (height, width) more often than can be.
-
-    Raises:
-        K49Error: it does.
-    """
-    most = int(math.log2(min(size)))
-    if network == "cnn" and blocks > most:
-        raise K49Error(
-            f"a cnn of {blocks} blocks, {most} at most: each halves the images of {size[0]} x "
-            f"{size[1]} pixels; lower layers.max of the space"
-        )
-
-
-def cnn(hyperparameters: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """Yield blocks of two 3 x 3 convolutions that halve the image; then the pixels' mean."""
-    for i, filters in enumerate(hyperparameters.units):
-        for part in "ab":
-            same = {"padding": "same", "name": f"hidden_{i}{part}"}
-            convolution = layers.Conv2D(filters, 3, **same, **weights(hyperparameters, fit))
-            yield from activated(convolution, hyperparameters, fit)
-        yield layers.AveragePooling2D(2, name=f"pool_{i}")
-        if fit.dropout:
-            yield layers.Dropout(fit.dropout, name=f"dropout_{i}")
-    yield layers.GlobalAveragePooling2D(name="mean")
-
-
-def weights(hyperparameters: Hyperparameters, fit: Fit) -> dict[str, Any]:
-    """Return a layer's options for its weights; batch normalization has a bias of its own."""
-    bias = not fit.batch_normalization
-    return {"kernel_initializer": hyperparameters.initializer, "use_bias": bias}
-
-
-def activated(layer: keras.Layer, found: Hyperparameters, fit: Fit) -> Iterator[keras.Layer]:
-    """Yield a layer, batch normalization if the recipe has it, and the activation."""
-    name = layer.name.removeprefix("hidden_")
-    yield layer
-    if fit.batch_normalization:
-        yield layers.BatchNormalization(momentum=MOMENTUM, name=f"normalization_{name}")
-    yield layers.Activation(found.activation, name=f"activation_{name}")
+    network = networks.load(hyperparameters.network)
+    network.check_size(len(hyperparameters.units), image_shape[:2])
+    image = keras.Input(image_shape, dtype="uint8", name="image")
+    scaled = layers.Rescaling(1 / 255, name="scale")(image)
+    logits = layers.Dense(classes, name="logits")(network.hidden(scaled, hyperparameters, fit))
+    probabilities = layers.Softmax(name="probabilities")(logits)
+    name = re.sub(r"\W", "_", hyperparameters.network)
+    return keras.Model(image, probabilities, name=name)
 
 
 def save_model(model: keras.Model, path: Path, provenance: Provenance) -> None:

@@ -27,7 +27,13 @@ def changed(**changes):
 
 def test_layers_without_anything():
     model = build_model(SMALL_MODEL, PLAIN, *SHAPE)
-    assert kinds(model) == ["Rescaling", "Flatten", *["Dense", "Activation"] * 2, *OUTPUT]
+    assert kinds(model) == [
+        "InputLayer",
+        "Rescaling",
+        "Flatten",
+        *["Dense", "Activation"] * 2,
+        *OUTPUT,
+    ]
     assert [layer.units for layer in model.layers if isinstance(layer, keras.layers.Dense)] == [
         16,
         8,
@@ -38,17 +44,23 @@ def test_layers_without_anything():
 def test_layers_with_batch_normalization_and_dropout():
     model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.3), *SHAPE)
     hidden = ["Dense", "BatchNormalization", "Activation", "Dropout"]
-    assert kinds(model) == ["Rescaling", "Flatten", *hidden * 2, *OUTPUT]
+    assert kinds(model) == ["InputLayer", "Rescaling", "Flatten", *hidden * 2, *OUTPUT]
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert [layer.use_bias for layer in dense] == [False, False, True]
-    assert [layer.rate for layer in model.layers[5::4]] == [0.3, 0.3]
+    assert [layer.rate for layer in model.layers[6::4]] == [0.3, 0.3]
 
 
 def test_layers_of_a_cnn():
     model = build_model(SMALL_CNN, plain(batch_normalization=True, dropout=0.3), *SHAPE)
     hidden = ["Conv2D", "BatchNormalization", "Activation"]
     block = [*hidden * 2, "AveragePooling2D", "Dropout"]
-    assert kinds(model) == ["Rescaling", *block * 2, "GlobalAveragePooling2D", *OUTPUT]
+    assert kinds(model) == [
+        "InputLayer",
+        "Rescaling",
+        *block * 2,
+        "GlobalAveragePooling2D",
+        *OUTPUT,
+    ]
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.filters for layer in convolutions] == [4, 4, 8, 8]
     assert not any(layer.use_bias for layer in convolutions)
@@ -70,7 +82,7 @@ def test_activation_of_every_hidden_layer_and_softmax_at_the_end(activation):
 def test_initializer(initializer, limit):
     keras.utils.set_random_seed(1)
     found = changed(units=[512], initializer=initializer)
-    kernel = build_model(found, PLAIN, *SHAPE).layers[2].get_weights()[0]
+    kernel = build_model(found, PLAIN, *SHAPE).layers[3].get_weights()[0]
     assert abs(kernel).max() == pytest.approx(limit, rel=1e-3)
     assert kernel.std() == pytest.approx(limit / np.sqrt(3), rel=0.02)
 
@@ -78,7 +90,7 @@ def test_initializer(initializer, limit):
 def test_scaling_is_part_of_the_model():
     """Raw uint8 images go in: 255 is 1 behind the first layer."""
     model = build_model(SMALL_MODEL, PLAIN, *SHAPE)
-    np.testing.assert_allclose(np.asarray(model.layers[0](IMAGES)), IMAGES / 255, rtol=1e-6)
+    np.testing.assert_allclose(np.asarray(model.layers[1](IMAGES)), IMAGES / 255, rtol=1e-6)
 
 
 def test_probabilities():
@@ -171,5 +183,5 @@ def test_any_size_and_number_of_classes(tmp_path, network, shape):
 
 def test_images_that_can_not_be_halved_so_often():
     deep = SMALL_CNN.model_copy(update={"units": [2, 4, 8, 16]})
-    with pytest.raises(K49Error, match=r"a cnn of 4 blocks, 3 at most: .* 8 x 20 pixels"):
+    with pytest.raises(K49Error, match=r"4 layers, 3 at most: .* 8 x 20 pixels"):
         build_model(deep, PLAIN, (8, 20, 1), 3)

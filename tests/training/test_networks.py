@@ -1,0 +1,130 @@
+"""Networks: what is built, what is searched of them, and one from outside."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from k49.errors import K49Error
+from k49.settings import Space
+from k49.stage import load_settings
+from k49.training import networks
+from k49.training.model import build_model, load_model, predict_proba, save_model
+from tests.helpers import PLAIN, ROOT, SHAPE, SMALL_MODEL, plain, provenance_of
+
+SPACES = load_settings(ROOT / "params.yaml").spaces
+OWN = """
+from keras import layers
+
+def mine(x, found, fit):
+    for units in found.units:
+        x = layers.Dense(units, activation=found.activation)(x)
+    return layers.Flatten()(x)
+"""
+
+
+def space(name: str, **changes) -> Space:
+    return Space.model_validate({**SPACES[name].model_dump(), **changes})
+
+
+def check(name: str, trials=1, size=(28, 28), **changes) -> str:
+    """The text of a refusal of a space."""
+    with pytest.raises(K49Error) as caught:
+        networks.check_space(name, space(name, **changes), trials, size)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def bounds(low, high, step=1):
+    return {"min": low, "max": high, "step": step}
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_of_params_are_their_networks(name):
+    networks.check_space(name, SPACES[name], 10, (28, 28))
+
+
+def test_more_halvings_than_pixels():
+    said = check("cnn", layers=bounds(1, 5))
+    assert said.startswith("spaces.cnn.layers.max: 5 layers, 4 at most: each halves the images of")
+    assert "3 at most" in check("cnn", size=(8, 64))
+    networks.check_space("report", SPACES["report"], 1, (8, 8))  # which halves nothing
+
+
+def test_more_filters_than_layers_may_have():
+    said = check("cnn", units=bounds(16, 2048, 16))
+    assert said.startswith("spaces.cnn: units.max is 2048, which 4 layers double to 16384")
+
+
+def test_doubling_network_has_one_width_to_choose():
+    """So that more blocks are no more combinations than one."""
+    rate = {"min": 0.1, "max": 0.1}
+    said = check("cnn", trials=4, units=bounds(16, 32, 8), learning_rate=rate)
+    assert said == "tune.trials: 4 trials, but spaces.cnn has only 3 combinations"
+
+
+def test_resnet_adds_what_comes_in():
+    """With all its convolutions zero, a stage of equal width is the identity."""
+    found = SMALL_MODEL.model_copy(update={"network": "resnet", "units": [4, 8]})
+    model = build_model(found, plain(batch_normalization=True, dropout=0.2), *SHAPE)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("Conv2D") == 1 + 4 + 4 + 1  # the stem, two stages, one to widen
+    assert kinds.count("Add") == 4
+    assert kinds.count("BatchNormalization") == 9
+    assert kinds.count("Dropout") == 4
+    inner = keras.Model(model.get_layer("hidden_stem").output, model.get_layer("add_0_1").output)
+    for name in ("hidden_0_0b", "hidden_0_1b"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(np.zeros(kernel.shape))
+    x = np.random.default_rng(0).normal(size=(2, 28, 28, 4)).astype(np.float32)
+    np.testing.assert_allclose(inner(x), x, atol=1e-6)
+
+
+def test_resnet_reads_as_keras_does(tmp_path):
+    found = SMALL_MODEL.model_copy(update={"network": "resnet", "units": [4, 8]})
+    model = build_model(found, plain(batch_normalization=True), *SHAPE)
+    save_model(model, tmp_path / "model.keras", provenance_of("bars"))
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
+    expected = np.asarray(model(images))
+    np.testing.assert_allclose(predict_proba(model, images), expected, atol=1e-5)
+    again = load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(predict_proba(again, images), expected, atol=1e-5)
+
+
+@pytest.fixture
+def outside(tmp_path, monkeypatch):
+    """A module of somebody's own, written by a function."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text):
+        (tmp_path / "somebodys.py").write_text(text)
+        sys.modules.pop("somebodys", None)
+
+    yield write
+    sys.modules.pop("somebodys", None)
+
+
+def test_function_of_somebodys_own(outside):
+    outside(OWN)
+    found = SMALL_MODEL.model_copy(update={"network": "somebodys:mine"})
+    model = build_model(found, PLAIN, *SHAPE)
+    assert [layer.units for layer in model.layers if hasattr(layer, "units")] == [16, 8, 49]
+    assert networks.load("somebodys:mine").widths([3, 4, 5], 2) == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("", "nobodys:mine", "ModuleNotFoundError: No module named 'nobodys'"),
+        ("", "somebodys:mine", "AttributeError: module 'somebodys' has no attribute 'mine'"),
+        ("def mine(:", "somebodys:mine", "SyntaxError: invalid syntax"),
+        ("1 / 0", "somebodys:mine", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_network_that_can_not_be_imported(outside, text, name, says):
+    outside(text)
+    with pytest.raises(K49Error) as caught:
+        networks.load(name)
+    assert str(caught.value).startswith(f"network {name}: {says}")
+    assert len(str(caught.value).splitlines()) == 1
