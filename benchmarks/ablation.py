@@ -49,6 +49,14 @@ STEPS = {
     "label smoothing": ["fit.label_smoothing=0.1"],
     "default": ["train.epochs=40", "train.min_steps=30000"],  # the longer
 }
+
+
+def rates(space: str, lowest: float, highest: float) -> list[str]:
+    """Changes that give a space other learning rates."""
+    key = f"spaces.{space}.learning_rate"
+    return [f"{key}.min={lowest}", f"{key}.max={highest}"]
+
+
 # Of each recipe the changes that don't stay.
 DEAD_ENDS = {
     "default": {
@@ -57,6 +65,13 @@ DEAD_ENDS = {
         "stronger affine": ["augment.rotation=0.2", "augment.shear=0.2", "augment.scale=0.15"],
         "more weight decay": ["fit.weight_decay=0.4"],
         "less smoothing": ["fit.label_smoothing=0.05"],
+        # each with learning rates of its own; a decay is multiplied by the rate
+        "sgd": ["fit.optimizer=sgd", *rates("default", 0.05, 0.2), "fit.weight_decay=0.005"],
+        "lion": ["fit.optimizer=lion", *rates("default", 0.0002, 0.0008), "fit.weight_decay=1.0"],
+        "muon": ["fit.optimizer=muon", *rates("default", 0.001, 0.006)],
+        "moving average of weights": ["fit.ema_momentum=0.999"],
+        "random erasing": ["augment.erasing=0.25"],
+        "mixup": ["augment.mixup=0.2"],
     },
     "cnn": {
         "half as long": ["train.epochs=10", "train.min_steps=2000"],

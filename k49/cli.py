@@ -17,7 +17,7 @@ from k49.files import flatten, read_yaml, write_text
 from k49.inference import output as outputs
 from k49.inference import pictures
 from k49.inference import predict as inference
-from k49.settings import MOST_CLASSES
+from k49.settings import MOST_CLASSES, Augment, Fit
 
 RECIPES = Path(__file__).parent / "recipes"
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
@@ -179,7 +179,7 @@ def report(
 
 @app.command()
 def recipe(
-    name: Annotated[str, typer.Argument(help="cnn, default or report.")],
+    name: Annotated[str, typer.Argument(help="cnn, default, report or resnet.")],
 ) -> None:
     """Print a recipe as options for `dvc exp run`.
 
@@ -190,7 +190,10 @@ def recipe(
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
         raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
-    for key, value in flatten(read_yaml(RECIPES / f"{name}.yaml")):
+    content = read_yaml(RECIPES / f"{name}.yaml")
+    for section, model in (("augment", Augment), ("fit", Fit)):  # what it says nothing of is off
+        content[section] = model.model_validate(content[section]).model_dump()
+    for key, value in flatten(content):
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
 
 

@@ -211,7 +211,10 @@ class Hyperparameters(Section):
 
 
 class Augment(Section):
-    """How far train images are moved, turned, stretched and bent, each epoch anew."""
+    """How far train images are moved, turned, stretched and bent, each epoch anew.
+
+    What is off by default has a default here: recipes and files of before it came lack it.
+    """
 
     enabled: bool
     rotation: Annotated[float, Field(ge=0, le=3.2)]
@@ -220,10 +223,15 @@ class Augment(Section):
     shift: Annotated[float, Field(ge=0, le=14)]
     elastic: Annotated[float, Field(ge=0, le=14)]
     elastic_grid: Annotated[int, Field(ge=4, le=12)]
+    erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class Fit(Section):
-    """How every model is fitted: the trials of the search and the one that is kept."""
+    """How every model is fitted: the trials of the search and the one that is kept.
+
+    Defaults as in `Augment`.
+    """
 
     batch_size: Annotated[int, Field(ge=1, le=65_536)]
     batch_normalization: bool
@@ -233,6 +241,8 @@ class Fit(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     patience: Epochs | None  # None: no early stopping
+    optimizer: Literal["adamw", "sgd", "lion", "muon"] = "adamw"
+    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _a_cosine_runs_to_its_end(self) -> Self:

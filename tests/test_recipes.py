@@ -14,7 +14,7 @@ from tests.helpers import ROOT
 
 PARAMS = ROOT / "params.yaml"
 COMMITTED = load_settings(PARAMS)
-RECIPES = ("cnn", "default", "report")
+RECIPES = ("cnn", "default", "report", "resnet")
 # Everything that a recipe sets, changed as far from it as it goes.
 CHANGES = [
     "augment.enabled=false",
@@ -24,6 +24,10 @@ CHANGES = [
     "augment.shift=3",
     "augment.elastic=2",
     "augment.elastic_grid=7",
+    "augment.erasing=0.5",
+    "augment.mixup=0.5",
+    "fit.optimizer=sgd",
+    "fit.ema_momentum=0.9",
     "fit.batch_size=32",
     "fit.batch_normalization=false",
     "fit.weight_decay=0.5",
@@ -52,6 +56,9 @@ CHANGES = [
     "spaces.cnn.learning_rate={min:0.1,max:0.2}",
     "spaces.cnn.weight_decay={min:0.1,max:0.2}",
     "spaces.report={network:cnn,layers:{min:2,max:2,step:2},units:{min:8,max:8,step:8},"
+    "activation:[tanh],initializer:[glorot_normal],learning_rate:{min:0.1,max:0.2},"
+    "weight_decay:{min:0.1,max:0.2}}",
+    "spaces.resnet={network:mlp,layers:{min:2,max:2,step:2},units:{min:8,max:8,step:8},"
     "activation:[tanh],initializer:[glorot_normal],learning_rate:{min:0.1,max:0.2},"
     "weight_decay:{min:0.1,max:0.2}}",
     "+spaces.mine={}",
@@ -112,7 +119,7 @@ def test_default_recipe_undoes_any_change(params, override):
 def test_each_recipe_undoes_all_changes_and_the_other_recipes(params):
     alone = {name: what_trains(after(params, options(name))) for name in RECIPES}
     assert alone["default"] == what_trains(COMMITTED)
-    assert alone["report"] != alone["default"] != alone["cnn"] != alone["report"]
+    assert all(alone[a] != alone[b] for a in alone for b in alone if a < b)
     for name, expected in alone.items():
         for before in RECIPES:
             found = after(params, CHANGES, options(before), CHANGES[1], options(name))
@@ -172,5 +179,5 @@ def test_recipes_are_at_hand_in_any_folder(tmp_path, monkeypatch):
 def test_unknown_recipe_names_the_known_ones_and_stops_dvc():
     result = CliRunner().invoke(app, ["recipe", "reprot"])
     assert isinstance(result.exception, K49Error)
-    assert "cnn, default, report" in str(result.exception)
+    assert "cnn, default, report, resnet" in str(result.exception)
     assert result.output.startswith("--no-recipe-reprot")

@@ -19,13 +19,13 @@ import keras
 import tensorflow as tf
 
 from k49.settings import TrainingConfig
-from k49.training.augment import Distort
+from k49.training.augment import augmentation
 from k49.training.rng import dropout_mask
 
 Tensor = Any  # TensorFlow has no types
 # Images without training. More are not faster, and the first layer of a cnn makes 50 KB of each.
 SCORED_AT_ONCE = 256
-DROPOUT_STREAM = 1  # and up, a layer each; the random numbers of the one below are Distort's
+DROPOUT_STREAM = 1  # and up, a layer each; those of the one below and of far above are of `augment`
 
 
 def compile_train_block(
@@ -36,10 +36,10 @@ def compile_train_block(
     Args:
         model: the last of its layers is the softmax.
         optimizer: built for the model's trainable variables; its learning rate is replaced.
-        config: distortion, label smoothing, and the seed: it and a step's number give all random
+        config: augmentation, label smoothing, and the seed: it and a step's number give all random
             numbers of that step, so that any step can be repeated.
     """
-    distort = Distort(config.augment, model.input_shape[1:3])
+    augment = augmentation(config.augment, model.input_shape[1:3])
     classes = model.output_shape[-1]
     smoothing = config.fit.label_smoothing
     weights = model.trainable_variables
@@ -62,8 +62,7 @@ def compile_train_block(
         def step(k: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
             seed = tf.stack([tf.constant(config.seed, tf.int64), steps_taken(optimizer)])
             with tf.name_scope("distort"):  # for `benchmarks.breakdown`, and other profilers
-                x = distort(images[k], seed) if config.augment.enabled else images[k]
-            y = tf.cast(labels[k], tf.float32)
+                x, y = augment(images[k], tf.cast(labels[k], tf.float32), seed)
             with tf.GradientTape() as tape:
                 logits = forward(model, x, seed)
                 target = y * (1 - smoothing) + smoothing / classes

@@ -1,8 +1,8 @@
 """Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
 import ctypes
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -67,7 +67,7 @@ def fit(
     make_repeatable(config.seed)
     shape, classes = train.images.shape[1:], train.labels.shape[1]
     model = build_model(config.hyperparameters, config.fit, shape, classes)
-    optimizer = adamw(config)
+    optimizer = open_optimizer(config)
     optimizer.build(model.trainable_variables)
     train_block = compile_train_block(model, optimizer, config)
     score = Scorer(model)
@@ -82,14 +82,17 @@ def fit(
 
     for epoch in range(config.epochs):
         loss, accuracy = train_epoch(train_block, optimizer, batches, rates)
-        with timed("validation"):
-            val_loss, val_accuracy = score(val)
-        figures = dict(loss=loss, accuracy=accuracy, val_loss=val_loss, val_accuracy=val_accuracy)
-        check_finite(figures, epoch, config)
-        for name, value in figures.items():
-            history.setdefault(name, []).append(value)
-        on_epoch(figures)
-        stopping.on_epoch_end(epoch, figures)
+        with averaged(optimizer, model, for_good=epoch == config.epochs - 1):
+            with timed("validation"):
+                val_loss, val_accuracy = score(val)
+            figures = dict(
+                loss=loss, accuracy=accuracy, val_loss=val_loss, val_accuracy=val_accuracy
+            )
+            check_finite(figures, epoch, config)
+            for name, value in figures.items():
+                history.setdefault(name, []).append(value)
+            on_epoch(figures)
+            stopping.on_epoch_end(epoch, figures)
         if model.stop_training:
             break
 
@@ -152,13 +155,39 @@ def give_back_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-def adamw(config: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Return AdamW (arXiv:1711.05101); a weight decay of 0 makes it Adam. Only kernels decay."""
+def open_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
+    """Return the optimizer that the recipe names; of the weights only kernels decay.
+
+    AdamW (arXiv:1711.05101), SGD with Nesterov momentum, Lion (arXiv:2302.06675), or Muon for
+    matrices with AdamW for all else (kellerjordan.github.io/posts/muon).
+    """
     found = config.hyperparameters
     decay = config.fit.weight_decay if found.weight_decay is None else found.weight_decay
-    chosen = keras.optimizers.AdamW(found.learning_rate, weight_decay=decay)
+    kinds = {
+        "adamw": keras.optimizers.AdamW,
+        "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
+        "lion": keras.optimizers.Lion,
+        "muon": partial(keras.optimizers.Muon, exclude_layers=["logits"], adam_weight_decay=decay),
+    }
+    momentum = config.fit.ema_momentum
+    average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
+    kind = kinds[config.fit.optimizer]
+    chosen = kind(learning_rate=found.learning_rate, weight_decay=decay, **average)
     chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return chosen
+
+
+@contextmanager
+def averaged(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model, for_good: bool = False
+) -> Iterator[None]:
+    """Give the model its weights' moving average, if there is one: in the block, or for good."""
+    weights = model.trainable_variables
+    before = [np.array(w) for w in weights] if optimizer.use_ema and not for_good else []
+    optimizer.finalize_variable_values(weights)
+    yield
+    for weight, value in zip(weights, before, strict=False):
+        weight.assign(value)
 
 
 def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.ndarray:

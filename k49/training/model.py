@@ -34,7 +34,8 @@ def build_model(
     network.check_size(len(hyperparameters.units), image_shape[:2])
     image = keras.Input(image_shape, dtype="uint8", name="image")
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
-    logits = layers.Dense(classes, name="logits")(network.hidden(scaled, hyperparameters, fit))
+    hidden = network.hidden(scaled, hyperparameters, fit)  # first: their weights are drawn in order
+    logits = layers.Dense(classes, name="logits")(hidden)
     probabilities = layers.Softmax(name="probabilities")(logits)
     name = re.sub(r"\W", "_", hyperparameters.network)
     return keras.Model(image, probabilities, name=name)

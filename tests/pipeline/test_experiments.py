@@ -197,3 +197,33 @@ def test_charts_name_their_data_from_the_data(elsewhere, tmp_path):
             assert "stand-in (drawn, not K49)" in text, name
             assert "mirror (" in text, name
             assert str(mirror) not in json.dumps(chart), name
+
+
+OWN = """
+from keras import layers
+
+def mine(x, found, fit):
+    x = layers.AveragePooling2D(2)(x)
+    for units in found.units:
+        x = layers.SeparableConv2D(units, 3, activation=found.activation)(x)
+    return layers.GlobalMaxPooling2D()(x)
+"""
+
+
+def test_network_of_ones_own_is_one_file(fresh):
+    """A function of it in networks/ and a space that names it: nothing else knows of it."""
+    (fresh.path / "networks/mine.py").write_text(OWN)
+    fresh.git("add", "networks/mine.py")
+    change = "spaces.default.network=networks.mine:mine"
+    output = fresh.dvc("exp", "run", "-S", change).stdout
+    assert stages_run(output) == ["check", "tune", "train", "evaluate", "plot"]
+    assert fresh.read("models/hyperparameters.yaml")["network"] == "networks.mine:mine"
+    assert "Network: networks.mine:mine of [" in fresh.read("MODEL_CARD.md")
+    assert fresh.read("metrics/test.json")["test_accuracy"] > 0
+    many = fresh.path / "many.npy"
+    np.save(many, np.load(fresh.path / "data/raw/test_images.npy")[:3])
+    assert len(fresh.run("k49", "predict", many, "--top", "1").stdout.splitlines()) >= 4
+    (fresh.path / "networks/mine.py").write_text(OWN.replace("Max", "Average"))
+    output = fresh.dvc("repro").stdout
+    assert stages_run(output) == ["tune", "train", "evaluate", "plot"]
+    assert "searched before" not in output

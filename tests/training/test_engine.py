@@ -7,12 +7,13 @@ import tensorflow as tf
 
 from k49.settings import Augment, TrainingConfig
 from k49.training.engine import compile_score_block, compile_train_block, forward, normalize
-from k49.training.fit import adamw
+from k49.training.fit import averaged, open_optimizer
 from k49.training.model import build_model
 from tests.helpers import NO_AUGMENT, PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, bars, plain
 
 pytestmark = pytest.mark.slow
 
+SMALL_RESNET = SMALL_CNN.model_copy(update={"network": "resnet"})
 K, B = 4, 49
 DATA = bars(K, seed=0)
 IMAGES, LABELS = DATA.images.reshape(K, B, 28, 28, 1), DATA.labels.reshape(K, B, 49)
@@ -28,7 +29,7 @@ def config(augment: Augment = NO_AUGMENT, seed: int = 3, **recipe) -> TrainingCo
 
 def steady_adamw(settings: TrainingConfig) -> keras.optimizers.Optimizer:
     """AdamW that doesn't make whole steps of gradients that are all rounding."""
-    optimizer = adamw(settings)
+    optimizer = open_optimizer(settings)
     optimizer.epsilon = 1e-2
     return optimizer
 
@@ -63,7 +64,12 @@ def weights(model) -> np.ndarray:
         {"batch_normalization": True, "weight_decay": 0.1},
         {"label_smoothing": 0.2, "weight_decay": 0.1},
         {"found": SMALL_CNN, "batch_normalization": True, "weight_decay": 0.1},
+        {"found": SMALL_RESNET, "batch_normalization": True},
+        {"optimizer": "sgd", "weight_decay": 0.1},
+        {"optimizer": "muon", "weight_decay": 0.1},
+        {"optimizer": "adamw", "ema_momentum": 0.9},
     ],
+    ids=str,
 )
 def test_steps_are_those_of_keras(recipe):
     settings = config(**recipe)
@@ -85,6 +91,37 @@ def test_steps_are_those_of_keras(recipe):
     plain_losses = [each["categorical_crossentropy"] for each in logged]
     assert loss == pytest.approx(sum(plain_losses) * B, rel=1e-4)
     assert right == round(sum(each["accuracy"] for each in logged) * B)
+
+
+def test_lion():
+    """It steps by the sign of each gradient, of which the smallest are all rounding."""
+    settings = config(optimizer="lion", weight_decay=0.1)
+    model, _ = trained(settings, slice(0, 1))
+    keras.utils.set_random_seed(1)
+    before = build_model(settings.hyperparameters, settings.fit, *SHAPE)
+    steps = weights(model) - weights(before) * (1 - 0.1 * RATES[0])
+    kernels = np.concatenate([np.full(w.size, w.ndim > 1) for w in model.get_weights()])
+    moved = abs(steps[kernels]) > 1e-4
+    assert moved.mean() > 0.5  # not those of pixels that are always 0
+    np.testing.assert_allclose(abs(steps[kernels][moved]), RATES[0], rtol=1e-3)
+
+
+def test_moving_average_of_weights():
+    """In the block the model has the average, behind it its own weights again."""
+    after = [weights(trained(config(), slice(0, n))[0]) for n in (1, 2, 3)]
+    expected = 0.5 * (0.5 * after[0] + 0.5 * after[1]) + 0.5 * after[2]
+    settings = config(ema_momentum=0.5)
+    keras.utils.set_random_seed(1)
+    model = build_model(settings.hyperparameters, settings.fit, *SHAPE)
+    optimizer = steady_adamw(settings)
+    optimizer.build(model.trainable_variables)
+    compile_train_block(model, optimizer, settings)(IMAGES, LABELS, RATES, tf.constant(3))
+    with averaged(optimizer, model):
+        np.testing.assert_allclose(weights(model), expected, atol=1e-5)
+    np.testing.assert_allclose(weights(model), after[2], atol=1e-5)
+    with averaged(optimizer, model, for_good=True):
+        pass
+    np.testing.assert_allclose(weights(model), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -127,9 +164,7 @@ def dropped(seed: int, step: int, *rates: float) -> np.ndarray:
     """What dropout layers leave of a layer that returns ones alone, of 2,000 images."""
     layers = [keras.layers.Dropout(rate) for rate in rates]
     model = keras.Sequential([keras.Input((100,)), *layers, keras.layers.Softmax()])
-    return forward(
-        model.layers[:-1], tf.ones((2000, 100)), tf.constant([seed, step], tf.int64)
-    ).numpy()
+    return forward(model, tf.ones((2000, 100)), tf.constant([seed, step], tf.int64)).numpy()
 
 
 def test_dropout_leaves_out_its_share_and_makes_up_for_it():

@@ -9,9 +9,9 @@ from k49.settings import TrainingConfig
 from k49.stage import load_settings
 from k49.training.fit import (
     DivergedError,
-    adamw,
     fit,
     learning_rates,
+    open_optimizer,
     summarize,
     training_config,
 )
@@ -161,7 +161,7 @@ def decayed(steps: int = 5, **changes) -> dict[str, np.ndarray]:
         name: keras.Variable(np.ones((3, 3)), name=name)
         for name in ("kernel", "bias", "gamma", "beta")
     }
-    chosen = adamw(config(**changes))
+    chosen = open_optimizer(config(**changes))
     chosen.build(list(layer_weights.values()))
     for _ in range(steps):
         chosen.apply([keras.ops.zeros((3, 3))] * 4, list(layer_weights.values()))
@@ -181,8 +181,8 @@ def test_no_weight_decay_shrinks_nothing():
 def test_weight_decay_that_the_search_found_replaces_the_recipes():
     recipe = config(weight_decay=0.1)
     found = recipe.hyperparameters.model_copy(update={"weight_decay": 0.5})
-    assert adamw(recipe).weight_decay == 0.1
-    assert adamw(recipe.model_copy(update={"hyperparameters": found})).weight_decay == 0.5
+    assert open_optimizer(recipe).weight_decay == 0.1
+    assert open_optimizer(recipe.model_copy(update={"hyperparameters": found})).weight_decay == 0.5
 
 
 # the loss

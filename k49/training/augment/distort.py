@@ -6,7 +6,7 @@ interpolated between four neighbours, which one look-up brings, packed into one 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -59,20 +59,61 @@ class Distort:
         s, knots = self.settings, self.knots
         random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
         affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
-        ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
-        turn, shear, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
-        tall, wide = 1 + taller, 1 + wider
+        turn, slant, taller, wider, down, right = tf.split(affine, 6, 1)
         last_row, last_column = (length - 1 for length in self.padded)
-        bend = s.elastic * math.sqrt(3)  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
-        cos, sin = tf.cos(turn), tf.sin(turn)
-        down, right = down + last_row / 2, right + last_column / 2
-        rows = tf.concat([bend * bend_rows, tall * cos, -wide * sin, down], 1)
-        columns = tf.concat([bend * bend_columns, tall * sin + shear, wide * cos, right], 1)
-        at = tf.matmul(tf.concat([rows, columns], 0), self.features)
+        at = turned(s.rotation * turn)
+        at = stretched(at, 1 + s.scale * taller, 1 + s.scale * wider)
+        at = slanted(at, s.shear * slant)
+        at = shifted(at, s.shift * down + last_row / 2, s.shift * right + last_column / 2)
+        rows = tf.concat([bent(s.elastic, bend_rows), *at.row], 1)
+        columns = tf.concat([bent(s.elastic, bend_columns), *at.column], 1)
+
+        found = tf.matmul(tf.concat([rows, columns], 0), self.features)
         # inside, and the corner's neighbours, too
-        inside_rows = tf.clip_by_value(at[:n], 0.0, last_row - 1e-3)
-        return inside_rows, tf.clip_by_value(at[n:], 0.0, last_column - 1e-3)
+        inside_rows = tf.clip_by_value(found[:n], 0.0, last_row - 1e-3)
+        return inside_rows, tf.clip_by_value(found[n:], 0.0, last_column - 1e-3)
+
+
+class Affine(NamedTuple):
+    """An affine map of each image: what row, column and 1 add to where a pixel comes from."""
+
+    row: tuple[Tensor, Tensor, Tensor]  # each (N, 1)
+    column: tuple[Tensor, Tensor, Tensor]
+
+
+def turned(angle: Tensor) -> Affine:
+    """Return a rotation by so many radians."""
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    none = tf.zeros_like(angle)
+    return Affine((cos, -sin, none), (sin, cos, none))
+
+
+def stretched(at: Affine, tall: Tensor, wide: Tensor) -> Affine:
+    """Return a map in which an image is so many times as tall and as wide."""
+    row, column = (
+        (tall * by_row, wide * by_column, constant) for by_row, by_column, constant in at
+    )
+    return Affine(row, column)
+
+
+def slanted(at: Affine, by: Tensor) -> Affine:
+    """Return a map in which columns move by a share of the row."""
+    by_row, *others = at.column
+    return Affine(at.row, (by_row + by, *others))
+
+
+def shifted(at: Affine, down: Tensor, right: Tensor) -> Affine:
+    """Return a map in which pixels come from so much further down and right."""
+    row, column = (
+        (*of, constant + by) for (*of, constant), by in zip(at, (down, right), strict=True)
+    )
+    return Affine(row, column)
+
+
+def bent(deviation: float, random: Tensor) -> Tensor:
+    """Return displacements of control points with a standard deviation, of numbers -1 to 1."""
+    return deviation * math.sqrt(3) * random  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
 
 def elastic_basis(knots: int, size: tuple[int, int]) -> np.ndarray:
@@ -111,18 +152,3 @@ def byte(packed: Tensor, i: int) -> Tensor:
     """Return byte `i` of each number, from the lowest, as float32."""
     shifted = tf.bitwise.right_shift(packed, tf.constant(8 * i, tf.uint32))
     return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(255, tf.uint32)), tf.float32)
-
-
-def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
-    """Return images (N, H, W, 1) uint8, each with `n` distorted ones: (N, 1 + n, H, W, 1).
-
-    With augmentation off, that is each image by itself: (N, 1, H, W, 1).
-    """
-    originals = np.asarray(images)[:, np.newaxis]
-    if not settings.enabled:
-        return originals
-    batch = np.repeat(images, n, axis=0)
-    distorted = Distort(settings, images.shape[1:3])(
-        batch, tf.constant([seed, 0], tf.int64)
-    ).numpy()
-    return np.concatenate([originals, distorted.reshape(-1, n, *images.shape[1:])], axis=1)
