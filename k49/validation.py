@@ -52,8 +52,11 @@ def ineffective_settings(settings: Settings) -> list[str]:
     """Return a line for each setting that changes nothing beside the others, and why."""
     augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
     tune, found = settings.tune, []
-    if settings.data.source != "standin":
+    data = settings.data
+    if data.source != "standin":
         found.append("standin has no effect: data.source is not standin")
+    elif data.invert or data.transpose or data.normalize or data.image_size:
+        found.append("data.invert, transpose, normalize and image_size have no effect on standin")
     if not augment.enabled:
         found.append("augment has no effect: augment.enabled is false")
     elif not augment.elastic:

@@ -423,6 +423,10 @@ def test_every_committed_setting_has_an_effect():
     ("changes", "said"),
     [
         ({"data.source": "k49"}, "standin has no effect: data.source is not standin"),
+        (
+            {"data.invert": True},
+            "data.invert, transpose, normalize and image_size have no effect on standin",
+        ),
         ({"augment.enabled": False}, "augment has no effect: augment.enabled is false"),
         ({"augment.elastic": 0}, "augment.elastic_grid has no effect: augment.elastic is 0"),
         (

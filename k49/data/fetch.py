@@ -43,35 +43,43 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
     if data.source == "standin":
         return draw_standin(drawn, raw, data)
     description = descriptions.find(data.source, own)
+    if description is not None and description.files:
+        found = places.from_mirrors(description, mirrors(description, data), data, downloads)
+        return store_files(found, description, data, raw, own)
     place = data.source if description is None else single_place(description, data)
-    if place is not None and has_class_folders(Path(place).expanduser()):
+    if has_class_folders(Path(place).expanduser()):
         return store_pictures(Path(place).expanduser(), description, data, raw)
-    if place is not None:
-        found = files_of(place, description.arrays if description else None, data, downloads, own)
-    elif description is not None:
-        mirrors = data.mirrors or description.mirrors
-        found = places.from_mirrors(description, mirrors, data, downloads)
+    found = files_of(place, description.arrays if description else None, data, downloads, own)
     return store_files(found, description, data, raw, own)
 
 
-def single_place(description: Description, data: Data) -> str | None:
-    """Return where a dataset without pinned files is; None if it has some.
+def mirrors(description: Description, data: Data) -> list[str]:
+    """Return where to look for a described dataset, in this order.
 
     Raises:
-        K49Error: there is no such place, or several.
+        K49Error: nowhere.
     """
-    mirrors = data.mirrors or description.mirrors
-    if not mirrors:
+    if not (found := data.mirrors or description.mirrors):
         raise K49Error(
             f"data.mirrors: empty, and the description of {data.source} has none; name at least "
             "one address or folder"
         )
-    if not description.files and len(mirrors) > 1:
+    return found
+
+
+def single_place(description: Description, data: Data) -> str:
+    """Return where a described dataset is whose files have no MD5 sums.
+
+    Raises:
+        K49Error: there is no such place, or several.
+    """
+    found = mirrors(description, data)
+    if len(found) > 1:
         raise K49Error(
-            f"data.source: {data.source} has {len(mirrors)} mirrors and no files with MD5 sums, so "
+            f"data.source: {data.source} has {len(found)} mirrors and no files with MD5 sums, so "
             "nobody could tell whether they hold the same; name one"
         )
-    return None if description.files else mirrors[0]
+    return found[0]
 
 
 def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own: Path) -> Found:
@@ -88,7 +96,7 @@ def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own
     if path.is_dir():
         return places.from_folder(path, arrays)
     if path.is_file():
-        return places.from_file(path)
+        return places.from_file(path, arrays)
     names = ", ".join(["'standin'", *(f"'{n}'" for n in descriptions.known(own) if n != "standin")])
     raise K49Error(
         f"data.source: no folder {path} (from {Path.cwd()}); expected {names}, a folder, an npz "

@@ -61,10 +61,13 @@ def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
     return [*arrays.files(), *([name] if name in there else [])]
 
 
-def from_file(path: Path) -> Found:
-    """Return an npz of Keras' form."""
+def from_file(path: Path, described: Arrays | None) -> Found:
+    """Return an npz of Keras' form, or with keys of its own that are described."""
+    arrays = described or layouts.keras(path.name)
+    if (names := arrays.files()) != [path.name]:
+        raise K49Error(f"data.source: {path} is one file, its description has {', '.join(names)}")
     file = File(path, str(path))
-    return Found({path.name: file}, layouts.keras(path.name), f"copied from {path}, verified by")
+    return Found({path.name: file}, arrays, f"copied from {path}, verified by")
 
 
 def from_mirrors(

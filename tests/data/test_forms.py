@@ -119,6 +119,23 @@ def test_address_with_other_names(get, served, tmp_path, monkeypatch):
     assert info.name.startswith("Kana (")
 
 
+def test_npz_with_keys_of_its_own(get, tmp_path):
+    keys = {"train_images": "X", "train_labels": "Y", "test_images": "Xt", "test_labels": "Yt"}
+    arrays = dict(zip(keys.values(), (*SMALL.train, *SMALL.test), strict=True))
+    np.savez(tmp_path / "own.npz", **arrays)
+    content = {
+        "title": "Mine",
+        "mirrors": [str(tmp_path / "own.npz")],
+        "arrays": {name: {"file": "own.npz", "key": key} for name, key in keys.items()},
+    }
+    write_yaml(tmp_path / "datasets" / "mine.yaml", content)
+    assert same(get("mine")[1])
+    content["arrays"]["test_labels"] = {"file": "other.npz"}
+    write_yaml(tmp_path / "datasets" / "mine.yaml", content)
+    with pytest.raises(K49Error, match=r"is one file, its description has own\.npz, other\.npz"):
+        get("mine")
+
+
 def test_class_map_names_the_classes(get, tmp_path):
     info, parts, _ = get(forms.npz(tmp_path / "kana", SMALL, "kana", CHARACTERS[:4]))
     assert info.classes == CHARACTERS[:4]  # the last has no image, as in a part of K49
