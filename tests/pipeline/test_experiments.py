@@ -1,16 +1,23 @@
 """Experiments: variations of parameters and data, compared and run elsewhere."""
 
+import hashlib
 import json
 import re
 import shlex
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from k49.files import read_yaml, write_yaml
 from k49.stage import load_settings
+from tests import forms
+from tests.forms import made
 from tests.helpers import CHARACTERS, DAG, GUIDE, KEPT, OUTPUTS, STAGES, mirror_of, stages_run
 
 pytestmark = pytest.mark.slow
@@ -197,6 +204,41 @@ def test_charts_name_their_data_from_the_data(elsewhere, tmp_path):
             assert "stand-in (drawn, not K49)" in text, name
             assert "mirror (" in text, name
             assert str(mirror) not in json.dumps(chart), name
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """The address of a server of KMNIST's files under their published names, small ones."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = forms.idx(tmp_path / "served", made(10, (28, 28), (30, 8)))
+    handler = partial(SimpleHTTPRequestHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_kmnist_from_its_mirror(fresh, server, tmp_path):
+    """As published, but for the sums, which are those of the small files."""
+    description = read_yaml(fresh.path / "k49/datasets/kmnist.yaml")
+    mirror = f"data.mirrors=[{server}]"
+    wrong = fresh.dvc("exp", "run", "-S", "data.source=kmnist", "-S", mirror, check=False)
+    assert wrong.returncode
+    assert "train-images-idx3-ubyte.gz (expected: 18165135 bytes, MD5 bdb82020" in wrong.stdout
+    for name in description["files"]:
+        content = (tmp_path / "served" / name).read_bytes()
+        description["files"][name] = {"md5": hashlib.md5(content).hexdigest()}
+    write_yaml(fresh.path / "datasets/kmnist.yaml", description)
+    output = fresh.dvc("exp", "run", "-S", "data.source=kmnist", "-S", mirror).stdout
+    assert "4 files downloaded, verified by their MD5 sums and their contents" in output
+    assert stages_run(output)[-5:] == STAGES[-5:]
+    assert fresh.read("metrics/data.json")["dataset"] == "Kuzushiji-MNIST"
+    characters = {row["character"] for row in fresh.read("plots/per_class.json")}
+    assert characters == set("おきすつなはまやれを")
+    assert "CC BY-SA 4.0" in fresh.read("MODEL_CARD.md")
+    refused = fresh.run("k49", "compare", check=False)
+    assert refused.returncode == 1
+    assert "have other test images" in refused.stdout
 
 
 OWN = """
