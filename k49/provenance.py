@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 from k49.data import descriptions
@@ -21,7 +22,15 @@ def read_provenance(path: Path) -> Provenance | None:
         if isinstance(content.get("dataset"), str):
             content["dataset"] = of_k49s_form(content["dataset"]).model_dump()
         return Provenance.model_validate(content)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, zipfile.BadZipFile):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
         return None
 
 

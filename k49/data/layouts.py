@@ -59,7 +59,8 @@ LAYOUTS = (
 )
 FORMS = (
     "K49's or KMNIST's npz files (k49-train-imgs.npz, ...), idx or idx.gz files (train-images-idx3-"
-    f"ubyte.gz, ...), one npz with {', '.join(KERAS_KEYS)}, or class folders of pictures"
+    f"ubyte.gz, ...), one npz with {', '.join(KERAS_KEYS)}, or class folders of pictures and "
+    "no file beside them"
 )
 
 
