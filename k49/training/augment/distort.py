@@ -59,13 +59,12 @@ class Distort:
         s, knots = self.settings, self.knots
         random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
         affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
-        turn, slant, taller, wider, down, right = tf.split(affine, 6, 1)
+        ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
+        turn, slant, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
         last_row, last_column = (length - 1 for length in self.padded)
 
-        at = turned(s.rotation * turn)
-        at = stretched(at, 1 + s.scale * taller, 1 + s.scale * wider)
-        at = slanted(at, s.shear * slant)
-        at = shifted(at, s.shift * down + last_row / 2, s.shift * right + last_column / 2)
+        at = stretched(turned(turn), 1 + taller, 1 + wider)
+        at = shifted(slanted(at, slant), down + last_row / 2, right + last_column / 2)
         rows = tf.concat([bent(s.elastic, bend_rows), *at.row], 1)
         columns = tf.concat([bent(s.elastic, bend_columns), *at.column], 1)
 
