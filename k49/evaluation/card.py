@@ -38,7 +38,7 @@ def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
     config, learnt = provenance.training, provenance.training.hyperparameters
     dataset, name = provenance.dataset, text(provenance.dataset.name)
     height, width = dataset.image_size
-    warning = f"\n**{text(dataset.warning)}**\n" if dataset.warning else ""
+    warning = f"\n**Warning: {text(dataset.warning)}.**\n" if dataset.warning else ""
     script = ", cursive characters of old Japanese books" if dataset.language == "ja" else ""
     cutting = ", which cuts characters out of pictures" if dataset.normalize == "ink" else ""
     return f"""---
@@ -55,8 +55,7 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 - **Returns** probabilities (N, {len(dataset.classes)}), in this order:
   {text("  ".join(dataset.classes))}
 - **Use**: `keras.saving.load_model("model.keras")`; or
-  `k49 predict picture.png`{cutting}\
-{averaging(provenance.shifts)}.
+  `k49 predict picture.png`{cutting}{averaging(provenance.shifts)}.
 
 ## Training
 
