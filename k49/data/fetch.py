@@ -14,7 +14,6 @@ from k49.data import raw as raws
 from k49.data.arrays import open_array
 from k49.data.descriptions import Arrays, Description
 from k49.data.downloader import without_credentials
-from k49.data.folders import has_class_folders, read_class_folders
 from k49.data.images import image_chunks, read_labels, size_of
 from k49.data.names import class_names, dataset_info, description_of
 from k49.data.places import Found
@@ -47,7 +46,7 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
         found = places.from_mirrors(description, mirrors(description, data), data, downloads)
         return store_files(found, description, data, raw, own)
     place = data.source if description is None else single_place(description, data)
-    if has_class_folders(Path(place).expanduser()):
+    if places.has_class_folders(Path(place).expanduser()):
         return store_pictures(Path(place).expanduser(), description, data, raw)
     found = files_of(place, description.arrays if description else None, data, downloads, own)
     return store_files(found, description, data, raw, own)
@@ -134,6 +133,8 @@ def store_files(
 
 def store_pictures(folder: Path, description: Description | None, data: Data, raw: Path) -> str:
     """Check class folders and write their pictures into `raw`; say what came from where."""
+    from k49.data.folders import read_class_folders  # imports what finds ink: only where it does
+
     size = description.image_size if description else None
     data = normalized(data, "scale")
     train, test, how = read_class_folders(folder, size, data)

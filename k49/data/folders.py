@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 
 from k49.data.arrays import MOST_ROWS
 from k49.data.images import SIDES
+from k49.data.places import visible
 from k49.data.raw import Part
 from k49.errors import K49Error
 from k49.pictures.single import picture_size, read_single
@@ -21,14 +22,7 @@ from k49.threads import in_threads
 
 PARTS = {"train", "test"}
 CHUNK = 256  # pictures
-NO_PICTURES = {"thumbs.db", "desktop.ini"}  # what systems leave in folders of pictures
 Labelled = tuple[list[Path], np.ndarray]  # pictures, and the name of each one's class
-
-
-def has_class_folders(folder: Path) -> bool:
-    """Return whether it is a folder that holds folders and, beside hidden files, nothing else."""
-    found = visible(folder) if folder.is_dir() else []
-    return bool(found) and all(path.is_dir() for path in found)
 
 
 def read_class_folders(
@@ -65,12 +59,6 @@ def read_class_folders(
     height, width = chosen
     parts = [part(folder, each, (height, width), data) for each in (train, test)]
     return parts[0], parts[1], how
-
-
-def visible(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without hidden files and those of systems."""
-    found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in found if path.name.lower() not in NO_PICTURES)
 
 
 def labelled(folder: Path) -> Labelled:

@@ -15,6 +15,8 @@ from k49.data.progress import progress
 from k49.errors import K49Error
 from k49.settings import Data
 
+SYSTEMS = {"thumbs.db", "desktop.ini"}  # what systems leave in folders of pictures
+
 
 @dataclass(frozen=True)
 class Found:
@@ -24,6 +26,18 @@ class Found:
     arrays: Arrays  # where in them
     how: str  # they came, and were verified
     again: bool = False  # downloads without a sum: nobody could tell later if they are still right
+
+
+def has_class_folders(folder: Path) -> bool:
+    """Return whether it is a folder that holds folders and, beside hidden files, nothing else."""
+    found = visible(folder) if folder.is_dir() else []
+    return bool(found) and all(path.is_dir() for path in found)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what is in a folder, sorted, without hidden files and those of systems."""
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in found if path.name.lower() not in SYSTEMS)
 
 
 def from_folder(folder: Path, described: Arrays | None) -> Found:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from k49.training.rng import uniform
 
@@ -23,7 +23,7 @@ class Mixup:
     def __init__(self, alpha: float) -> None:
         middles = (np.arange(QUANTILES) + 0.5) / QUANTILES
         # of uniform numbers, by a table: XLA has no beta distribution
-        self.shares = beta.ppf(middles, alpha, alpha).astype(np.float32)
+        self.shares = betaincinv(alpha, alpha, middles).astype(np.float32)
 
     def __call__(self, images: Tensor, labels: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Return mixed images (B, H, W, 1) uint8 and labels (B, C) float32; `seed` as in `rng`."""
