@@ -40,7 +40,8 @@ def drawn(split: str, seed: int, cores: int) -> Part:
         patch.setattr(os, "cpu_count", lambda: cores)
         patch.setattr(standin, "open_books", noting)
         labels, chunks = standin.draw(split, SETTINGS.model_copy(update={"seed": seed}))
-    return Part(np.concatenate(list(chunks)), labels, hands)
+        images = np.concatenate(list(chunks))
+    return Part(images, labels, hands)
 
 
 def sha256(array: np.ndarray) -> str:

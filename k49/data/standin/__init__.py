@@ -71,12 +71,16 @@ def draw(split: str, settings: Standin) -> tuple[np.ndarray, Iterator[np.ndarray
     stream = {"train": 0, "test": 1}[split]
     of_class = counts(split, settings.scale, settings.classes)
     labels = np.repeat(np.arange(settings.classes, dtype=np.uint8), of_class)
-    books = open_books(n, np.random.default_rng([settings.seed, stream, 0]))
     np.random.default_rng([settings.seed, stream, 1]).shuffle(labels)
     drawn = np.array([CHARACTERS.index(name) for name in class_names(settings.classes)])[labels]
 
-    def draw_chunk(start: int) -> np.ndarray:
-        rng = np.random.default_rng([settings.seed, stream, 2, start])
-        return draw_images(drawn[start : start + CHUNK], books, rng)
+    def chunks() -> Iterator[np.ndarray]:
+        books = open_books(n, np.random.default_rng([settings.seed, stream, 0]))
 
-    return labels, in_threads(draw_chunk, range(0, len(labels), CHUNK))
+        def draw_chunk(start: int) -> np.ndarray:
+            rng = np.random.default_rng([settings.seed, stream, 2, start])
+            return draw_images(drawn[start : start + CHUNK], books, rng)
+
+        yield from in_threads(draw_chunk, range(0, len(labels), CHUNK))
+
+    return labels, chunks()
