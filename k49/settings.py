@@ -25,7 +25,8 @@ Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
 Normalize = Literal["ink", "scale"]
-Side = Annotated[int, Field(ge=8, le=64)]  # of an image, in pixels
+SIDES = range(8, 65)  # of an image, in pixels
+Side = Annotated[int, Field(ge=SIDES[0], le=SIDES[-1])]
 ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
 MOST_CLASSES = 256
 

@@ -105,16 +105,16 @@ def open_array(file: File, key: str | None = None) -> Iterator[Array]:
         K49Error: the file is missing, damaged or of another format, or its header claims an array
             that is empty, of objects, in Fortran order, or too large.
     """
-    suffixes = [suffix.lower() for suffix in file.path.suffixes[-2:]]
+    suffix = file.path.suffix.lower()
     with ExitStack() as stack:
         try:
-            if suffixes[-1:] == [".npz"]:
+            if suffix == ".npz":
                 array = _npz(file, key, stack)
-            elif suffixes[-1:] == [".npy"]:
+            elif suffix == ".npy":
                 content = stack.enter_context(file.path.open("rb"))
                 array = Array(file.shown, *npy_header(content), content)
             else:
-                array = _idx(file, suffixes[-1:] == [".gz"], stack)
+                array = _idx(file, suffix == ".gz", stack)
         except FileNotFoundError as error:
             raise K49Error(f"{file.shown}: not found") from error
         except UNREADABLE as error:
@@ -130,14 +130,19 @@ def keys(file: File) -> list[str]:
     """
     try:
         with zipfile.ZipFile(file.path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
+            return keys_in(archive)
     except UNREADABLE as error:
         raise unreadable(file.shown, error) from error
 
 
+def keys_in(archive: zipfile.ZipFile) -> list[str]:
+    """Return the keys of an npz that is open."""
+    return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
 def _npz(file: File, key: str | None, stack: ExitStack) -> Array:
     archive = stack.enter_context(zipfile.ZipFile(file.path))
-    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = keys_in(archive)
     if key is None and len(names) == 1:
         key = names[0]
     if key not in names:

@@ -26,6 +26,11 @@ def without_credentials(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
 
 
+def shown(base: str, name: str) -> str:
+    """Return what errors call a file of an address or folder."""
+    return f"{without_credentials(base)}/{name}"
+
+
 @dataclass(frozen=True)
 class Downloader:
     """Downloads into a folder."""
@@ -47,7 +52,7 @@ class Downloader:
                     return local(Path(base, name).expanduser(), checksum)
                 return self._download(name, base, checksum)
             except DownloadError as error:
-                tried.append(f"{without_credentials(base)}/{name}: {error}")
+                tried.append(f"{shown(base, name)}: {error}")
         expected = f" (expected: {checksum})" if checksum else ""
         raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {ALTERNATIVES}")
 
@@ -77,8 +82,7 @@ class Downloader:
         except DownloadError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
-            where = f"{without_credentials(base)}/{name}"
-            raise K49Error(f"{where}: {error}. {ALTERNATIVES}") from error
+            raise K49Error(f"{shown(base, name)}: {error}. {ALTERNATIVES}") from error
 
     def _download(self, name: str, base: str, checksum: Checksum | None) -> File:
         url = f"{base.rstrip('/')}/{name}"
@@ -87,7 +91,7 @@ class Downloader:
         path = self.folder / f"{key}-{name}"
         callback = progress_callback(self.bar, self.bar.add_task(name, total=None))
         download(url, path, checksum, self.data, callback)
-        return File(path, f"{without_credentials(base)}/{name}")
+        return File(path, shown(base, name))
 
 
 def local(path: Path, checksum: Checksum | None) -> File:

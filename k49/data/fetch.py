@@ -20,7 +20,7 @@ from k49.data.places import Found
 from k49.data.progress import counted
 from k49.data.raw import Part
 from k49.errors import K49Error
-from k49.settings import Data, DatasetInfo, Normalize, Standin
+from k49.settings import Data, Normalize, Standin
 
 
 def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> str:
@@ -118,10 +118,9 @@ def store_files(
         parts = []
         for split in ("train", "test"):
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-            height, width = size_of(images, size)
-            chunks = image_chunks(images, (height, width))
-            part = Part(images.where, labels.where, len(images), (height, width), chunks)
-            parts.append(replace(part, labels=read_labels(labels)))
+            chosen = size_of(images, size)
+            chunks, numbers = image_chunks(images, chosen), read_labels(labels)
+            parts.append(Part(images.where, labels.where, len(images), chosen, chunks, numbers))
         note = store(raw, parts, names, description, normalized(data, "ink"))
     if found.again:
         for file in found.files.values():
@@ -170,24 +169,18 @@ def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:
     """Draw the stand-in's four arrays."""
     from k49.data import standin  # imports SciPy and fontTools: only where it draws
 
-    described = descriptions.packaged("standin")
+    description = descriptions.packaged("standin")
     names = standin.class_names(drawn.classes)
+    if names != description.classes:
+        description = description.model_copy(update={"title": standin.TITLE_OF_TEN})
     parts = []
     for split in ("train", "test"):
         labels, chunks = standin.draw(split, drawn)
         shown = counted(chunks, f"stand-in, {split}", len(labels))
         parts.append(Part(split, split, len(labels), standin.SIZE, shown, labels))
-    drawn_as_it_is = data.model_copy(update={"invert": False, "transpose": False})
-    stored = raws.write(raw, parts[0], parts[1], names, drawn_as_it_is)
-    title = described.title if names == described.classes else standin.TITLE_OF_TEN
-    info = DatasetInfo(
-        name=title,
-        classes=names,
-        image_size=list(stored.size),
-        normalize="ink",
-        invert=False,
-        **descriptions.rights(described),
-    )
-    raws.write_info(raw, info)
+    unchanged = {"invert": False, "transpose": False, "normalize": "ink"}
+    as_it_is = data.model_copy(update=unchanged)
+    stored = raws.write(raw, parts[0], parts[1], names, as_it_is)
+    raws.write_info(raw, dataset_info(description, stored, as_it_is))
     n = sum(part.n for part in parts)
-    return f"{n:,} images drawn: a {title}"
+    return f"{n:,} images drawn: a {description.title}"

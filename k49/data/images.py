@@ -13,9 +13,8 @@ import numpy as np
 
 from k49.data.arrays import Array
 from k49.errors import K49Error
-from k49.settings import MOST_CLASSES, check_class_name
+from k49.settings import MOST_CLASSES, SIDES, check_class_name
 
-SIDES = range(8, 65)  # pixels
 COLOURS = (3, 4)  # values a pixel
 MOST_LABEL_BYTES = 1 << 27  # that are in memory at once
 
@@ -144,7 +143,10 @@ def encode(
     Raises:
         K49Error: a label is out of range, or has no train image; there are too few or too many.
     """
-    found: list[Any] = np.unique(train).tolist()
+    of_train, train_at = np.unique(train, return_inverse=True)
+    of_test, test_at = np.unique(test, return_inverse=True)
+    found: list[Any] = of_train.tolist()
+    tested: list[Any] = of_test.tolist()
     text = train.dtype.kind == "U"
     if text != (test.dtype.kind == "U"):
         raise K49Error(f"{where[1]}: labels are {test.dtype}, but those of train {train.dtype}")
@@ -153,15 +155,14 @@ def encode(
     known: list[Any] = (list(names) if text else list(range(len(names)))) if names else found
     if not 2 <= len(known) <= MOST_CLASSES:
         raise K49Error(f"{where[0]}: holds {len(known)} classes, expected 2 to {MOST_CLASSES}")
-    for labels, place in zip((train, test), where, strict=True):
-        if strange := sorted(set(np.unique(labels).tolist()) - set(known)):
-            if labels is test and not names:
-                break  # said below
+    for labels, place in zip((found, tested), where, strict=True):
+        strange = sorted(set(labels) - set(known)) if names else []
+        if strange:
             expected = f"labels go from 0 to {len(known) - 1}"
             if text:
                 expected = f"the classes are {', '.join(known)}"[:200]
             raise K49Error(f"{place}: label {strange[0]!r:.80} found; {expected}")
-    if untrained := sorted(set(np.unique(test).tolist()) - set(found)):
+    if untrained := sorted(set(tested) - set(found)):
         label = untrained[0]
         name = f" ({names[label]})" if names and not text else ""
         raise K49Error(f"{where[1]}: class {label!r:.80}{name} has no train image")
@@ -170,9 +171,6 @@ def encode(
     except ValueError as error:
         raise K49Error(f"{where[0]}: label {error}") from error
     number = {label: i for i, label in enumerate(known)}
-
-    def encoded(labels: np.ndarray) -> np.ndarray:
-        values, inverse = np.unique(labels, return_inverse=True)
-        return np.array([number[v] for v in values.tolist()], np.uint8)[inverse.reshape(-1)]
-
-    return encoded(train), encoded(test), classes
+    numbers = (np.array([number[label] for label in each], np.uint8) for each in (found, tested))
+    encoded = [of[at] for of, at in zip(numbers, (train_at, test_at), strict=True)]
+    return encoded[0], encoded[1], classes

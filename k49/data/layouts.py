@@ -14,15 +14,13 @@ KERAS_KEYS = ("x_train", "y_train", "x_test", "y_test")  # of keras.datasets' np
 class Layout:
     """Names of four files, with a prefix that differs from dataset to dataset."""
 
-    names: tuple[str, str, str, str]  # train images and labels, test images and labels
+    names: tuple[str, ...]  # train images and labels, test images and labels
     key: str | None = None
-    prefixes: tuple[str, ...] = ("",)  # that are tried at an address, which lists nothing
+    prefixes: tuple[str, ...] = ()  # that are tried at an address, which lists nothing
 
     def arrays(self, prefix: str) -> Arrays:
         """Return where the arrays are."""
-        places = [Place(file=name.format(prefix), key=self.key) for name in self.names]
-        fields = zip(Arrays.model_fields, places, strict=True)
-        return Arrays(**dict(fields))
+        return at(Place(file=name.format(prefix), key=self.key) for name in self.names)
 
     def found(self, names: set[str]) -> Iterator[Arrays]:
         """Yield the arrays of each prefix of which at least one file is there."""
@@ -34,14 +32,19 @@ class Layout:
             yield self.arrays(prefix)
 
 
+def at(places: Iterable[Place]) -> Arrays:
+    """Return arrays at four places: train images and labels, test images and labels."""
+    return Arrays(**dict(zip(Arrays.model_fields, places, strict=True)))
+
+
 def idx(test: str, dot: str, packed: str, prefixes: tuple[str, ...] = ()) -> Layout:
     """Return the layout of idx files as MNIST (test "t10k") and EMNIST (test "test") name them."""
-    names = [
+    names = (
         f"{{}}{split}-{kind}{packed}"
         for split in ("train", test)
         for kind in (f"images{dot}idx3-ubyte", f"labels{dot}idx1-ubyte")
-    ]
-    return Layout((names[0], names[1], names[2], names[3]), prefixes=prefixes)
+    )
+    return Layout(tuple(names), prefixes=prefixes)
 
 
 NPZ = Layout(
@@ -66,10 +69,7 @@ FORMS = (
 
 def keras(name: str) -> Arrays:
     """Return where the arrays are in an npz of Keras' form."""
-    fields = zip(
-        ("train_images", "train_labels", "test_images", "test_labels"), KERAS_KEYS, strict=True
-    )
-    return Arrays(**{field: Place(file=name, key=key) for field, key in fields})
+    return at(Place(file=name, key=key) for key in KERAS_KEYS)
 
 
 def recognize(names: Iterable[str], where: str) -> Arrays:
@@ -106,7 +106,7 @@ def recognize(names: Iterable[str], where: str) -> Arrays:
 
 def class_map(arrays: Arrays) -> tuple[str, str]:
     """Return the prefix of npz of K49's form, and their class map's name; "" of other files."""
-    name, ending = arrays.train_images.file, "-train-imgs.npz"
+    name, ending = arrays.train_images.file, NPZ.names[0].format("")
     prefix = name.removesuffix(ending) if name.endswith(ending) else ""
     return prefix, f"{prefix}_classmap.csv" if prefix else ""
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from k49.data import descriptions, layouts
 from k49.data.arrays import File
+from k49.data.characters import code_point
 from k49.data.checksums import matches
 from k49.data.descriptions import Description
 from k49.data.places import Found
@@ -52,7 +53,7 @@ def read_class_map(file: File) -> Classes:
     rows = list(csv.DictReader(text.splitlines()))
     characters = [row.get("char") or "" for row in rows]
     expected = [
-        {"index": str(i), "codepoint": f"U+{ord(character):04X}", "char": character}
+        {"index": str(i), "codepoint": code_point(character), "char": character}
         for i, character in enumerate(characters)
         if len(character) == 1
     ]
@@ -67,16 +68,18 @@ def read_class_map(file: File) -> Classes:
 def dataset_info(description: Description | None, stored: Stored, data: Data) -> DatasetInfo:
     """Return what is known of a dataset, with the name that stands beside every figure on it.
 
-    The described title, alone if every file has its described MD5 sum and the images stay as they
-    are. Without a description it is the last name of the folder or the host: never a whole path,
-    nor a user or a password. Then eight digits of a hash of the contents follow.
+    The described title, alone if every file has its described MD5 sum, or all is drawn here, and
+    the images stay as they are. Without a description it is the last name of the folder or the
+    host: never a whole path, nor a user or a password. Then eight digits of a hash of the contents
+    follow.
     """
     if description is None:
         host = urlsplit(data.source).hostname if "://" in data.source else None
         folder = Path(data.source).expanduser().resolve().name
         title, exact = host or folder or "folder", False
     else:
-        title, exact = description.title, bool(description.files)
+        title = description.title
+        exact = bool(description.files) or data.source == "standin"
     unchanged = exact and not (data.invert or data.transpose)
     return DatasetInfo(
         name=title if unchanged else f"{title} ({stored.digest})",

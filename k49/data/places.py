@@ -10,7 +10,7 @@ from k49.data import layouts
 from k49.data.arrays import File, keys
 from k49.data.checksums import MD5SUMS, matches, md5, read_md5sums
 from k49.data.descriptions import Arrays, Description
-from k49.data.downloader import Downloader, without_credentials
+from k49.data.downloader import Downloader, shown, without_credentials
 from k49.data.progress import progress
 from k49.errors import K49Error
 from k49.settings import Data
@@ -108,7 +108,7 @@ def from_address(address: str, described: Arrays | None, data: Data, downloads: 
             return Found(files, layouts.keras(name), "downloaded, verified by", again=True)
         sums = downloader.md5sums(address)
         if described is None and sums:
-            described = layouts.recognize(sums, f"{without_credentials(address)}/{MD5SUMS}")
+            described = layouts.recognize(sums, shown(address, MD5SUMS))
         arrays, files = (described, {}) if described else first_there(address, downloader)
         for name in arrays.files():
             files[name] = files.get(name) or downloader.file(name, [address], sums.get(name))

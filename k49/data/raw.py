@@ -34,7 +34,7 @@ class Part:
     n: int
     size: tuple[int, int]  # height and width
     chunks: Iterator[np.ndarray]  # images (n, H, W) uint8, to be read once
-    labels: np.ndarray = field(default_factory=lambda: np.empty(0))  # (N,) integers or text
+    labels: np.ndarray  # (N,) integers or text
 
 
 @dataclass(frozen=True)

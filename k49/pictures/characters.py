@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from k49.pictures.ink import find_ink, scale
+from k49.pictures.ink import Ink, find_ink, scale
 
 BORDER = 2  # pixels beside the ink, at most, of a picture that is cut to its ink already
 # Characters stand apart from each other by this share of their size at least, ...
@@ -38,7 +38,7 @@ def characters(grey: np.ndarray, size: tuple[int, int]) -> tuple[list[np.ndarray
     """
     ink = find_ink(grey)
     if is_cut(ink.mask, size):
-        return [stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))], ""
+        return [as_it_is(grey, ink)], ""
     found = boxes(ink.mask)
     clear = len(found) > 1 or is_one(ink.mask)
     doubt = "" if clear else "may hold several characters, read as one"
@@ -49,8 +49,13 @@ def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Cut a picture that is known to show one character; as `characters`."""
     ink = find_ink(grey)
     if is_cut(ink.mask, size):
-        return stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))
+        return as_it_is(grey, ink)
     return fit(ink.strength[bounds(ink.mask)], size)
+
+
+def as_it_is(grey: np.ndarray, ink: Ink) -> np.ndarray:
+    """Return a picture that is cut already as an image: light ink on black, the contrast full."""
+    return stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))
 
 
 def is_cut(mask: np.ndarray, size: tuple[int, int]) -> bool:

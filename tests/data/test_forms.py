@@ -1,9 +1,6 @@
 """Every form of a dataset that `data.source` takes: the same arrays come out."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -37,21 +34,11 @@ def get(tmp_path):
 
 
 @pytest.fixture
-def served(tmp_path):
+def served(monkeypatch):
     """A function that serves a folder and returns its address."""
-    servers = []
-
-    def run(folder: Path) -> str:
-        handler = partial(SimpleHTTPRequestHandler, directory=folder)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield run
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(forms.served(folder))
 
 
 def same(parts, data: Made = SMALL) -> bool:
@@ -86,8 +73,7 @@ def test_forms(get, tmp_path, way):
 
 
 @pytest.mark.parametrize("way", ["npz", "idx.gz", "idx", "Keras'"])
-def test_addresses(get, served, tmp_path, way, monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_addresses(get, served, tmp_path, way):
     path = WAYS[way](tmp_path / "kana")
     if way == "npz":  # an address lists nothing: only published names are found
         path = forms.npz(tmp_path / "kmnist", SMALL, "kmnist", CHARACTERS[:3])
@@ -99,9 +85,8 @@ def test_addresses(get, served, tmp_path, way, monkeypatch):
     assert not list((tmp_path / "downloads").iterdir()), "nobody could tell if they are still right"
 
 
-def test_address_with_other_names(get, served, tmp_path, monkeypatch):
+def test_address_with_other_names(get, served, tmp_path):
     """Its list of sums says what it has; else a description does."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder = forms.npz(tmp_path / "kana", SMALL, "kana")
     url = served(folder)
     with pytest.raises(K49Error, match=r"holds none of k49-train-imgs\.npz, kmnist"):

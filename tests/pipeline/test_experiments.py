@@ -5,9 +5,6 @@ import json
 import re
 import shlex
 import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -211,11 +208,8 @@ def server(tmp_path, monkeypatch):
     """The address of a server of KMNIST's files under their published names, small ones."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder = forms.idx(tmp_path / "served", made(10, (28, 28), (30, 8)))
-    handler = partial(SimpleHTTPRequestHandler, directory=folder)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
+    with forms.served(folder) as address:
+        yield address
 
 
 def test_kmnist_from_its_mirror(fresh, server, tmp_path):
