@@ -193,10 +193,12 @@ ablation.main()
 
 @pytest.mark.slow
 def test_ablation_runs_what_is_missing_and_no_more(fresh):
-    command = [sys.executable, "-c", SHORT_ABLATION, "--seeds", "1", "--only", "report"]
+    seeds = ["--seeds", "1", "--first", "2"]
+    command = [sys.executable, "-c", SHORT_ABLATION, *seeds, "--only", "report"]
     fresh.run(*command)
-    test = fresh.dvc_json("exp", "show")[1]["experiments"][0]["revs"][0]["data"]["metrics"]
-    accuracy = 100 * test["metrics/test.json"]["data"]["test_accuracy"]
+    run = fresh.dvc_json("exp", "show")[1]["experiments"][0]["revs"][0]["data"]
+    accuracy = 100 * run["metrics"]["metrics/test.json"]["data"]["test_accuracy"]
+    assert run["params"]["params.yaml"]["data"]["train"]["seed"] == 2
     table = fresh.read("benchmarks/ablation.md")
     assert "| report | `k49 recipe report` |" in table
     assert f"| {accuracy:.1f} ({accuracy:.1f}) |" in table
