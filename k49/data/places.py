@@ -77,11 +77,21 @@ def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
 
 def from_file(path: Path, described: Arrays | None) -> Found:
     """Return an npz of Keras' form, or with keys of its own that are described."""
-    arrays = described or layouts.keras(path.name)
-    if (names := arrays.files()) != [path.name]:
-        raise K49Error(f"data.source: {path} is one file, its description has {', '.join(names)}")
+    arrays = in_one_file(path.name, described, str(path))
     file = File(path, str(path))
     return Found({path.name: file}, arrays, f"copied from {path}, verified by")
+
+
+def in_one_file(name: str, described: Arrays | None, where: str) -> Arrays:
+    """Return where the arrays are in an npz.
+
+    Raises:
+        K49Error: the description has another file.
+    """
+    arrays = described or layouts.keras(name)
+    if (names := arrays.files()) != [name]:
+        raise K49Error(f"data.source: {where} is one file, its description has {', '.join(names)}")
+    return arrays
 
 
 def from_mirrors(
@@ -104,8 +114,9 @@ def from_address(address: str, described: Arrays | None, data: Data, downloads: 
         downloader = Downloader(data, downloads, bar)
         if address.lower().endswith(".npz"):
             base, _, name = address.rpartition("/")
+            arrays = in_one_file(name, described, without_credentials(address))
             files = {name: downloader.file(name, [base], None)}
-            return Found(files, layouts.keras(name), "downloaded, verified by", again=True)
+            return Found(files, arrays, "downloaded, verified by", again=True)
         sums = downloader.md5sums(address)
         if described is None and sums:
             described = layouts.recognize(sums, shown(address, MD5SUMS))

@@ -104,13 +104,14 @@ def test_address_with_other_names(get, served, tmp_path):
     assert info.name.startswith("Kana (")
 
 
-def test_npz_with_keys_of_its_own(get, tmp_path):
+@pytest.mark.parametrize("address", [False, True])
+def test_npz_with_keys_of_its_own(get, served, tmp_path, address):
     keys = {"train_images": "X", "train_labels": "Y", "test_images": "Xt", "test_labels": "Yt"}
     arrays = dict(zip(keys.values(), (*SMALL.train, *SMALL.test), strict=True))
     np.savez(tmp_path / "own.npz", **arrays)
     content = {
         "title": "Mine",
-        "mirrors": [str(tmp_path / "own.npz")],
+        "mirrors": [f"{served(tmp_path) if address else tmp_path}/own.npz"],
         "arrays": {name: {"file": "own.npz", "key": key} for name, key in keys.items()},
     }
     write_yaml(tmp_path / "datasets" / "mine.yaml", content)
