@@ -80,7 +80,7 @@ class Revisions:
             test=self._predictions(name, "test"),
             versions=train.get("versions", "unknown versions"),
             params={
-                **dict(flatten(self.read(name, PARAMS))),
+                **used(dict(flatten(self.read(name, PARAMS)))),
                 **dict(flatten(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
             },
             stale=self._stale() if name == WORKSPACE else (),
@@ -151,6 +151,16 @@ class Revisions:
             return name
         short = self.sha(name)[:7]
         return name if name.startswith(short) else f"{name} ({short})"
+
+
+def used(params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters without the spaces that were not searched."""
+    chosen = f"spaces.{params.get('tune.space')}."
+    return {
+        key: value
+        for key, value in params.items()
+        if key.startswith(chosen) or not key.startswith("spaces.")
+    }
 
 
 @contextmanager

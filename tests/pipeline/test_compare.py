@@ -83,6 +83,8 @@ def test_settings_that_were_not_run_are_named(compared, tmp_path):
     shutil.rmtree(repo.path / ".dvc/cache")
     shutil.rmtree(repo.path / "data")
     assert not k49_json(repo)["notes"], "a fresh clone lacks data, and yet is what it says"
+    repo.set_param("spaces.resnet.units.max", 64)
+    assert k49_json(repo)["params"] == {}, "another space is searched"
     repo.set_param("train.epochs", 9)
     found = k49_json(repo)
     assert found["params"] == {"train.epochs": [2, 9]}
