@@ -7,12 +7,11 @@ process lives: 20 to 45 MB for each model that is trained.
 import multiprocessing
 import os
 import pickle
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker, util
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,19 +35,6 @@ def start_server(*modules: str) -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def server(*modules: str) -> Iterator[None]:
-    """Start the server, and remove the folder of its socket in the end.
-
-    Python does so itself when it exits, but a stage leaves before.
-    """
-    start_server(*modules)
-    try:
-        yield
-    finally:
-        shutil.rmtree(util.get_temp_dir(), ignore_errors=True)
 
 
 @contextmanager

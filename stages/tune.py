@@ -1,7 +1,7 @@
 """tune: search the hyperparameters; the winner into models/hyperparameters.yaml."""
 
 from k49.files import write_yaml
-from k49.process import server
+from k49.process import start_server
 from k49.profiling import timed
 from k49.settings import Settings
 from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, load_dataset, publish, run_stage, searches
@@ -11,14 +11,14 @@ def main(settings: Settings) -> None:
     """Search, then write the winner and a row for each trial."""
     # Keras takes seconds: settings are checked before, and the processes of the trials begin to
     # import it at the same time as this one
-    with server("k49.training.fit"):
-        with timed("importing"):
-            from k49.search.search import search, search_config
+    start_server("k49.training.fit")
+    with timed("importing"):
+        from k49.search.search import search, search_config
 
-        train, val = load_dataset("train"), load_dataset("val")
+    train, val = load_dataset("train"), load_dataset("val")
 
-        with timed("trials"):
-            result = search(search_config(settings), train, val, searches())
+    with timed("trials"):
+        result = search(search_config(settings), train, val, searches())
 
     write_yaml(HYPERPARAMETERS, result.winner.model_dump())
     publish(METRICS / "tune.json", result.metrics)
