@@ -58,7 +58,6 @@ def rates(space: str, lowest: float, highest: float) -> list[str]:
 
 
 EIGHTH = ["train.epochs=5", "train.min_steps=3750"]  # of the default recipe
-MUON = ["fit.optimizer=muon", *rates("default", 0.001, 0.006)]
 
 # Of each recipe the changes that don't stay.
 DEAD_ENDS = {
@@ -73,7 +72,11 @@ DEAD_ENDS = {
         "lion": ["fit.optimizer=lion", *rates("default", 0.0002, 0.0008), "fit.weight_decay=1.0"],
         # on a CPU a step of muon takes many times as long
         "an eighth as long": EIGHTH,
-        "muon, an eighth as long": [*MUON, *EIGHTH],
+        "muon, an eighth as long": [
+            "fit.optimizer=muon",
+            *rates("default", 0.001, 0.006),
+            *EIGHTH,
+        ],
         "moving average of weights": ["fit.ema_momentum=0.999"],
         "random erasing": ["augment.erasing=0.25"],
         "mixup": ["augment.mixup=0.2"],
