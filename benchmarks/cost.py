@@ -19,7 +19,8 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.epoch import ROOT, environment, machine, publish
-from k49.files import read_json, read_yaml, write_yaml
+from k49.files import write_yaml
+from k49.outside import read_json, read_yaml
 
 STAGES = ("fetch", "split", "tune", "train", "evaluate", "plot")
 

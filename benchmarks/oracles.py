@@ -19,7 +19,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.epoch import last_line, machine, publish
-from k49.files import read_json
+from k49.outside import read_json
 
 TUNERS = ("hyperband", "random", "bayesian")
 MANY = 200  # trials, more than there is time for

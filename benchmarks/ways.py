@@ -78,7 +78,7 @@ def training(recipe: str, folder: Path, epochs: int, distorted: bool) -> tuple[A
 def settings_of(recipe: str) -> dict:
     """A recipe as the content of a params.yaml."""
     import k49
-    from k49.files import read_yaml
+    from k49.outside import read_yaml
 
     root = Path(k49.__file__).parent
     content = read_yaml(root.parent / "params.yaml")

@@ -12,14 +12,18 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
+from k49.ending import status_of
 from k49.errors import K49Error
-from k49.files import flatten, read_yaml, write_text
+from k49.files import flatten, write_text
 from k49.inference import output as outputs
 from k49.inference import pictures
 from k49.inference import predict as inference
+from k49.outside import read_yaml
 from k49.settings import MOST_CLASSES, Augment, Fit
+from k49.shown import printable
 
 RECIPES = Path(__file__).parent / "recipes"
+TO_LOWER = "give it fewer or smaller files"
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -80,21 +84,19 @@ def predict(
     chosen = model or project() / "models" / "model.keras"
     read, notes, faults = pictures.read_all(images, inference.dataset_of(chosen))
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        warn(f"note: {note}")
     if read:
-        if not chosen.is_file():
-            raise K49Error(f"{chosen}: no such model; `dvc repro` trains it")
         names, batch = zip(*read, strict=True)
         candidates = inference.predict(chosen, pictures.stack(list(batch)), top)
         for line in inference.describe(chosen):
-            print(line, file=sys.stderr)
+            warn(line)
         rows = outputs.candidate_rows(list(names), candidates)
         if format is PredictionFormat.table:
             show(outputs.as_table(rows))
         else:
             print({"json": outputs.as_json, "csv": outputs.as_csv}[format](rows))
     for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+        warn(f"error: {fault}")
     if faults:
         raise typer.Exit(1)
 
@@ -235,21 +237,33 @@ def show(renderable: RenderableType) -> None:
 
 
 def main() -> None:
-    """Run the command; errors that the user can correct end in one line.
+    """Run the command; whatever stops it ends in one line.
 
-    Exit status: 1 after a K49Error, 2 after wrong options or arguments.
+    Exit status: 1 after an error, 2 after wrong options or arguments, 130 after Ctrl-C.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ASCII terminal shows \\u3042 for あ
+    sys.exit(status_of("error", run_command, TO_LOWER, "stopped"))
+
+
+def run_command() -> int:
+    """Run what the arguments ask for; return the exit status."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
-    except K49Error as error:
-        sys.exit(f"error: {error}")
+        status = app(standalone_mode=False) or 0
+        sys.stdout.flush()  # here, where it is noticed that nobody reads
+    except typer.Abort as error:  # Typer's name for Ctrl-C
+        raise KeyboardInterrupt from error
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's errors of usage have no public class
             raise
         message = (
             error.format_message().replace("Value error, ", "").replace("Input should", "should")
         )
-        print(f"error: {message}" if sys.argv[1:] else message, file=sys.stderr)
-        sys.exit(2)
+        warn(f"error: {message}" if sys.argv[1:] else message)
+        return 2
+    return status
+
+
+def warn(line: object) -> None:
+    """Print a line on stderr."""
+    print(printable(line), file=sys.stderr)

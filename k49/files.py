@@ -6,13 +6,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from k49.errors import K49Error
+from k49.shown import printable
 
 
 @contextmanager
@@ -57,11 +58,6 @@ def write_text(path: Path, text: str) -> None:
         tmp.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_yaml(path: Path, content: dict) -> None:
     """Write a mapping as `yaml_text`."""
     write_text(path, yaml_text(content))
@@ -74,36 +70,6 @@ def yaml_text(content: dict) -> str:
     text = io.StringIO()
     yaml.dump(content, text)
     return text.getvalue()
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file; return its content as `parse_yaml` does.
-
-    Raises:
-        K49Error: the file is missing, or no YAML.
-    """
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise K49Error(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise K49Error(f"{path}: not valid YAML: {error}") from error
-
-
-def parse_yaml(text: str, name: str) -> Any:
-    """Parse YAML 1.2, where `1e-5` is a number and a key stands only once.
-
-    Args:
-        text: to parse.
-        name: what errors call it.
-
-    Raises:
-        K49Error: it is no YAML.
-    """
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, LookupError, RecursionError) as error:
-        raise K49Error(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
 def flatten(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -136,5 +102,17 @@ def write_rows(file: IO[bytes], shape: tuple[int, ...], chunks: Iterable[np.ndar
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """Memory-map an array that `write_npy` wrote, read-only."""
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    """Memory-map an array that `write_npy` wrote, read-only.
+
+    Raises:
+        K49Error: it isn't there, or is damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise K49Error(f"{path}: not there; `dvc repro` makes it") from error
+    except (OSError, ValueError, EOFError, SyntaxError, TokenError, TypeError) as error:
+        raise K49Error(
+            f"{path}: damaged ({printable(error, 100)}); remove it, and `dvc checkout` or `dvc "
+            "repro` brings it back"
+        ) from error

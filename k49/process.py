@@ -8,15 +8,20 @@ import multiprocessing
 import os
 import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
 from typing import Any
 
 from k49 import profiling
+from k49.errors import K49Error
 
+MOST_TMPDIR = (
+    70  # characters: a socket's name has 107 at most, with pymp-xxxxxxxx/listener-xxxxxxxx
+)
 POLL_SECONDS = 0.2  # after which `wanted` is asked again
 
 context = multiprocessing.get_context("forkserver")
@@ -26,7 +31,15 @@ def start_server(*modules: str) -> None:
     """Begin to import `modules` in the server that the processes are forked from; don't wait.
 
     Neither the server nor its forks hear Ctrl-C: it is for their caller, who ends them.
+
+    Raises:
+        K49Error: the folder for temporary files has too long a name for a socket in it.
     """
+    if (length := len(tempfile.gettempdir())) > MOST_TMPDIR:
+        raise K49Error(
+            f"TMPDIR: {length} characters long, {MOST_TMPDIR} at most, as the names of sockets are "
+            "short; set it to a shorter one"
+        )
     if modules:
         context.set_forkserver_preload(list(modules))
     resource_tracker.ensure_running()  # which the server needs, and whose start would end the block
@@ -35,6 +48,11 @@ def start_server(*modules: str) -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def remove_socket() -> None:
+    """Remove the folder of the server's socket, for a process that leaves without Python's exit."""
+    util._run_finalizers()  # type: ignore[attr-defined]  # what multiprocessing does at that exit
 
 
 @contextmanager

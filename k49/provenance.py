@@ -1,12 +1,13 @@
 """What a model file says of itself, read without Keras."""
 
-import json
-import zipfile
-import zlib
 from pathlib import Path
+from typing import Any
 
 from k49.data import descriptions
+from k49.model_file import read_part
+from k49.outside import parse_json
 from k49.settings import DatasetInfo, Provenance
+from k49.validation import validate
 
 MOST_BYTES = 1 << 20
 
@@ -15,23 +16,18 @@ def read_provenance(path: Path) -> Provenance | None:
     """Read how a model was trained, as `save_model` wrote it; None if the file doesn't say.
 
     Models of before the project knew other datasets name theirs alone: it had K49's form.
+
+    Raises:
+        K49Error: it is no model, or says something that can't be.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(Provenance.FILE) as file:
-            content = json.loads(file.read(MOST_BYTES))
-        if isinstance(content.get("dataset"), str):
-            content["dataset"] = of_k49s_form(content["dataset"]).model_dump()
-        return Provenance.model_validate(content)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ):
+    content = read_part(path, Provenance.FILE, MOST_BYTES)
+    if content is None:
         return None
+    where = f"{path}: {Provenance.FILE}"
+    said: Any = parse_json(content, where)
+    if isinstance(said, dict) and isinstance(said.get("dataset"), str):
+        said["dataset"] = {**of_k49s_form("").model_dump(), "name": said["dataset"]}
+    return validate(Provenance, said, where)
 
 
 def of_k49s_form(name: str) -> DatasetInfo:

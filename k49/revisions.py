@@ -5,7 +5,6 @@ needed: metrics, parameters and predicted classes are in git.
 """
 
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,13 +17,16 @@ from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs
 from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 
-from k49.comparison.runs import Run
+from k49.comparison.runs import Curves, Run, TrainMetrics
 from k49.errors import K49Error
 from k49.evaluation import predictions
-from k49.files import flatten, parse_yaml
+from k49.files import flatten
+from k49.outside import MOST_JSON, MOST_YAML, check_size, parse_json, parse_yaml, read_bytes
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
+from k49.validation import validate
 
 WORKSPACE = "workspace"
+EXECUTABLE = pygit2.enums.FileMode.BLOB_EXECUTABLE
 
 
 class Revisions:
@@ -69,26 +71,30 @@ class Revisions:
             K49Error: there is no such revision, or the run is not whole in it.
         """
         path = METRICS / "train.json"
-        train = self.read(name, path)
-        if missing := {"train_data", "train_accuracy"} - set(train):
-            raise K49Error(f"{name}: {path}: has no {min(missing)}; `dvc repro` renews it")
+        train = validate(TrainMetrics, self.read(name, path), f"{name}: {path}")
         return Run(
             name=self.title(name),
-            dataset=train["train_data"],
-            train_accuracy=train["train_accuracy"],
+            dataset=train.train_data,
+            train_accuracy=train.train_accuracy,
             val=self._predictions(name, "val"),
             test=self._predictions(name, "test"),
-            versions=train.get("versions", "unknown versions"),
+            versions=train.versions,
             params={
-                **used(dict(flatten(self.read(name, PARAMS)))),
-                **dict(flatten(self.read(name, HYPERPARAMETERS), "hyperparameters.")),
+                **used(self._flat(name, PARAMS)),
+                **self._flat(name, HYPERPARAMETERS, "hyperparameters."),
             },
             stale=self._stale() if name == WORKSPACE else (),
         )
 
+    def _flat(self, name: str, path: Path, prefix: str = "") -> dict[str, Any]:
+        content = self.read(name, path)
+        if not isinstance(content, dict):
+            raise K49Error(f"{name}: {path}: a list, expected sections and keys")
+        return dict(flatten(content, prefix))
+
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
         path = CLASSES[split]
-        return predictions.load(io.BytesIO(self.bytes(name, path)), f"{name}: {path}")
+        return predictions.load(io.BytesIO(self.bytes(name, path, MOST_JSON)), f"{name}: {path}")
 
     def _stale(self) -> tuple[str, ...]:
         """Return the stages up to evaluate that are stale; files that a clone lacks don't count."""
@@ -98,38 +104,50 @@ class Revisions:
         return tuple(stage.rpartition(":")[2] for stage in stale)  # from elsewhere with its file
 
     def curves(self, name: str) -> list[dict]:
-        """Return the rows of a revision's `plots/curves.json`."""
-        return self.read(name, CURVES)
+        """Return the rows of a revision's `plots/curves.json`.
+
+        Raises:
+            K49Error: it isn't there, or holds something else.
+        """
+        return validate(Curves, self.read(name, CURVES), f"{name}: {CURVES}").model_dump()
 
     def read(self, name: str, path: Path) -> Any:
-        """Return the content of a JSON or YAML file.
+        """Return the content of a JSON or YAML file, a mapping or a list.
 
         Raises:
             K49Error: it isn't there, or holds something else, as a merge may leave it.
         """
         where = f"{name}: {path}"
-        try:
-            text = self.bytes(name, path).decode("utf-8")
-            content = json.loads(text) if path.suffix == ".json" else parse_yaml(text, where)
-        except ValueError as error:
-            raise K49Error(f"{where}: cannot be read: {error}") from error
+        parse, most = (parse_json, MOST_JSON) if path.suffix == ".json" else (parse_yaml, MOST_YAML)
+        content = parse(self.bytes(name, path, most), where)
         if not content or not isinstance(content, dict | list):
             raise K49Error(f"{where}: is empty")
         return content
 
-    def bytes(self, name: str, path: Path) -> bytes:
-        """Return the content of a file."""
+    def bytes(self, name: str, path: Path, most: int) -> bytes:
+        """Return the content of a file of `most` bytes at most.
+
+        Raises:
+            K49Error: there is no such file, or it is larger.
+        """
+        root = Path(self._repo.root_dir)
+        advice = "`dvc repro` makes it, and the commit must hold it"
+        if name == WORKSPACE:
+            if not (root / path).exists():
+                raise K49Error(f"{name}: {path} isn't there; {advice}")
+            return read_bytes(root / path, most)
         try:
-            if name == WORKSPACE:
-                return Path(self._repo.root_dir, path).read_bytes()
             # not by DVC's file system of a commit, which streams and may wait for ever
             # (libgit2/pygit2#1488)
-            return self._git.revparse_single(f"{self.sha(name)}:{self._inside / path}").data
-        except (OSError, KeyError) as error:
-            lacks = "isn't there" if name == WORKSPACE else "is not in git in that revision"
-            raise K49Error(
-                f"{name}: {path} {lacks}; `dvc repro` makes it, and the commit must hold it"
-            ) from error
+            tree = self._git[self.sha(name)].peel(pygit2.Tree)
+            entry = tree[str(self._inside / path)]
+            if entry.filemode not in (pygit2.enums.FileMode.BLOB, EXECUTABLE):
+                raise KeyError(path)
+            _, size = self._git.odb.read_header(entry.id)  # before it is unpacked
+        except (KeyError, pygit2.GitError) as error:
+            raise K49Error(f"{name}: {path} is not in git in that revision; {advice}") from error
+        check_size(size, most, f"{name}: {path}")
+        return self._git[entry.id].data
 
     def sha(self, name: str) -> str:
         """Return the commit that a name stands for.

@@ -24,6 +24,7 @@ Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 Number = TypeVar("Number", int, float)
+Shifts = Annotated[int, Field(ge=0, le=3)]
 Normalize = Literal["ink", "scale"]
 SIDES = range(8, 65)  # of an image, in pixels
 Side = Annotated[int, Field(ge=SIDES[0], le=SIDES[-1])]
@@ -49,6 +50,16 @@ def check_network(name: str) -> str:
 
 
 Network = Annotated[str, AfterValidator(check_network)]
+
+
+def check_line(text: str) -> str:
+    """Raise ValueError unless text is one printable line, of 500 characters at most; return it."""
+    if not text.isprintable() or len(text) > 500:
+        raise ValueError(f"{text!r:.80} should be one printable line of 500 characters at most")
+    return text
+
+
+Line = Annotated[str, AfterValidator(check_line)]
 
 
 def check_class_name(name: str) -> str:
@@ -81,7 +92,7 @@ class Section(BaseModel):
 class Data(Section):
     """Where the images come from, and how they become light ink on black."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]  # a path has no NUL
     invert: bool
     transpose: bool
     normalize: Normalize | None  # None: pictures of class folders are scaled, those to predict cut
@@ -96,14 +107,14 @@ class Data(Section):
 class DatasetInfo(Section):
     """What is known of a dataset beside its images: in `data/`, and in a model file."""
 
-    name: str  # what figures on it are called
+    name: Line  # what figures on it are called
     classes: Classes
     image_size: ImageSize
     normalize: Normalize  # how pictures became its images, and so those that its models read
     invert: bool  # of those that are only scaled: ink is darker than paper
-    language: str | None
-    licence: str | None
-    warning: str | None
+    language: Line | None
+    licence: Line | None
+    warning: Line | None
 
 
 class Standin(Section):
@@ -269,7 +280,7 @@ class Evaluate(Section):
 
     seed: Seed
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
-    shifts: Annotated[int, Field(ge=0, le=3)]
+    shifts: Shifts
 
 
 class Gate(Section):
@@ -286,7 +297,7 @@ class TrainingConfig(Section):
     fit: Fit
     augment: Augment
     epochs: Epochs
-    seed: int
+    seed: Seed
 
 
 class Provenance(Section):
@@ -296,7 +307,7 @@ class Provenance(Section):
 
     dataset: DatasetInfo  # what it was trained on
     training: TrainingConfig
-    shifts: int  # that predictions are averaged over, as `evaluate.shifts`
+    shifts: Shifts  # that predictions are averaged over, as `evaluate.shifts`
 
 
 class SearchConfig(Section):

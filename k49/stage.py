@@ -4,17 +4,19 @@ The only module that knows of DVC, beside the command; all else takes typed sett
 """
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from k49 import profiling
 from k49.data import Dataset, Subset
-from k49.errors import K49Error
-from k49.files import read_json, read_npy, read_yaml, write_json, write_npy
+from k49.ending import status_of
+from k49.files import read_npy, write_json, write_npy
+from k49.outside import read_json, read_yaml
+from k49.process import remove_socket
 from k49.settings import DatasetInfo, Hyperparameters, Settings
 from k49.validation import validate
 
@@ -34,6 +36,9 @@ CARD = Path("MODEL_CARD.md")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 CURVES = Path("plots/curves.json")
+TO_LOWER = (
+    "lower fit.batch_size, tune.workers, standin.scale, or layers.max and units.max of the space"
+)
 OF_RESULTS = ("classes", "image_size", "normalize", "invert")  # keys of `DatasetInfo`
 
 
@@ -69,28 +74,25 @@ def searches() -> Path:
 def run_stage(main: Callable[[Settings], None]) -> NoReturn:
     """Run a stage: settings first, then `main`, then one line that says where time and memory went.
 
-    A K49Error ends in one line and exit status 1, Ctrl-C in exit status 130.
+    Whatever stops it ends in one line, too: exit status 1, after Ctrl-C and `kill` 130.
     """
     name = Path(sys.argv[0]).stem
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` stops as Ctrl-C does
     start = time.perf_counter()
-    try:
+
+    def body() -> None:
         main(load_settings())
-    except K49Error as error:
-        sys.exit(f"error in {name}: {error}")
-    except OSError as error:
-        sys.exit(f"error in {name}: {error.filename or 'system'}: {error.strerror or error}")
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; `dvc repro` runs what is left", file=sys.stderr)
-        leave(130)
-    print(f"{name}: {profiling.summary(time.perf_counter() - start)}")
-    leave(0)
+        print(f"{name}: {profiling.summary(time.perf_counter() - start)}", flush=True)
+
+    stopped = f"{name}: stopped; `dvc repro` runs what is left"
+    leave(status_of(f"error in {name}", body, TO_LOWER, stopped))
 
 
 def leave(status: int) -> NoReturn:
     """End this process at once: everything is on disk, and TensorFlow's exit takes a second."""
-    sys.stdout.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
     sys.stderr.flush()
+    remove_socket()
     os._exit(status)
 
 

@@ -1,5 +1,6 @@
 """Checks settings: a line that names every fault, and a line for each setting without effect."""
 
+import reprlib
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from k49.errors import K49Error
 from k49.settings import Settings
 
+MOST_FAULTS = 10  # that are described
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -19,8 +21,11 @@ def validate(model: type[Model], content: Any, where: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(describe(model, dict(fault)) for fault in error.errors())
-        raise K49Error(f"{where}: {faults}") from error
+        faults = error.errors()
+        described = [describe(model, dict(fault)) for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            described.append(f"and {len(faults) - MOST_FAULTS:,} faults more")
+        raise K49Error(f"{where}: {'; '.join(described)}") from error
 
 
 def describe(model: type[BaseModel], fault: dict) -> str:
@@ -33,7 +38,7 @@ def describe(model: type[BaseModel], fault: dict) -> str:
     message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if fault["type"] == "value_error":  # of a validator here, which says what it found
         return f"{key}: {message}" if key else message
-    return f"{key or 'top level'}: {message}, is {fault['input']!r:.80}"
+    return f"{key or 'top level'}: {message}, is {reprlib.repr(fault['input']):.80}"
 
 
 def known_keys(model: type[BaseModel], loc: tuple) -> list[str]:

@@ -5,7 +5,8 @@ import numpy as np
 from k49.evaluation import predictions
 from k49.evaluation.card import model_card
 from k49.evaluation.metrics import confusion, evaluate, per_class
-from k49.files import atomic_write, read_json, write_text
+from k49.files import atomic_write, write_text
+from k49.outside import read_json
 from k49.profiling import timed
 from k49.provenance import read_provenance
 from k49.settings import Settings

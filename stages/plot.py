@@ -4,7 +4,8 @@ import numpy as np
 
 from k49.evaluation import figures
 from k49.evaluation.trials import importance, parallel, trials
-from k49.files import read_json, read_npy
+from k49.files import read_npy
+from k49.outside import read_json
 from k49.settings import Settings
 from k49.stage import (
     CURVES,

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset, descriptions, one_hot
 from k49.data import raw as raws
-from k49.files import read_json, read_yaml
+from k49.outside import read_json, read_yaml
 from k49.provenance import of_k49s_form
 from k49.settings import (
     Augment,

@@ -51,18 +51,6 @@ def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.Completed
     )
 
 
-@pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
-def test_command_refuses_in_one_line(tmp_path, name):
-    (tmp_path / "text.png").write_text("no picture")
-    np.save(tmp_path / "array.npy", np.zeros((0, 28, 28), np.uint8))
-    done = k49("predict", name, folder=tmp_path)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert name in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -92,6 +80,18 @@ def folder(tmp_path_factory):
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
     np.savez(folder / "many.npz", ARRAY)
     return folder
+
+
+@pytest.mark.parametrize("name", ["none.png", "text.png", "array.npy"])
+def test_command_refuses_in_one_line(folder, tmp_path, name):
+    (tmp_path / "text.png").write_text("no picture")
+    np.save(tmp_path / "array.npy", np.zeros((0, 28, 28), np.uint8))
+    done = k49("predict", name, "--model", folder / "models/model.keras", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
 
 
 def run_here(monkeypatch, capsys, folder: Path, *arguments: str) -> str:
@@ -149,13 +149,15 @@ def test_command_prints_a_table(folder):
 
 
 @pytest.mark.parametrize("model", ["none.keras", "ink.png", "many.npz"])
-def test_command_refuses_what_is_no_model(folder, monkeypatch, model):
+def test_command_refuses_what_is_no_model(folder, monkeypatch, capsys, model):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", ["k49", "predict", "ink.png", "--model", model])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code.startswith(f"error: {model}: ")
-    assert len(ended.value.code.splitlines()) == 1
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {model}: ")
+    assert len(said.splitlines()) == 1
 
 
 def test_bad_picture_costs_only_itself(folder, tmp_path):

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from k49.cli import app
 from k49.errors import K49Error
-from k49.files import read_yaml
+from k49.outside import read_yaml
 from k49.settings import Settings
 from k49.stage import load_settings
 from k49.validation import validate

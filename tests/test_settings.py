@@ -12,7 +12,8 @@ from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
 from k49.errors import K49Error
-from k49.files import flatten, read_yaml, write_yaml
+from k49.files import flatten, write_yaml
+from k49.outside import read_yaml
 from k49.settings import Hyperparameters, Settings, Space
 from k49.stage import load_settings
 from k49.validation import ineffective_settings, validate

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from k49 import profiling, stage
 from k49.data import Subset
 from k49.errors import K49Error
-from k49.files import read_yaml, write_yaml
+from k49.files import write_yaml
+from k49.outside import read_yaml
 from k49.profiling import timed
 from tests.helpers import ROOT, bars, start_stage
 
@@ -26,14 +28,12 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stages/train.py"])
-    monkeypatch.setattr(os, "_exit", sys.exit)
-    handler = signal.getsignal(signal.SIGTERM)
-    yield tmp_path
-    signal.signal(signal.SIGTERM, handler)
+    monkeypatch.setattr(stage, "leave", sys.exit)
+    return tmp_path
 
 
 def ending(main):
-    """The exit status, or the text, that a stage ends with."""
+    """The exit status that a stage ends with."""
     with pytest.raises(SystemExit) as ended:
         stage.run_stage(main)
     return ended.value.code
@@ -76,32 +76,72 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
         ({"epoch": 3}, r"train\.epoch: unknown key, known here: seed, epochs, .*"),
     ],
 )
-def test_bad_setting_is_refused_before_anything_runs(folder, change, says):
+def test_bad_setting_is_refused_before_anything_runs(folder, capsys, change, says):
     params = read_yaml(folder / "params.yaml")
     params["train"].update(change)
     write_yaml(folder / "params.yaml", params)
     got = []
-    assert re.fullmatch(rf"error in train: params\.yaml: {says}", ending(got.append))
+    assert ending(got.append) == 1
+    assert re.fullmatch(rf"error in train: params\.yaml: {says}\n", capsys.readouterr().err)
     assert not got
 
 
-def test_no_params(folder):
+def test_no_params(folder, capsys):
     (folder / "params.yaml").unlink()
-    says = "error in train: params.yaml: cannot be read: No such file or directory"
-    assert ending(print) == says
+    says = "error in train: params.yaml: cannot be read: No such file or directory\n"
+    assert ending(print) == 1
+    assert capsys.readouterr().err == says
 
 
-def test_what_the_user_can_mend_is_one_line(folder):
-    assert ending(raising(K49Error("no such thing"))) == "error in train: no such thing"
-    missing = FileNotFoundError(2, "No such file or directory", "data/split/train_images.npy")
-    assert ending(raising(missing)) == (
-        "error in train: data/split/train_images.npy: No such file or directory"
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (K49Error("no such thing"), "no such thing"),
+        (K49Error("a\x1b[31m\nb\u202e"), r"a\x1b[31m\nb\u202e"),
+        (FileNotFoundError(2, "No such file", "data/x.npy"), "data/x.npy: No such file"),
+        (MemoryError(), f"out of memory; {stage.TO_LOWER}"),
+        (RuntimeError("ResourceExhaustedError: OOM"), f"out of memory; {stage.TO_LOWER}"),
+    ],
+)
+def test_whatever_the_user_can_mend_is_one_line(folder, capsys, error, says):
+    assert ending(raising(error)) == 1
+    assert capsys.readouterr().err == f"error in train: {says}\n"
+
+
+def test_bug_is_one_line_that_says_where_its_traceback_is(folder, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    assert ending(raising(ZeroDivisionError("by\nzero"))) == 1
+    said = capsys.readouterr().err
+    pattern = (
+        r"error in train: a bug in k49, ZeroDivisionError: by\\nzero; the traceback is in (\S+) "
+        r"\(CONTRIBUTING.md says how to report it\)\n"
     )
+    text = Path(re.fullmatch(pattern, said)[1]).read_text("utf-8")
+    assert text.startswith("Traceback")
+    assert "in raising" in text or "in main" in text
 
 
-def test_bug_keeps_its_traceback(folder):
-    with pytest.raises(ZeroDivisionError):
-        stage.run_stage(raising(ZeroDivisionError()))
+def test_bug_on_a_full_disk_is_one_line_that_says_where_it_was_raised(folder, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "none"))
+    assert ending(raising(ZeroDivisionError())) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"ZeroDivisionError: ; raised in test_stage.py, line \d+ \(", said)
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT], ids=lambda number: number.name)
+def test_death_of_a_stage_is_said_by_who_is_left_behind(folder, number):
+    """As when memory runs out: Linux kills the stage, or TensorFlow aborts it."""
+    body = f"lambda _: os.kill(os.getpid(), {number})"
+    script = f"import os; from k49 import stage; stage.run_stage({body})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -number
+    line = (
+        "error in -c: killed or aborted, most likely because memory ran out; lower fit.batch_size"
+    )
+    assert done.stderr.splitlines()[-1].startswith(line)
 
 
 def save(name, dataset):

@@ -1,12 +1,43 @@
 """A run, and which of them can stand beside each other."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions
+from k49.settings import MAX_EPOCHS, Line
 
 SEED = "train.seed"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Outside(BaseModel):
+    """What a revision says of a run: checked, as it may be a stranger's; other keys are let out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class TrainMetrics(Outside):
+    """Of `metrics/train.json`."""
+
+    train_data: Line
+    train_accuracy: Share
+    versions: Line = "unknown versions"
+
+
+class CurveRow(Outside):
+    """A row of `plots/curves.json`."""
+
+    epoch: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+    split: Literal["train", "validation"]
+    loss: float
+    accuracy: Share
+
+
+class Curves(RootModel[Annotated[list[CurveRow], Field(min_length=1, max_length=2 * MAX_EPOCHS)]]):
+    """All of them."""
 
 
 @dataclass(frozen=True)

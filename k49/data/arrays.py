@@ -28,6 +28,8 @@ MOST_ROWS = 10_000_000  # 37 times K49's images
 MOST_ROW_BYTES = 1 << 16  # of one image or label: 64 x 64 float64 are half of that
 MOST_BYTES = 8 << 30  # that are unpacked: K49's images as float64 are 1.4 GiB
 CHUNK_BYTES = 1 << 23
+MOST_SMALL = MOST_ROWS  # bytes: a byte for each image
+MOST_KEYS = 8  # that are read of an npz of small arrays
 MOST_HEADER_BYTES = 10_000  # of an npy
 IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
@@ -44,6 +46,7 @@ UNREADABLE = (
     EOFError,
     OverflowError,
     OSError,
+    KeyError,
     RuntimeError,
     MemoryError,
     RecursionError,
@@ -120,6 +123,42 @@ def open_array(file: File, key: str | None = None) -> Iterator[Array]:
         except UNREADABLE as error:
             raise unreadable(file.shown, error) from error
         yield bounded(array)
+
+
+def read_whole(file: File, key: str) -> np.ndarray:
+    """Read one array of an npz whole.
+
+    Raises:
+        K49Error: as `open_array` and `Array.chunks`.
+    """
+    with open_array(file, key) as array:
+        return np.concatenate(list(array.chunks()))
+
+
+def read_small(content: IO[bytes], where: str) -> dict[str, np.ndarray]:
+    """Read all arrays of an npz that have MOST_SMALL bytes at most, also single numbers and words.
+
+    Args:
+        content: of the npz, opened for reading.
+        where: what errors call it.
+
+    Raises:
+        K49Error: it is none, or one of its arrays is larger or of objects.
+    """
+    try:
+        with zipfile.ZipFile(content) as archive:
+            return {key: _small(archive, key) for key in keys_in(archive)[:MOST_KEYS]}
+    except UNREADABLE as error:
+        raise unreadable(where, error) from error
+
+
+def _small(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    with archive.open(f"{key}.npy") as member:
+        shape, dtype = npy_header(member)
+        size = dtype.itemsize * math.prod(shape)
+        if dtype.hasobject or not 0 <= size <= MOST_SMALL:
+            raise ValueError(f"{key} claims {dtype} of shape {shape}")
+        return np.frombuffer(member.read(size), dtype).reshape(shape)
 
 
 def keys(file: File) -> list[str]:

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from k49.data.checksums import Checksum
 from k49.errors import K49Error
-from k49.files import read_yaml
-from k49.settings import Classes, ImageSize, Section
+from k49.outside import read_yaml
+from k49.settings import Classes, ImageSize, Line, Section
 from k49.validation import validate
 
 PACKAGED = Path(__file__).parents[1] / "datasets"
@@ -61,7 +61,7 @@ class Arrays(Section):
 class Description(Section):
     """A dataset, described in one place. All but the title may be left out."""
 
-    title: Annotated[str, Field(min_length=1, max_length=80)]
+    title: Annotated[Line, Field(min_length=1, max_length=80)]
     mirrors: list[str] = Field(default=[])  # addresses or folders, tried in this order
     # all of them; without, what a mirror holds is recognized
     files: dict[FileName, Checksum] = Field(default={})
@@ -69,10 +69,10 @@ class Description(Section):
     image_size: ImageSize | None = None
     # a string: a class for each of its characters; without, classes are called as their labels
     classes: Annotated[Classes, BeforeValidator(each_character)] = Field(default=[])
-    language: str | None = None  # ISO 639-1, for the model card
-    licence: str | None = None
-    citation: str | None = None
-    warning: str | None = None  # said of each model that was trained on it
+    language: Line | None = None  # ISO 639-1, for the model card
+    licence: Line | None = None
+    citation: Line | None = None
+    warning: Line | None = None  # said of each model that was trained on it
 
     @model_validator(mode="after")
     def _arrays_are_in_the_files(self) -> Self:

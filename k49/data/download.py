@@ -1,19 +1,23 @@
 """Downloads one file: resumed where the server allows it, retried with back-off, verified."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
 import requests
-from urllib3.exceptions import ReadTimeoutError
 
 from k49.data.checksums import Checksum, matches, md5
+from k49.data.stream import Stream, StreamError
 from k49.settings import Data
+from k49.shown import printable
 
-BLOCK = 1 << 16  # bytes read at a time
-MOST_BYTES = 1 << 30  # a file without a checksum may not be larger: four times K49 and more
+MOST_REASON = 80  # characters of a server's own words
+MOST_BYTES = 1 << 30  # a file of unknown size may not be larger: four times K49 and more
+
+AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
 
 OnBytes = Callable[[int, int | None], None]  # takes bytes on disk, and bytes in all if known
 
@@ -25,9 +29,10 @@ class DownloadError(Exception):
         super().__init__(why)
         self.status = status  # HTTP status, where the server refused
 
-
-class FinalHTTPError(requests.HTTPError):
-    """A refusal that another attempt won't change."""
+    @property
+    def final(self) -> bool:
+        """Whether another attempt won't change it: 4xx answers, but for 408 and 429."""
+        return self.status is not None and 400 <= self.status < 500 and self.status not in AGAIN
 
 
 def download(
@@ -44,8 +49,8 @@ def download(
         partial: where to write; kept when the connection breaks, so that a later call goes on.
         checksum: expected content; None takes what comes (then verify it otherwise), and starts
             anew each time: nobody could tell whether both halves are of the same file.
-        data: `timeout`, seconds without a byte after which an attempt ends; `retries`, attempts
-            after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
+        data: `timeout`, seconds without a byte, or with hardly any, after which an attempt ends;
+            `retries`, attempts after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
         on_bytes: called with bytes on disk and bytes in all (None: not known).
 
     Raises:
@@ -57,27 +62,11 @@ def download(
             if not (checksum and partial.exists() and matches(partial, checksum)):
                 _transfer(url, partial, checksum, data.timeout, on_bytes)
             return
-        except (requests.RequestException, DownloadError) as error:
-            if attempt == data.retries or isinstance(error, FinalHTTPError):
-                status = getattr(getattr(error, "response", None), "status_code", None)
-                raise DownloadError(reason(error), status) from error
+        except (StreamError, DownloadError) as error:
+            status = error.status if isinstance(error, DownloadError) else None
+            if attempt == data.retries or (isinstance(error, DownloadError) and error.final):
+                raise DownloadError(str(error), status) from error
             time.sleep(min(2**attempt, 30))
-
-
-def reason(error: Exception) -> str:
-    """Describe a download's failure in a few words."""
-    if isinstance(error, requests.HTTPError):
-        return f"the server answered {error.response.status_code} {error.response.reason}"
-    silent = isinstance(error, requests.Timeout) or (
-        error.args and isinstance(error.args[0], ReadTimeoutError)  # in the middle of the content
-    )
-    if silent:
-        return "timed out: no answer within data.timeout seconds"
-    if isinstance(error, requests.TooManyRedirects):
-        return "redirects without end"
-    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        return "no connection, or it broke off"
-    return str(error)
 
 
 def _transfer(
@@ -93,7 +82,8 @@ def _transfer(
         partial.unlink()
         have = 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:
+    with Stream(url, headers, timeout) as stream:
+        answer = stream.answer
         part = answer.status_code == HTTPStatus.PARTIAL_CONTENT
         part_starts = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         wrong_part = part and not part_starts
@@ -103,17 +93,20 @@ def _transfer(
             _transfer(url, partial, checksum, timeout, on_bytes)
             return
         if not answer.ok:
-            _refuse(answer)
+            said = f"{answer.status_code} {printable(answer.reason, MOST_REASON)}"
+            raise DownloadError(f"the server answered {said}", answer.status_code)
         if wrong_part:
             raise DownloadError("a part of the file came, and nobody asked for a part")
         if not part:  # no resume here: from the start
             have = 0
-        left = answer.headers.get("Content-Length")
-        total = have + int(left) if left else checksum.size if checksum else None
+        left = length(answer)
+        total = have + left if left is not None else checksum.size if checksum else None
         if checksum and checksum.size and total != checksum.size:
             partial.unlink(missing_ok=True)
             raise DownloadError(f"wrong length: {total} bytes offered, expected {checksum}")
-        have = _append(answer, partial, have, total, on_bytes)
+        if total is not None and total > ((checksum and checksum.size) or MOST_BYTES):
+            raise DownloadError(f"{total:,} bytes offered, {MOST_BYTES:,} at most")
+        have = _append(stream, partial, have, total, on_bytes)
     if total is not None and have < total:
         raise DownloadError(f"cut off after {have} of {total} bytes")
     if checksum and not matches(partial, checksum):
@@ -122,13 +115,17 @@ def _transfer(
         raise DownloadError(f"wrong content: {found}, expected {checksum}")
 
 
-def _append(
-    answer: requests.Response, partial: Path, have: int, total: int | None, on_bytes: OnBytes
-) -> int:
+def length(answer: requests.Response) -> int | None:
+    """Return how many bytes a server says that it sends; None if it doesn't, or no number."""
+    said = answer.headers.get("Content-Length", "")
+    return int(said) if re.fullmatch(r"[0-9]{1,18}", said) else None
+
+
+def _append(stream: Stream, partial: Path, have: int, total: int | None, on_bytes: OnBytes) -> int:
     """Write the content behind the first `have` bytes; return how many bytes there are then."""
     with partial.open("r+b" if have else "wb") as file:
         file.seek(have)
-        for block in answer.iter_content(BLOCK):
+        for block in stream.blocks():
             file.write(block)
             have += len(block)
             on_bytes(have, total)
@@ -137,9 +134,3 @@ def _append(
         file.flush()
         os.fsync(file.fileno())
     return have
-
-
-def _refuse(answer: requests.Response) -> None:
-    """Raise for a status that is no success; 4xx answers are final, but for 408 and 429."""
-    final = 400 <= answer.status_code < 500 and answer.status_code not in (408, 429)
-    raise (FinalHTTPError if final else requests.HTTPError)(response=answer)

@@ -1,16 +1,17 @@
 """Downloads a dataset's files into a folder that outlives a run, and shows how far it is."""
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 
 from k49.data.arrays import File
 from k49.data.checksums import MD5SUMS, Checksum, matches, md5, read_md5sums
 from k49.data.download import DownloadError, OnBytes, download
+from k49.data.progress import Bar
 from k49.errors import K49Error
 from k49.settings import Data
 
@@ -21,9 +22,12 @@ ALTERNATIVES = (
 
 
 def without_credentials(url: str) -> str:
-    """Return an address without user and password, as it may be printed."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    """Return an address as it may be printed: without user, password and what follows a `?`.
+
+    All before the last `@` goes: a password may hold any sign.
+    """
+    address = re.split(r"[?#]", url, maxsplit=1)[0] if "@" not in url else url
+    return re.sub(r"^(\w+://)?.*@([^?#]*).*$", r"\1\2", address, flags=re.DOTALL).rstrip("/")
 
 
 def shown(base: str, name: str) -> str:
@@ -37,7 +41,7 @@ class Downloader:
 
     data: Data
     folder: Path
-    bar: Progress
+    bar: Bar
 
     def file(self, name: str, bases: list[str], checksum: Checksum | None) -> File:
         """Get one file from the first address or folder that has it.
@@ -48,8 +52,8 @@ class Downloader:
         tried = []
         for base in bases:
             try:
-                if Path(base).expanduser().is_dir():
-                    return local(Path(base, name).expanduser(), checksum)
+                if (folder := local_path(base)).is_dir():
+                    return local(folder / name, checksum)
                 return self._download(name, base, checksum)
             except DownloadError as error:
                 tried.append(f"{shown(base, name)}: {error}")
@@ -94,6 +98,18 @@ class Downloader:
         return File(path, shown(base, name))
 
 
+def local_path(place: str) -> Path:
+    """Return a path, `~` as the home it stands for.
+
+    Raises:
+        K49Error: nobody has such a home.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise K49Error(f"{place}: {error}; write the folder out") from error
+
+
 def local(path: Path, checksum: Checksum | None) -> File:
     """Return a file of a mirror that is a folder.
 
@@ -107,6 +123,6 @@ def local(path: Path, checksum: Checksum | None) -> File:
     return File(path, str(path))
 
 
-def progress_callback(bar: Progress, task: TaskID) -> OnBytes:
+def progress_callback(bar: Bar, task: TaskID) -> OnBytes:
     """Return a function for `download` that moves `task` on."""
     return lambda done, total: bar.update(task, completed=done, total=total)

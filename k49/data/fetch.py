@@ -13,7 +13,7 @@ from k49.data import descriptions, places
 from k49.data import raw as raws
 from k49.data.arrays import open_array
 from k49.data.descriptions import Arrays, Description
-from k49.data.downloader import without_credentials
+from k49.data.downloader import local_path, without_credentials
 from k49.data.images import image_chunks, read_labels, size_of
 from k49.data.names import class_names, dataset_info, description_of
 from k49.data.places import Found
@@ -46,8 +46,8 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
         found = places.from_mirrors(description, mirrors(description, data), data, downloads)
         return store_files(found, description, data, raw, own)
     place = data.source if description is None else single_place(description, data)
-    if places.has_class_folders(Path(place).expanduser()):
-        return store_pictures(Path(place).expanduser(), description, data, raw)
+    if places.has_class_folders(local_path(place)):
+        return store_pictures(local_path(place), description, data, raw)
     found = files_of(place, description.arrays if description else None, data, downloads, own)
     return store_files(found, description, data, raw, own)
 
@@ -91,7 +91,7 @@ def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own
         return places.from_address(place.rstrip("/"), arrays, data, downloads)
     if "://" in place:
         raise K49Error(f"data.source: {without_credentials(place)}: only http and https addresses")
-    path = Path(place).expanduser()
+    path = local_path(place)
     if path.is_dir():
         return places.from_folder(path, arrays)
     if path.is_file():

@@ -13,7 +13,9 @@ from k49.data.places import Found
 from k49.data.raw import Stored
 from k49.errors import K49Error
 from k49.settings import Classes, Data, DatasetInfo
+from k49.shown import printable
 
+MOST_TITLE = 120  # characters
 MOST_CLASSMAP_BYTES = 1 << 16
 
 
@@ -76,7 +78,7 @@ def dataset_info(description: Description | None, stored: Stored, data: Data) ->
     if description is None:
         host = urlsplit(data.source).hostname if "://" in data.source else None
         folder = Path(data.source).expanduser().resolve().name
-        title, exact = host or folder or "folder", False
+        title, exact = printable(host or folder or "folder", MOST_TITLE), False
     else:
         title = description.title
         exact = bool(description.files) or data.source == "standin"

@@ -11,7 +11,7 @@ from k49.data.arrays import File, keys
 from k49.data.checksums import MD5SUMS, matches, md5, read_md5sums
 from k49.data.descriptions import Arrays, Description
 from k49.data.downloader import Downloader, shown, without_credentials
-from k49.data.progress import progress
+from k49.data.progress import Bar
 from k49.errors import K49Error
 from k49.settings import Data
 
@@ -98,7 +98,7 @@ def from_mirrors(
     description: Description, mirrors: list[str], data: Data, downloads: Path
 ) -> Found:
     """Return files with pinned MD5 sums, each from the first mirror that has it."""
-    with progress(DownloadColumn()) as bar:
+    with Bar(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
         files = {
             name: downloader.file(name, mirrors, checksum)
@@ -110,7 +110,7 @@ def from_mirrors(
 
 def from_address(address: str, described: Arrays | None, data: Data, downloads: Path) -> Found:
     """Return the files of an address, verified by its `md5sums` if it has one."""
-    with progress(DownloadColumn()) as bar:
+    with Bar(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
         if address.lower().endswith(".npz"):
             base, _, name = address.rpartition("/")

@@ -15,7 +15,8 @@ import numpy as np
 
 from k49.data.images import encode
 from k49.errors import K49Error
-from k49.files import read_json, read_npy, write_json, write_npy
+from k49.files import read_npy, write_json, write_npy
+from k49.outside import read_json
 from k49.settings import Data, DatasetInfo
 from k49.validation import validate
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from k49.data import Dataset, chunks, descriptions
+from k49.data.arrays import read_small
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.settings import Classes
@@ -81,16 +81,21 @@ def load(file: IO[bytes], name: str) -> Predictions:
     Raises:
         K49Error: it is something else.
     """
+    arrays = read_small(file, name)
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            predicted, counts, images = (arrays[key] for key in ("predicted", "counts", "images"))
-            named = arrays["classes"].tolist() if "classes" in arrays else None
+        predicted, counts, images = (arrays[key] for key in ("predicted", "counts", "images"))
+        named = arrays["classes"].tolist() if "classes" in arrays else None
         classes = CLASSES.validate_python(named or descriptions.packaged("k49").classes)
-        labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
-        if predicted.shape != labels.shape or predicted.dtype != np.uint8 or images.ndim:
+        if counts.dtype.kind not in "iu" or counts.shape != (len(classes),) or counts.min() < 0:
+            raise ValueError("no number of images for each class")
+        images_in_all = sum(counts.tolist())  # Python's, which never overflow
+        if predicted.dtype != np.uint8 or predicted.shape != (images_in_all,):
             raise ValueError("arrays don't fit together")
-        if len(predicted) and predicted.max() >= len(classes):
-            raise ValueError(f"class {predicted.max()}")
-    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:
+        if images.dtype.kind != "U" or images.ndim:
+            raise ValueError("no fingerprint of the images")
+        if not len(predicted) or predicted.max() >= len(classes):
+            raise ValueError("no images, or classes that have no name")
+    except (ValueError, KeyError, OverflowError) as error:
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {error}") from error
+    labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
     return Predictions(labels, predicted, str(images), tuple(classes))

@@ -16,13 +16,16 @@ from typing import Self
 from zlib import crc32
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from k49.data import Dataset
 from k49.errors import K49Error
+from k49.outside import read_bytes
 from k49.search.trials import Result, Trial, record
 from k49.search.versions import versions_and_code
 from k49.settings import SearchConfig
 
+MOST_BYTES = 1 << 28  # 10,000 trials of 1,000 epochs
 # Without effect on any result, so not part of what a search is called
 WITHOUT_EFFECT = {"tune": {"workers", "scheduler"}}
 
@@ -159,18 +162,63 @@ def fsync_folder(folder: Path) -> None:
 
 
 def read_lines(path: Path) -> list[dict | None]:
-    """Return the lines of a journal, None for damaged ones; no lines if there is no file."""
-    lines: list[dict | None] = []
-    for text in path.read_bytes().split(b"\n") if path.exists() else []:
-        if not text:
-            continue
-        try:
-            line = json.loads(text)
-            whole = line.pop("crc32") == checksum(line)
-        except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # another's JSON
-            whole = False
-        lines.append(line if whole else None)
-    return lines
+    """Return the lines of a journal, None for damaged ones; no lines if there is no file.
+
+    Raises:
+        K49Error: it can't be read.
+    """
+    content = read_bytes(path, MOST_BYTES) if path.exists() else b""
+    return [read_line(text) for text in content.split(b"\n") if text]
+
+
+def read_line(text: bytes) -> dict | None:
+    """Return a line that is whole and says what one of its kind says; None for others."""
+    try:
+        line = json.loads(text)
+        if line.pop("crc32") != checksum(line):
+            return None
+        (TrialLine if "trial" in line else Header if "begun" in line else End)(**line)
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError):  # another's JSON
+        return None
+    return line
+
+
+class TrialLine(BaseModel):
+    """A finished trial."""
+
+    trial: int
+    hyperparameters: dict
+    epochs: int
+    curve: list[float]
+    kept: float | None
+    error: str | None
+
+
+class TuneOfHeader(BaseModel):
+    """What `k49 trials` shows of a search's settings."""
+
+    tuner: str
+    space: str
+
+
+class SettingsOfHeader(BaseModel):
+    """The settings of a search."""
+
+    tune: TuneOfHeader
+
+
+class Header(BaseModel):
+    """How a journal begins."""
+
+    begun: str
+    total: int
+    settings: SettingsOfHeader
+
+
+class End(BaseModel):
+    """How it ends."""
+
+    ended: str
 
 
 def identity(line: dict) -> str:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from k49.search.journal import lock_of, read_lines
+from k49.shown import printable
 
 COLUMNS = ("search", "begun", "tuner", "space", "trials", "state", "best val_accuracy")
 
@@ -53,7 +55,8 @@ def searches_table(searches: list[KeptSearch]) -> Table:
     table = Table(*COLUMNS, box=None)
     for one_search in searches:
         tune = one_search.header["settings"]["tune"]
-        table.add_row(
+        add_row(
+            table,
             one_search.name,
             one_search.header["begun"].replace("T", " ").removesuffix("+00:00") + " UTC",
             tune["tuner"],
@@ -67,10 +70,15 @@ def searches_table(searches: list[KeptSearch]) -> Table:
 
 def trials_table(lines: list[dict]) -> Table:
     """Return a table with a row for each finished trial."""
-    names = list(lines[0]["hyperparameters"]) if lines else []
+    names = [escape(printable(name)) for name in lines[0]["hyperparameters"]] if lines else []
     table = Table("trial", "val_accuracy", "epochs", *names, box=None)
     for line in lines:
         values = ["" if value is None else str(value) for value in line["hyperparameters"].values()]
         score = line["error"] or ("stopped" if line["kept"] is None else f"{line['kept']:.4f}")
-        table.add_row(str(line["trial"]), score, str(len(line["curve"])), *values)
+        add_row(table, str(line["trial"]), score, str(len(line["curve"])), *values)
     return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row of text as it is: a journal may hold anything."""
+    table.add_row(*(escape(printable(cell)) for cell in cells))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 
-from k49.errors import K49Error
+from k49.errors import K49Error, is_out_of_memory
 from k49.search.journal import Journal
 from k49.search.pool import Done, Epoch, Event, Lost, Message, WorkerPool
 from k49.search.progress import Progress
@@ -175,9 +175,6 @@ def explain_out_of_memory() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        exhausted = (
-            isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
-        )
-        if exhausted or str(error).startswith("ResourceExhaustedError"):  # which can't be pickled
+        if is_out_of_memory(error):
             raise K49Error(f"out of memory in a trial; {ADVICE}") from error
         raise

@@ -1,6 +1,7 @@
 """The model: raw uint8 images in, a probability of each class out; and its file."""
 
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from keras import layers
 from k49.data import chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
+from k49.model_file import check
 from k49.settings import Fit, Hyperparameters, Provenance
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
@@ -79,20 +81,31 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         K49Error: there is no such file, or it is no model of this kind.
     """
-    if not path.is_file():
-        raise K49Error(f"{path}: no such model")
+    config, size = check(path)
     try:
+        if (needed := weight_bytes(config)) > size:
+            raise ValueError(f"its weights would take {needed:,} bytes, and {size:,} are there")
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        shapes = model.input_shape, model.output_shape  # not every model has them
     except Exception as error:  # Keras raises whatever its parts raise
         why = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise K49Error(f"{path}: not a Keras model that is safe to load: {why}") from error
-    match model.input_shape, model.output_shape:
+    match shapes:
         case (None, int(), int(), 1), (None, int()):
             return model
     raise K49Error(
-        f"{path}: takes {model.input_shape} and returns {model.output_shape}, expected gray images "
+        f"{path}: takes {shapes[0]} and returns {shapes[1]}, expected gray images "
         "(N, height, width, 1) and (N, classes)"
     )
+
+
+def weight_bytes(config: bytes) -> int:
+    """Return how many bytes the weights of a network take, without making them."""
+    with keras.StatelessScope(initialize_variables=False):
+        model = keras.saving.deserialize_keras_object(json.loads(config), safe_mode=True)
+        return sum(
+            math.prod(weight.shape) * np.dtype(weight.dtype).itemsize for weight in model.weights
+        )
 
 
 def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np.ndarray:

@@ -1,0 +1,159 @@
+"""JSON and YAML from outside: opened and bounded here, whatever a file, a branch or a model claims.
+
+Pictures are opened in `pictures/files.py`, arrays in `data/arrays.py`, models in `model_file.py`.
+"""
+
+import json
+import math
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+
+from k49.errors import K49Error
+
+MOST_JSON = 1 << 24  # bytes: twice what 256 classes have in plots/confusion.json
+MOST_YAML = 1 << 19  # bytes: params.yaml has 9,000
+MOST_VALUES = 50_000  # of YAML, those counted again that anchors repeat
+MOST_DIGITS = 100  # of a whole number
+TAGS = {
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("null", "bool", "int", "float", "str", "merge", "seq", "map")
+}
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Read a file of `most` bytes at most.
+
+    Raises:
+        K49Error: it isn't there, is larger, or is no ordinary file but, say, a pipe without an end.
+    """
+    try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise K49Error(f"{path}: not a file")
+        check_size(status.st_size, most, str(path))
+        with path.open("rb") as file:
+            return file.read(most)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise K49Error(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error
+
+
+def check_size(size: int, most: int, where: str) -> None:
+    """Raise K49Error if something has more than `most` bytes."""
+    if size > most:
+        raise K49Error(f"{where}: {size:,} bytes, {most:,} at most")
+
+
+def read_json(path: Path, *keys: str) -> Any:
+    """Read a JSON file; the content as `parse_json` returns it.
+
+    Raises:
+        K49Error: it can't be read, or is no mapping with all of `keys`, if there are some.
+    """
+    content = parse_json(read_bytes(path, MOST_JSON), str(path))
+    if keys and not (isinstance(content, dict) and set(keys) <= set(content)):
+        raise K49Error(f"{path}: lacks {', '.join(keys)}; `dvc repro` writes it again")
+    return content
+
+
+def parse_json(content: bytes, where: str) -> Any:
+    """Parse JSON, in UTF-8, without NaN and infinities.
+
+    Args:
+        content: to parse.
+        where: what errors call it.
+
+    Raises:
+        K49Error: it is no such JSON.
+    """
+    check_size(len(content), MOST_JSON, where)
+    try:
+        return json.loads(content.decode("utf-8"), parse_constant=number, parse_float=number)
+    except (ValueError, RecursionError) as error:
+        raise K49Error(f"{where}: not valid JSON: {error}") from error
+
+
+def number(text: str) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: it is NaN, or infinite.
+    """
+    found = float(text)
+    if not math.isfinite(found):
+        raise ValueError(f"{text:.20} is no finite number")
+    return found
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; return its content as `parse_yaml` does.
+
+    Raises:
+        K49Error: it can't be read, or is no YAML.
+    """
+    return parse_yaml(read_bytes(path, MOST_YAML), str(path))
+
+
+def parse_yaml(content: bytes, where: str) -> Any:
+    """Parse YAML 1.2, where `1e-5` is a number and a key stands only once.
+
+    Args:
+        content: to parse, in UTF-8.
+        where: what errors call it.
+
+    Returns:
+        None, bool, int, float, str, and lists and mappings of them; keys are str.
+
+    Raises:
+        K49Error: it is no YAML, or holds something else, or more than MOST_VALUES values.
+    """
+    check_size(len(content), MOST_YAML, where)
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        constructor, _ = yaml.get_constructor_parser(content.decode("utf-8"))
+        node = constructor.composer.get_single_node()  # anchors are not repeated yet
+        if node is None:
+            return None
+        if (values := weight(node, {})) > MOST_VALUES:
+            raise ValueError(f"{values:,} values with those that anchors repeat")
+        return constructor.construct_document(node)
+    except (YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise K49Error(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def weight(node: Node, known: dict[int, int]) -> int:
+    """Count the values of YAML, each time that an anchor repeats them.
+
+    Args:
+        node: to count.
+        known: what is counted already, by the nodes' identities; 0 is being counted.
+
+    Raises:
+        ValueError: a value is of another kind than JSON's, or holds itself.
+    """
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ValueError(f"an anchor that holds itself, line {node.start_mark.line + 1}")
+        return known[id(node)]
+    known[id(node)] = 0
+    parts: list[Node] = []
+    line = node.start_mark.line + 1
+    tag = str(node.tag)
+    if tag not in TAGS:
+        raise ValueError(f"tag {tag:.80}, line {line}; put text in quotes")
+    if isinstance(node, ScalarNode):
+        if tag.endswith(":int") and len(node.value) > MOST_DIGITS:
+            raise ValueError(f"a number of {len(node.value):,} digits, line {line}")
+    elif isinstance(node, MappingNode):
+        for key, value in node.value:
+            if not str(key.tag).endswith((":str", ":merge")):
+                raise ValueError(f"a key that is no text, line {line}")
+            parts += [key, value]
+    else:
+        parts = node.value
+    known[id(node)] = 1 + sum(weight(part, known) for part in parts)
+    return known[id(node)]

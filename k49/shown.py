@@ -1,0 +1,39 @@
+"""Text from outside, made harmless where it is shown: in a terminal, and in Markdown."""
+
+import re
+
+MOST = 2_000  # characters of a line
+# Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell
+PLAIN = re.compile(r"(?!.*www\.)[\w .,;:/'\"()+%·×±-]*")
+
+
+def printable(text: object, most: int = MOST) -> str:
+    r"""Return text as one line in which every control character is visible, as `\x1b`.
+
+    So it can neither move a terminal's cursor nor turn the direction of writing nor begin a line of
+    its own. Of a longer one the beginning and the end stay.
+    """
+    shown = str(text)
+    if len(shown) > most:
+        shown = f"{shown[: most * 3 // 4]}…{shown[len(shown) - most // 4 + 1 :]}"
+    if shown.isprintable():
+        return shown
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown
+    )
+
+
+def in_markdown(text: object, most: int = MOST) -> str:
+    """Return text for a place in Markdown, or for a table's cell: as it is, or as code.
+
+    In code GitHub sees neither HTML nor links nor `@names` (github.github.com/gfm, 6.3); only `|`
+    is escaped there, for tables.
+    """
+    shown = printable(text, most)
+    if PLAIN.fullmatch(shown) and "://" not in shown:
+        return shown
+    longest = max((len(ticks) for ticks in re.findall("`+", shown)), default=0)
+    fence = "`" * (longest + 1)
+    beside = " " if "`" in (shown[:1], shown[-1:]) else ""
+    escaped = shown.replace("|", "\\|")
+    return f"{fence}{beside}{escaped}{beside}{fence}"
