@@ -1,5 +1,6 @@
 """Files that are either whole or not there: written beside, synced, then renamed."""
 
+import glob
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
+from psutil import pid_exists
 from ruamel.yaml import YAML
 
 from k49.errors import K49Error
@@ -23,9 +25,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         K49Error: the disk is full, or the folder can't be written to.
     """
-    tmp = path.with_name(f".{path.name}.{os.getpid()}{path.suffix}")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")  # .gitignore has .*.tmp*
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
         yield tmp
         with tmp.open("rb") as file:
             os.fsync(file.fileno())
@@ -36,6 +39,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             tmp.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed in the middle of `atomic_write` left of a path."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
+        number = left.name.removesuffix(path.suffix).split(".")[-2]
+        if number.isdecimal() and not pid_exists(int(number)):
+            left.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict | list[dict]) -> None:

@@ -2,6 +2,8 @@
 
 import re
 
+from rich.markup import escape
+
 MOST = 2_000  # characters of a line
 # Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell
 PLAIN = re.compile(r"(?!.*www\.)[\w .,;:/'\"()+%·×±-]*")
@@ -23,11 +25,15 @@ def printable(text: object, most: int = MOST) -> str:
     )
 
 
-def in_markdown(text: object, most: int = MOST) -> str:
-    """Return text for a place in Markdown, or for a table's cell: as it is, or as code.
+def in_terminal(text: object, most: int = MOST) -> str:
+    """Return text for Rich to print as it is, and not as its markup."""
+    return escape(printable(text, most))
 
-    In code GitHub sees neither HTML nor links nor `@names` (github.github.com/gfm, 6.3); only `|`
-    is escaped there, for tables.
+
+def in_markdown(text: object, most: int = MOST) -> str:
+    """Return text for a place in Markdown: as it is, or as code.
+
+    In code GitHub sees neither HTML nor links nor `@names` (github.github.com/gfm, 6.3).
     """
     shown = printable(text, most)
     if PLAIN.fullmatch(shown) and "://" not in shown:
@@ -35,5 +41,13 @@ def in_markdown(text: object, most: int = MOST) -> str:
     longest = max((len(ticks) for ticks in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     beside = " " if "`" in (shown[:1], shown[-1:]) else ""
-    escaped = shown.replace("|", "\\|")
-    return f"{fence}{beside}{escaped}{beside}{fence}"
+    return f"{fence}{beside}{shown}{beside}{fence}"
+
+
+def in_cell(text: object, most: int = MOST) -> str:
+    r"""Return text for a cell of a table in Markdown.
+
+    `\|` is a bar there, but `\\|` a backslash and the cell's end: of such text the bars are broken.
+    """
+    shown = in_markdown(text, most)
+    return shown.replace("|", "¦" if "\\" in shown else "\\|")

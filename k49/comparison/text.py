@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison, Verdict
 from k49.comparison.differences import Difference
+from k49.shown import in_cell, in_markdown, in_terminal, printable
 
 TITLES = {
     "test_accuracy": "accuracy",
@@ -32,9 +34,14 @@ class TableData:
     rows: list[list[str]]
 
 
-def sentence(comparison: Comparison) -> str:
-    """Return the verdict and its figures in one line."""
-    a, b = side_names(comparison)
+def sentence(comparison: Comparison, names: Callable[[str], str] = printable) -> str:
+    """Return the verdict and its figures in one line.
+
+    Args:
+        comparison: to put into words.
+        names: makes the names of the sides fit for where the line is shown.
+    """
+    a, b = map(names, side_names(comparison))
     found, images = comparison.primary, f"{comparison.images:,} test images"
     if comparison.verdict is Verdict.SAME:
         return f"the same, image for image: {b} reads all {images} as {a} does"
@@ -108,9 +115,10 @@ def class_row(change: Change) -> list[str]:
 
 def markdown(comparison: Comparison) -> str:
     """Format the comparison as Markdown."""
-    parts = [f"**{sentence(comparison)}**", *(f"Note: {note}." for note in comparison.notes)]
+    notes = [f"Note: {in_markdown(note)}." for note in comparison.notes]
+    parts = [f"**{sentence(comparison, in_markdown)}**", *notes]
     for cells in tables(comparison):
-        parts += [f"{cells.title}:", markdown_table(cells)]
+        parts += [f"{in_markdown(cells.title)}:", markdown_table(cells)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -131,33 +139,32 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
             for change in comparison.confusions[:MOST]
         ],
     )
-    parts = [f"# {b} beside {a}", markdown(comparison).strip()]
+    parts = [f"# {in_markdown(b)} beside {in_markdown(a)}", markdown(comparison).strip()]
     if found.rows:
         parts += [f"{found.title}:", markdown_table(found)]
-    parts += ["Gate: " + ("; ".join(faults) or "passed") + "."]
+    parts += ["Gate: " + ("; ".join(map(in_markdown, faults)) or "passed") + "."]
     parts += [f"![{shows}]({name})" for name, shows in pictures.items()]
     return "\n\n".join(parts) + "\n"
 
 
 def markdown_table(cells: TableData) -> str:
-    """Format a table as Markdown, with `|` in cells escaped."""
-    rows = [cells.header, ["---"] * len(cells.header), *cells.rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
+    """Format a table as Markdown; what is in a cell, whatever it is, stays there."""
+    rows = [cells.header, *cells.rows]
+    lines = ["| " + " | ".join(map(in_cell, row)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(cells.header), *lines[1:]])
 
 
 def terminal(comparison: Comparison) -> Group:
     """Format the comparison for Rich to print."""
     parts: list[Any] = []
     for cells in tables(comparison):
-        table = Table(title=escape(cells.title), title_justify="left", box=None)
+        table = Table(title=in_terminal(cells.title), title_justify="left", box=None)
         for title in cells.header:
-            table.add_column(escape(title), overflow="fold")
+            table.add_column(in_terminal(title), overflow="fold")
         for row in cells.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*map(in_terminal, row))
         parts += [table, ""]
-    parts += [escape(f"note: {note}") for note in comparison.notes]
+    parts += [in_terminal(f"note: {note}") for note in comparison.notes]
     return Group(*parts, f"[bold]{escape(sentence(comparison))}[/bold]")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from k49.errors import K49Error
 from k49.files import yaml_text
 from k49.settings import Provenance
+from k49.shown import in_markdown
 
 NAMES = {
     "test_accuracy": "accuracy",
@@ -36,9 +37,9 @@ def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
     if provenance is None:
         raise K49Error("the model file doesn't say how it was trained; `dvc repro -f train` does")
     config, learnt = provenance.training, provenance.training.hyperparameters
-    dataset, name = provenance.dataset, text(provenance.dataset.name)
+    dataset, name = provenance.dataset, in_markdown(provenance.dataset.name)
     height, width = dataset.image_size
-    warning = f"\n**Warning: {text(dataset.warning)}.**\n" if dataset.warning else ""
+    warning = f"\n**Warning: {in_markdown(dataset.warning)}.**\n" if dataset.warning else ""
     script = ", cursive characters of old Japanese books" if dataset.language == "ja" else ""
     cutting = ", which cuts characters out of pictures" if dataset.normalize == "ink" else ""
     return f"""---
@@ -53,13 +54,13 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 - **Takes** uint8 images (N, {height}, {width}, 1), light ink on black, 0 to 255; scaling is part of
   the model.
 - **Returns** probabilities (N, {len(dataset.classes)}), in this order:
-  {text("  ".join(dataset.classes))}
+  {in_markdown("  ".join(dataset.classes))}
 - **Use**: `keras.saving.load_model("model.keras")`; or
   `k49 predict picture.png`{cutting}{averaging(provenance.shifts)}.
 
 ## Training
 
-- Data: {name}{f"; {text(dataset.licence)}" if dataset.licence else ""}.
+- Data: {name}{f"; {in_markdown(dataset.licence)}" if dataset.licence else ""}.
 - Network: {learnt.network} of {learnt.units}, {learnt.activation}, {learnt.initializer}.
 - Learning rate {learnt.learning_rate:.6g}; {train["epochs"]} epochs,
   batches of {config.fit.batch_size}; seed {config.seed}.
@@ -112,11 +113,6 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
             }
         ],
     }
-
-
-def text(words: str) -> str:
-    """Return words as Markdown that shows them as they are."""
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", words)
 
 
 def averaging(shifts: int) -> str:

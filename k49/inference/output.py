@@ -4,8 +4,9 @@ import csv
 import io
 import json
 
-from rich.markup import escape
 from rich.table import Table
+
+from k49.shown import in_terminal
 
 
 def candidate_rows(names: list[str], candidates: list[list[dict]]) -> list[dict]:
@@ -23,7 +24,9 @@ def as_table(rows: list[dict]) -> Table:
     for row in rows:
         name = row["image"] if row["rank"] == 1 else ""
         probability = f"{row['probability']:.4f}"
-        table.add_row(escape(name), escape(row["character"]), row["code_point"], probability)
+        table.add_row(
+            in_terminal(name), in_terminal(row["character"]), row["code_point"], probability
+        )
     return table
 
 

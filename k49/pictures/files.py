@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from k49.errors import K49Error
+from k49.pictures.ink import NoInkError
 
 MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
+MOST_BYTES = 1 << 28  # of a picture on standard input
 
 
 @contextmanager
@@ -26,20 +28,34 @@ def open_picture(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Image.I
     advice = f"more than {most_pixels:,}; cut out one character"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
-            opened = Image.open(io.BytesIO(sys.stdin.buffer.read()) if str(path) == "-" else path)
-        with opened as picture:
-            if picture.width * picture.height > most_pixels:
-                size = f"{picture.width} x {picture.height} pixels"
-                raise K49Error(f"{path}: {size}, {advice}")
-            yield ImageOps.exif_transpose(picture)
+            warnings.simplefilter("ignore")  # of bombs, refused below, and of odd metadata
+            with Image.open(from_standard_input() if str(path) == "-" else path) as picture:
+                if picture.width * picture.height > most_pixels:
+                    size = f"{picture.width} x {picture.height} pixels"
+                    raise K49Error(f"{path}: {size}, {advice}")
+                yield ImageOps.exif_transpose(picture)
+    except (K49Error, NoInkError):
+        raise
     except UnidentifiedImageError as error:
         raise K49Error(f"{path}: not a picture in a known format (PNG, JPEG, TIFF, ...)") from error
     except Image.DecompressionBombError as error:
         raise K49Error(f"{path}: {advice}") from error
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        why = " ".join(str(error).split())
-        raise K49Error(f"{path}: a damaged picture: {why}") from error
+    except Exception as error:  # whatever one of Pillow's forty readers raises
+        raise K49Error(
+            f"{path}: a damaged picture: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def from_standard_input() -> io.BytesIO:
+    """Return what is on standard input.
+
+    Raises:
+        K49Error: it is more than a picture has.
+    """
+    content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise K49Error(f"standard input: more than {MOST_BYTES:,} bytes, too many for a picture")
+    return io.BytesIO(content)
 
 
 def read_grayscale(path: Path, most_pixels: int = MOST_PIXELS) -> np.ndarray:

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, Scheduler, SpecCluster, Worker
 from psutil import virtual_memory
 
 from k49.errors import K49Error
@@ -16,7 +16,7 @@ CONNECT = 5  # seconds in which a scheduler has to answer
 MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
 
 
-def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
+def connect(tune: Tune) -> tuple[Client, SpecCluster | None]:
     """Connect to the cluster at `tune.scheduler`, or start workers as threads of this process.
 
     A worker here needs no more than a thread: trials train in processes of their own.
@@ -26,16 +26,10 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
     """
     for name in ("distributed", "tornado", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is told by the search
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
     if tune.scheduler is None:
-        cluster = LocalCluster(
-            n_workers=workers(tune),
-            threads_per_worker=1,
-            processes=False,
-            dashboard_address="127.0.0.1:0",
-            memory_limit=0,
-        )
+        cluster = in_this_process(workers(tune))
         return Client(cluster), cluster
+    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
     try:
         return Client(tune.scheduler, timeout=CONNECT), None
     except (OSError, ValueError, TypeError) as error:
@@ -44,6 +38,22 @@ def connect(tune: Tune) -> tuple[Client, LocalCluster | None]:
             f"tune.scheduler: no Dask scheduler answers at {tune.scheduler} ({why:.120}); start "
             "one with `dask scheduler`, or leave it empty and the trials run here"
         ) from error
+
+
+def in_this_process(n: int) -> SpecCluster:
+    """Start a scheduler and `n` workers as threads, with no dashboard and no port but loopback's.
+
+    (Dask starts an HTTP server for each of them whatever it is told; it serves nothing here.
+    `LocalCluster` would let those of the workers listen to the whole network.)
+    """
+    dask.config.refresh(paths=[], env={})  # what a user has set for clusters is not for this one
+    dask.config.set({f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")})
+    options = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    worker = {"cls": Worker, "options": {**options, "nthreads": 1, "memory_limit": 0}}
+    return SpecCluster(
+        workers=dict.fromkeys(range(n), worker),
+        scheduler={"cls": Scheduler, "options": {**options, "port": 0}},
+    )
 
 
 def workers(tune: Tune) -> int:

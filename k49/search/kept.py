@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from k49.search.journal import lock_of, read_lines
-from k49.shown import printable
+from k49.shown import in_terminal
 
 COLUMNS = ("search", "begun", "tuner", "space", "trials", "state", "best val_accuracy")
 
@@ -70,7 +69,7 @@ def searches_table(searches: list[KeptSearch]) -> Table:
 
 def trials_table(lines: list[dict]) -> Table:
     """Return a table with a row for each finished trial."""
-    names = [escape(printable(name)) for name in lines[0]["hyperparameters"]] if lines else []
+    names = [in_terminal(name) for name in lines[0]["hyperparameters"]] if lines else []
     table = Table("trial", "val_accuracy", "epochs", *names, box=None)
     for line in lines:
         values = ["" if value is None else str(value) for value in line["hyperparameters"].values()]
@@ -81,4 +80,4 @@ def trials_table(lines: list[dict]) -> Table:
 
 def add_row(table: Table, *cells: str) -> None:
     """Add a row of text as it is: a journal may hold anything."""
-    table.add_row(*(escape(printable(cell)) for cell in cells))
+    table.add_row(*map(in_terminal, cells))

@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 
-# All are read when Keras or TensorFlow is first imported. The backend must not depend on the user's
-# ~/.keras/keras.json. oneDNN's convolutions are 2.7 times as fast as TensorFlow's own.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+from k49.errors import K49Error
+
+# All are read when Keras or TensorFlow is first imported. Results must not depend on what is set
+# for other programs: on the backend, and on flags of XLA, of which an unknown one would abort.
+# oneDNN's convolutions are 2.7 times as fast as TensorFlow's own.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.pop("XLA_FLAGS", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong still raises in Python
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
@@ -38,7 +42,19 @@ def without_onednn_notice() -> Iterator[None]:
 sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]
 try:
     with without_onednn_notice():
-        import keras  # noqa: F401
+        import keras
+except (AssertionError, ValueError, AttributeError, TypeError) as error:  # of what is set there
+    raise K49Error(f"~/.keras/keras.json: Keras can't use it ({error}); remove it") from error
 finally:
     for name in UNUSED:
         del sys.modules[name]
+
+# whatever ~/.keras/keras.json says
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)
+if keras.config.backend() != "tensorflow":
+    raise K49Error(
+        f"Keras runs on {keras.config.backend()} in this process already; import k49 before keras, "
+        "or set KERAS_BACKEND to tensorflow"
+    )

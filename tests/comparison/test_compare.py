@@ -305,7 +305,7 @@ def test_parameters_that_differ():
 
 def test_bar_in_a_parameter_is_no_column():
     a, b = (run(wrong(98), name=name, **{"data.source": f"{name}|x"}) for name in "ab")
-    assert "| data.source | a\\|x | b\\|x |" in text.markdown(compare([a], [b]))
+    assert "| data.source | `a\\|x` | `b\\|x` |" in text.markdown(compare([a], [b]))
 
 
 def test_other_labels_of_the_same_images_are_other_test_images():

@@ -77,6 +77,6 @@ def test_card_of_other_data():
     assert "language" not in head_of(card)
     assert head_of(card)["tags"] == ["image-classification", "keras"]
     assert "uint8 images (N, 16, 20, 1)" in card
-    assert "the 3 classes of my\\_shoes apart.\n" in card
-    assert "\\*a\\*  \\<b\\>  c\\|d" in card
+    assert "the 3 classes of my_shoes apart.\n" in card
+    assert "`*a*  <b>  c|d`" in card
     assert "Japanese" not in card

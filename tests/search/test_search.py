@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
+from distributed import SpecCluster
 
 from k49.errors import K49Error
 from k49.search import pool, progress
@@ -102,13 +102,13 @@ def test_any_number_of_workers_finds_the_same(
 
 def test_cluster_that_takes_its_time_to_end_holds_nothing_up(faked, monkeypatch):
     """Was: a traceback behind a search that had ended, or had been stopped."""
-    close = LocalCluster.close
+    close = SpecCluster.close
 
     def closed_late(self, timeout=None):
         close(self)
         raise TimeoutError(f"timed out after {timeout} s.")
 
-    monkeypatch.setattr(LocalCluster, "close", closed_late)
+    monkeypatch.setattr(SpecCluster, "close", closed_late)
     assert faked(lambda trial: trial / 10).winner
 
 
