@@ -15,14 +15,20 @@ def printable(text: object, most: int = MOST) -> str:
     So it can neither move a terminal's cursor nor turn the direction of writing nor begin a line of
     its own. Of a longer one the beginning and the end stay.
     """
-    shown = str(text)
-    if len(shown) > most:
-        shown = f"{shown[: most * 3 // 4]}…{shown[len(shown) - most // 4 + 1 :]}"
+    shown = shortened(str(text), most)
     if shown.isprintable():
         return shown
-    return "".join(
+    signs = (
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in shown
     )
+    return shortened("".join(signs), most)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the beginning and the end of text that is longer than `most`."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 3 // 4]}…{text[len(text) - most // 4 + 1 :]}"
 
 
 def in_terminal(text: object, most: int = MOST) -> str:

@@ -127,15 +127,15 @@ def load_info() -> DatasetInfo:
         K49Error: it is something else.
     """
     path = METRICS / "data.json"
-    known = read_json(path)
+    known = read_json(path, "dataset")
     content = {key: known.get(key) for key in DatasetInfo.model_fields if key not in OF_RESULTS}
-    content |= {"name": known["dataset"], **read_json(SPLIT / "dataset.json")}
+    content |= {"name": known["dataset"], **read_json(SPLIT / "dataset.json", *OF_RESULTS)}
     return validate(DatasetInfo, content, str(path))
 
 
 def read_dataset_name() -> str:
     """Return the name of the dataset in `data/split`."""
-    return read_json(METRICS / "data.json")["dataset"]
+    return read_json(METRICS / "data.json", "dataset")["dataset"]
 
 
 def publish(path: Path, content: dict | list[dict]) -> None:

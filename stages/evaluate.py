@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
-    train = read_json(METRICS / "train.json")
+    train = read_json(METRICS / "train.json", "train_accuracy", "val_accuracy", "overfitting_gap")
     shifts = settings.evaluate.shifts
 
     with timed("predicting"):

@@ -1,7 +1,6 @@
 """plot: pictures of the curves, the confusion, the classes, the mistakes and the data."""
 
-import numpy as np
-
+from k49.data.arrays import File, read_whole
 from k49.evaluation import figures
 from k49.evaluation.trials import importance, parallel, trials
 from k49.files import read_npy
@@ -24,9 +23,9 @@ def main(settings: Settings) -> None:
     """Draw every picture from what the other stages left."""
     info = load_info()
     dataset, classes = info.name, info.classes
-    with np.load(PREDICTIONS, allow_pickle=False) as predictions:
-        probabilities, labels = predictions["probabilities"], predictions["labels"]
-    kept_epoch = read_json(METRICS / "train.json")["kept_epoch"]
+    predictions = File(PREDICTIONS, str(PREDICTIONS))
+    probabilities, labels = (read_whole(predictions, key) for key in ("probabilities", "labels"))
+    kept_epoch = read_json(METRICS / "train.json", "kept_epoch")["kept_epoch"]
     test_images = load_dataset("test").images
     searched = read_json(PLOTS / "trials.json")
 

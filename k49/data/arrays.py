@@ -11,6 +11,7 @@ import gzip
 import io
 import math
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -89,7 +90,10 @@ class Array:
                 raise K49Error(
                     f"{self.where}: holds {found:,} bytes of data, its header says {self.shape}"
                 )
-            yield np.frombuffer(content, self.dtype).reshape(n, *self.shape[1:])
+            try:
+                yield from_bytes(content, self.dtype, (n, *self.shape[1:]))
+            except ValueError as error:
+                raise K49Error(f"{self.where}: {error}") from error
         if self._read(1):  # also checks the sum of what was read
             raise K49Error(f"{self.where}: holds more data than its header says, {self.shape}")
 
@@ -158,7 +162,21 @@ def _small(archive: zipfile.ZipFile, key: str) -> np.ndarray:
         size = dtype.itemsize * math.prod(shape)
         if dtype.hasobject or not 0 <= size <= MOST_SMALL:
             raise ValueError(f"{key} claims {dtype} of shape {shape}")
-        return np.frombuffer(member.read(size), dtype).reshape(shape)
+        return from_bytes(member.read(size), dtype, shape)
+
+
+def from_bytes(content: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of bytes from outside.
+
+    Raises:
+        ValueError: they are too few, or no text where they should be: what NumPy would only notice
+            when it is read, and not as an error of Python's.
+    """
+    if dtype.kind == "U":
+        signs = np.frombuffer(content, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if (signs > sys.maxunicode).any() or ((signs >= 0xD800) & (signs < 0xE000)).any():
+            raise ValueError("holds numbers where there should be text")
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def keys(file: File) -> list[str]:

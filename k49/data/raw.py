@@ -6,6 +6,7 @@ dataset.json                        `DatasetInfo`: the name that figures carry, 
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,8 @@ def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) 
     raw.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256("\n".join(classes).encode())
     seen = list[np.ndarray]()
+    for left in raw.parent.glob(".raw-*"):  # of a stage that was killed
+        shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=raw.parent, prefix=".raw-") as folder:
         for split, part, numbers in zip(("train", "test"), (train, test), labels, strict=True):
             inspector = Inspector()

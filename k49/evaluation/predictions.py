@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from k49.data import Dataset, chunks, descriptions
 from k49.data.arrays import read_small
@@ -96,6 +96,7 @@ def load(file: IO[bytes], name: str) -> Predictions:
         if not len(predicted) or predicted.max() >= len(classes):
             raise ValueError("no images, or classes that have no name")
     except (ValueError, KeyError, OverflowError) as error:
-        raise K49Error(f"{name}: not predictions as stage evaluate writes them: {error}") from error
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise K49Error(f"{name}: not predictions as stage evaluate writes them: {why}") from error
     labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
     return Predictions(labels, predicted, str(images), tuple(classes))

@@ -1,0 +1,308 @@
+"""Mutants of every kind of file: each gets an answer or a line, soon, and in little memory.
+
+`python -m tests.torture.fuzz N SEED [KIND ...]` prints a line for each that doesn't, and one for
+each kind: how many were tried, and the memory that they took.
+"""
+
+import io
+import random
+import re
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pygit2
+from PIL import Image
+
+from k49.data.fetch import fetch
+from k49.errors import K49Error
+from k49.inference import pictures
+from tests import forms
+from tests.helpers import CHARACTERS, DATA, ROOT, STANDIN, info_of, ink
+from tests.torture import mutants
+
+SECONDS = 20
+MOST_MIB = 1024
+Mutate = Callable[[bytes, random.Random], bytes]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: a good one, how it is damaged, and who reads it."""
+
+    content: bytes
+    mutate: Mutate
+    read: Callable[[bytes], object]
+
+
+def peak_mib() -> float:
+    """Return the highest memory that this process had, in MiB."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def fuzz(kind: Kind, n: int, seed: int) -> Iterator[str]:
+    """Yield a line for each mutant that ended in anything but an answer or a line."""
+
+    def too_slow(*_):
+        raise TimeoutError(f"more than {SECONDS} s")
+
+    signal.signal(signal.SIGALRM, too_slow)
+    kind.read(kind.content)  # which also loads what is loaded once
+    before = peak_mib()
+    for number in range(n):
+        mutant = kind.mutate(kind.content, random.Random(f"{seed} {number}"))
+        signal.alarm(SECONDS)
+        try:
+            kind.read(mutant)
+        except K49Error as error:
+            if not str(error).isprintable():
+                yield f"mutant {number}: unprintable: {error!r}"
+        except BaseException as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            yield f"mutant {number}: {error!r:.200} in {Path(last.filename).name}:{last.lineno}"
+        finally:
+            signal.alarm(0)
+        if (peak := peak_mib()) > before + MOST_MIB:
+            yield f"mutant {number}: {peak - before:.0f} MiB"
+            before = peak
+
+
+def picture(form: str, folder: Path, mode: str = "RGB") -> Kind:
+    """A picture of a character."""
+    file = io.BytesIO()
+    image = Image.fromarray(255 - ink()).convert(mode)
+    image.save(file, form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
+    path = folder / f"picture.{form.lower()}"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        pictures.read(path, info_of())
+
+    return Kind(file.getvalue(), mutants.of_bytes, read)
+
+
+def exif() -> Image.Exif:
+    """What a camera says: the picture is turned."""
+    found = Image.Exif()
+    found[0x0112] = 6
+    return found
+
+
+def array(folder: Path) -> Kind:
+    """An `.npy` of images, for `k49 predict`."""
+    file, path = io.BytesIO(), folder / "images.npy"
+    np.save(file, np.zeros((9, 28, 28), np.uint8))
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        pictures.read(path, info_of())
+
+    return Kind(file.getvalue(), mutants.of_bytes, read)
+
+
+def dataset(make: Callable, name: str, mutate: Mutate, folder: Path) -> Kind:
+    """One file of a dataset."""
+    (folder / "source").mkdir()
+    path = make(folder / "source")
+    file = path if path.is_file() else path / name
+
+    def read(content: bytes) -> None:
+        file.write_bytes(content)
+        data = DATA.model_copy(update={"source": str(path)})
+        fetch(data, STANDIN, *(folder / each for each in ("raw", "downloads", "own")))
+
+    return Kind(file.read_bytes(), mutate, read)
+
+
+SMALL = forms.made()
+
+
+def npz(folder: Path) -> Kind:
+    """Keras' form: four arrays in a file."""
+    return dataset(lambda at: forms.keras(at / "own.npz", SMALL), "", mutants.of_zip, folder)
+
+
+def idx(folder: Path) -> Kind:
+    """MNIST's form."""
+
+    def make(at):
+        forms.idx(at, SMALL)
+        return at
+
+    return dataset(make, "train-images-idx3-ubyte.gz", mutants.of_gzip, folder)
+
+
+def classmap(folder: Path) -> Kind:
+    """A list of the classes beside K49's form."""
+
+    def make(at):
+        forms.npz(at, SMALL, names=CHARACTERS[:3])
+        return at
+
+    return dataset(make, "k49_classmap.csv", mutants.of_text, folder)
+
+
+def description(folder: Path) -> Kind:
+    """A dataset's description."""
+    from k49.data import descriptions
+
+    path = folder / "mine.yaml"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        descriptions.known(folder)
+
+    return Kind((ROOT / "k49/datasets/kmnist.yaml").read_bytes(), mutants.of_text, read)
+
+
+def model(folder: Path) -> Kind:
+    """A model of the project."""
+    from k49.inference import predict
+    from k49.training.model import build_model, save_model
+    from tests.helpers import SHAPE, SMALL_MODEL, plain, provenance_of
+
+    path, images = folder / "model.keras", np.zeros((1, 28, 28, 1), np.uint8)
+    save_model(
+        build_model(SMALL_MODEL, plain(batch_normalization=True), *SHAPE),
+        path,
+        provenance_of("bars", shifts=1),
+    )
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        predict.predict(path, images, top=5)
+        predict.describe(path)
+
+    return Kind(path.read_bytes(), mutants.of_zip, read)
+
+
+def journal(folder: Path) -> Kind:
+    """A journal of a search."""
+    from rich.console import Console
+
+    from k49.search.journal import Journal
+    from k49.search.kept import kept_searches, searches_table, trials_table
+    from k49.search.trials import Result, Trial
+    from tests.helpers import SMALL_MODEL
+    from tests.search.small import config
+
+    with Journal(folder, config(), [], total=3) as kept:
+        for number in (1, 2, 3):
+            kept.add(Trial(number, SMALL_MODEL, 2), Result([0.1, 0.2], 0.2))
+        kept.end()
+
+    def read(content: bytes) -> None:
+        kept.path.write_bytes(content)
+        with Journal(folder, config(), [], total=3):
+            pass
+        console = Console(file=io.StringIO())
+        console.print(searches_table(searches := kept_searches(folder)))
+        for each in searches:
+            console.print(trials_table(each.trials))
+
+    return Kind(kept.path.read_bytes(), mutants.of_journal, read)
+
+
+def params(folder: Path) -> Kind:
+    """params.yaml."""
+    from k49.stage import load_settings
+    from k49.validation import ineffective_settings
+
+    path = folder / "params.yaml"
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        ineffective_settings(load_settings(path))
+
+    return Kind((ROOT / "params.yaml").read_bytes(), mutants.of_text, read)
+
+
+def revision(path: str, mutate: Mutate) -> Callable[[Path], Kind]:
+    """A file of a revision that is compared with this project's committed run."""
+
+    def make(folder: Path) -> Kind:
+        from dvc.repo import Repo as DvcRepo
+
+        from k49.comparison import figures, text
+        from k49.comparison.compare import compare
+        from k49.revisions import revisions
+
+        git = pygit2.init_repository(folder)
+        names = [
+            "params.yaml",
+            "models/hyperparameters.yaml",
+            "metrics/train.json",
+            "plots/curves.json",
+            "predictions/val_classes.npz",
+            "predictions/test_classes.npz",
+        ]
+        contents = {name: (ROOT / name).read_bytes() for name in names}
+        DvcRepo.init(str(folder)).close()
+        base = commit(git, contents)
+
+        def read(content: bytes) -> None:
+            changed = commit(git, {**contents, path: content})
+            with revisions(folder) as found:
+                sides = [found.side(name) for name in (base, changed)]
+                result = compare(*sides, resamples=100)
+                curves = [[found.curves(name)] for name in (base, changed)]
+                figures.curves(result, *curves)
+            figures.changes(result)
+            text.report(result, [], {})
+            text.as_json(result)
+            text.terminal(result)
+
+        return Kind(contents[path], mutate, read)
+
+    return make
+
+
+def commit(git: pygit2.Repository, contents: dict[str, bytes], links: Sequence[str] = ()) -> str:
+    """Commit files, and nothing else; return the commit's name. `links` are symbolic links."""
+    index = pygit2.Index()
+    for name, content in contents.items():
+        mode = pygit2.enums.FileMode.LINK if name in links else pygit2.enums.FileMode.BLOB
+        index.add(pygit2.IndexEntry(name, git.create_blob(content), mode))
+    who = pygit2.Signature("Test", "test@example.invalid", 0, 0)
+    return str(git.create_commit(None, who, who, "mutant", index.write_tree(git), []))
+
+
+FORMS = ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP")
+KINDS: dict[str, Callable[[Path], Kind]] = {
+    **{form: lambda folder, form=form: picture(form, folder) for form in FORMS},
+    "npy": array,
+    "npz": npz,
+    "idx": idx,
+    "class map": classmap,
+    "description": description,
+    "keras": model,
+    "journal": journal,
+    "params": params,
+    "revision: params": revision("params.yaml", mutants.of_text),
+    "revision: train.json": revision("metrics/train.json", mutants.of_text),
+    "revision: curves.json": revision("plots/curves.json", mutants.of_text),
+    "revision: classes": revision("predictions/test_classes.npz", mutants.of_zip),
+}
+
+
+def main() -> None:
+    """Print what each kind's mutants did wrong."""
+    n, seed, *names = sys.argv[1:]
+    for name in names or KINDS:
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
+            kind = KINDS[name](Path(folder))
+            begun = peak_mib()
+            found = list(fuzz(kind, int(n), int(seed)))
+        for line in found:
+            print(f"{name}: {line}")
+        print(f"{name}: {n} mutants, {len(found)} faults, {peak_mib() - begun:.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

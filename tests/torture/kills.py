@@ -1,0 +1,129 @@
+"""Kills in the middle of everything; then `dvc repro`, and the same bytes as undisturbed."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tests.helpers import STAGES, Repo, environment
+from tests.torture.tried import Tried, rng, tried
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+MOMENTS = 10  # for each signal
+LIMIT = 300  # seconds
+
+
+def start(repo: Repo, *command: str) -> subprocess.Popen:
+    """Start a command as a terminal does: a group of processes of its own."""
+    return subprocess.Popen(
+        command,
+        cwd=repo.path,
+        env=environment(repo.path, warm=False),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def strike(running: subprocess.Popen, number: signal.Signals, whole: bool, name: str) -> None:
+    """Send a signal to a group of processes, or to the one in it that has a name."""
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        if whole:
+            os.killpg(running.pid, number)
+            return
+        for child in psutil.Process(running.pid).children(recursive=True):
+            if name in " ".join(child.cmdline()) and "python" in child.name():
+                child.send_signal(number)
+                return
+        os.killpg(running.pid, number)
+
+
+def disturbed(
+    repo: Repo, command: list[str], number: signal.Signals, moment: int, seconds: float
+) -> str:
+    """Run a command, strike at a moment, and return what it said."""
+    draw = rng(*command, number, moment)
+    whole = number == signal.SIGINT or (number == signal.SIGKILL and moment % 2 == 0)
+    running = start(repo, *command)
+    time.sleep(draw.uniform(0.02, 0.98) * seconds)
+    strike(running, number, whole, command[-1])
+    said, _ = running.communicate(timeout=LIMIT)
+    return said
+
+
+def healed(repo: Repo, undisturbed: dict[str, bytes], row: Tried, case: str) -> None:
+    """Check that `dvc repro` brings everything back."""
+    done = repo.dvc("repro", check=False, warm=False, timeout=LIMIT)
+    row.check(done.returncode == 0, f"{case}: dvc repro: {done.stdout[-300:]}")
+    found = repo.contents()
+    differ = sorted(
+        name for name in {*found, *undisturbed} if found.get(name) != undisturbed.get(name)
+    )
+    row.check(not differ, f"{case}: other bytes: {differ[:5]}")
+    status = repo.git("status", "--porcelain").stdout
+    row.check(not status, f"{case}: left over: {status[:300]}")
+
+
+def in_copies(cases: dict[str, Callable[[Tried], None]], section: str, what: str) -> Tried:
+    """Run cases two at a time, each in a copy of its own."""
+    begun = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(lambda item: tried(section, what, dict([item])), cases.items()))
+    faults = [fault for row in rows for fault in row.faults]
+    return Tried(section, what, len(rows), faults, time.monotonic() - begun)
+
+
+def of_command(base: Repo, command: list[str], folder: Path, quiet: bool) -> Iterator[Tried]:
+    """Strike a command at random moments.
+
+    `quiet`: whether it must not print a traceback, as DVC's own commands may.
+    """
+    first = base.copy_to(folder / "timed")
+    undisturbed = first.contents()
+    begun = time.monotonic()
+    running = start(first, *command)
+    running.communicate(timeout=LIMIT)
+    seconds = time.monotonic() - begun
+    shutil.rmtree(first.path.parent)
+
+    def case(number: signal.Signals, moment: int, row: Tried) -> None:
+        name = f"{number.name} {moment}"
+        place = folder / name.replace(" ", "-")
+        repo = base.copy_to(place)
+        said = disturbed(repo, command, number, moment, seconds)
+        row.check(not quiet or "Traceback" not in said, f"{name}: {said[-500:]}")
+        healed(repo, undisturbed, row, name)
+        shutil.rmtree(place, ignore_errors=True)
+
+    for number in SIGNALS:
+        cases = {
+            f"{number.name} {moment}": lambda row, number=number, moment=moment: case(
+                number, moment, row
+            )
+            for moment in range(MOMENTS)
+        }
+        what = f"{' '.join(command[:2])} {command[-1]}".replace("dvc repro", "stage")
+        yield in_copies(cases, "kills", f"{number.name} in {what}")
+
+
+def section(base: Repo, folder: Path) -> Iterator[Tried]:
+    """Strike each stage, and `k49 report`."""
+    for stage in STAGES:
+        command = ["dvc", "repro", "--force", "--single-item", stage]
+        yield from of_command(base, command, folder / stage, quiet=False)
+    command = ["k49", "report", "--base", "HEAD"]
+    yield from of_command(base, command, folder / "report", quiet=True)
+
+
+if __name__ == "__main__":  # a part of it: python -m tests.torture.kills REPO FOLDER
+    for found in section(Repo(Path(sys.argv[1])), Path(sys.argv[2])):
+        print(found, flush=True)

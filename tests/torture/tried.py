@@ -1,0 +1,53 @@
+"""What a section of the torture tried, and what came of it."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SEED = 49
+
+
+@dataclass
+class Tried:
+    """One row of the table in docs/reliability.md."""
+
+    section: str
+    what: str
+    tries: int = 0
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def check(self, holds: object, fault: str) -> None:
+        """Note a fault unless something holds."""
+        if not holds:
+            self.faults.append(fault)
+
+
+Section = Callable[[Path], Iterator[Tried]]
+
+
+def tried(section: str, what: str, cases: dict[str, Callable[[Tried], None]]) -> Tried:
+    """Run cases by their names; what they raise is a fault."""
+    row = Tried(section, what)
+    begun = time.monotonic()
+    for name, case in cases.items():
+        row.tries += 1
+        try:
+            case(row)
+        except Exception as error:
+            row.faults.append(f"{name}: {type(error).__name__}: {error}"[:2000])
+    row.seconds = time.monotonic() - begun
+    return row
+
+
+def rng(*key: object) -> random.Random:
+    """Return random numbers that are the same each time for the same key."""
+    return random.Random(" ".join(map(str, (SEED, *key))))
+
+
+def one_line(text: str, least: int = 1) -> bool:
+    """Return whether a program's errors are a line or a few, and no traceback."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return "Traceback" not in text and least <= len(lines) <= 12
