@@ -83,6 +83,21 @@ Classes = Annotated[  # what they are called, in the order of the labels
 ]
 
 
+def check_place(place: str) -> str:
+    """Raise ValueError if an address has a user or a password, or a path a NUL; return it."""
+    if "\0" in place:
+        raise ValueError("holds a NUL, which no path has")
+    if re.match(r"\w+://[^?#]*@", place):
+        raise ValueError(
+            "an address with a user or a password, which would get into git and dvc.lock; put them "
+            "into ~/.netrc, and leave out all up to the @"
+        )
+    return place
+
+
+Source = Annotated[str, Field(min_length=1), AfterValidator(check_place)]
+
+
 class Section(BaseModel):
     """Locked against unknown keys, changes and conversions (`"3"` is not 3, 2.0 is not 2)."""
 
@@ -92,14 +107,14 @@ class Section(BaseModel):
 class Data(Section):
     """Where the images come from, and how they become light ink on black."""
 
-    source: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]  # a path has no NUL
+    source: Source
     invert: bool
     transpose: bool
     normalize: Normalize | None  # None: pictures of class folders are scaled, those to predict cut
     image_size: ImageSize | None  # of pictures in class folders; None: their own
     test_share: Annotated[float, Field(gt=0, lt=1)]  # where there is no test
     seed: Seed  # of that
-    mirrors: list[str]
+    mirrors: list[Source]
     timeout: Annotated[float, Field(gt=0, le=3600)]
     retries: Annotated[int, Field(ge=0, le=20)]
 

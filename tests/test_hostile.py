@@ -193,7 +193,18 @@ def test_large_value_of_a_wrong_type_is_cut(tmp_path):
 
 def test_source_with_a_nul(tmp_path):
     path = params_with(tmp_path, "source: standin ", 'source: "a\\0b" ')
-    assert "data.source" in refusal(load_settings, path)
+    assert "data.source: holds a NUL" in refusal(load_settings, path)
+
+
+@pytest.mark.parametrize("key", ["source: ", "mirrors: [", "mirrors: [x, "])
+def test_password_never_gets_into_git(tmp_path, key):
+    end = "]" if "[" in key else ""
+    line = "source: standin " if key == "source: " else "mirrors: []"
+    path = params_with(tmp_path, line, f"{key}'https://me:s3cret@host.invalid/a'{end} ")
+    said = refusal(load_settings, path)
+    assert "an address with a user or a password" in said
+    assert "netrc" in said
+    assert "s3cret" not in said
 
 
 @pytest.mark.parametrize("name", ["<script>", "a\nb", "a\x1b[31m", "x" * 200, "`@you`"])

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from k49.data.checksums import Checksum
 from k49.errors import K49Error
 from k49.outside import read_yaml
-from k49.settings import Classes, ImageSize, Line, Section
+from k49.settings import Classes, ImageSize, Line, Section, Source
 from k49.validation import validate
 
 PACKAGED = Path(__file__).parents[1] / "datasets"
@@ -62,7 +62,7 @@ class Description(Section):
     """A dataset, described in one place. All but the title may be left out."""
 
     title: Annotated[Line, Field(min_length=1, max_length=80)]
-    mirrors: list[str] = Field(default=[])  # addresses or folders, tried in this order
+    mirrors: list[Source] = Field(default=[])  # addresses or folders, tried in this order
     # all of them; without, what a mirror holds is recognized
     files: dict[FileName, Checksum] = Field(default={})
     arrays: Arrays | None = None  # where files and keys have names of their own

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -73,15 +72,6 @@ def healed(repo: Repo, undisturbed: dict[str, bytes], row: Tried, case: str) -> 
     row.check(not status, f"{case}: left over: {status[:300]}")
 
 
-def in_copies(cases: dict[str, Callable[[Tried], None]], section: str, what: str) -> Tried:
-    """Run cases two at a time, each in a copy of its own."""
-    begun = time.monotonic()
-    with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(lambda item: tried(section, what, dict([item])), cases.items()))
-    faults = [fault for row in rows for fault in row.faults]
-    return Tried(section, what, len(rows), faults, time.monotonic() - begun)
-
-
 def of_command(base: Repo, command: list[str], folder: Path, quiet: bool) -> Iterator[Tried]:
     """Strike a command at random moments.
 
@@ -112,7 +102,7 @@ def of_command(base: Repo, command: list[str], folder: Path, quiet: bool) -> Ite
             for moment in range(MOMENTS)
         }
         what = f"{' '.join(command[:2])} {command[-1]}".replace("dvc repro", "stage")
-        yield in_copies(cases, "kills", f"{number.name} in {what}")
+        yield tried("kills", f"{number.name} in {what}", cases, at_once=2)
 
 
 def section(base: Repo, folder: Path) -> Iterator[Tried]:

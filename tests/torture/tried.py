@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,16 +29,21 @@ class Tried:
 Section = Callable[[Path], Iterator[Tried]]
 
 
-def tried(section: str, what: str, cases: dict[str, Callable[[Tried], None]]) -> Tried:
-    """Run cases by their names; what they raise is a fault."""
-    row = Tried(section, what)
+def tried(
+    section: str, what: str, cases: dict[str, Callable[[Tried], None]], at_once: int = 1
+) -> Tried:
+    """Run cases by their names, several at once; what they raise is a fault."""
+    row = Tried(section, what, len(cases))
     begun = time.monotonic()
-    for name, case in cases.items():
-        row.tries += 1
+
+    def run(name: str) -> None:
         try:
-            case(row)
+            cases[name](row)
         except Exception as error:
             row.faults.append(f"{name}: {type(error).__name__}: {error}"[:2000])
+
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(run, cases))
     row.seconds = time.monotonic() - begun
     return row
 
