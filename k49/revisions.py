@@ -22,6 +22,7 @@ from k49.errors import K49Error
 from k49.evaluation import predictions
 from k49.files import flatten
 from k49.outside import MOST_JSON, MOST_YAML, check_size, parse_json, parse_yaml, read_bytes
+from k49.progress import each
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 from k49.validation import validate
 
@@ -45,7 +46,7 @@ class Revisions:
         Raises:
             K49Error: there is no such revision, or a run is not whole in it.
         """
-        return [self.run(name) for name in self.names(names)]
+        return [self.run(name) for name in each(self.names(names), "revisions")]
 
     def names(self, names: str) -> list[str]:
         """Split names at commas, each once; `*` and `?` match names of experiments.

@@ -17,9 +17,9 @@ from k49.data.downloader import local_path, without_credentials
 from k49.data.images import image_chunks, read_labels, size_of
 from k49.data.names import class_names, dataset_info, description_of
 from k49.data.places import Found
-from k49.data.progress import counted
 from k49.data.raw import Part
 from k49.errors import K49Error
+from k49.progress import counted
 from k49.settings import Data, Normalize, Standin
 
 

@@ -11,8 +11,8 @@ from k49.data.arrays import File, keys
 from k49.data.checksums import MD5SUMS, matches, md5, read_md5sums
 from k49.data.descriptions import Arrays, Description
 from k49.data.downloader import Downloader, shown, without_credentials
-from k49.data.progress import Bar
 from k49.errors import K49Error
+from k49.progress import Bar
 from k49.settings import Data
 
 SYSTEMS = {"thumbs.db", "desktop.ini"}  # what systems leave in folders of pictures

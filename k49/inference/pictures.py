@@ -12,6 +12,7 @@ from k49.pictures.characters import characters
 from k49.pictures.files import read_grayscale
 from k49.pictures.ink import NoInkError
 from k49.pictures.single import read_single
+from k49.progress import each
 from k49.settings import DatasetInfo
 
 
@@ -61,7 +62,7 @@ def read_all(
         the errors of the files that can't.
     """
     images, notes, faults = [], [], []
-    for path in paths:
+    for path in each(paths, "reading"):
         try:
             found, doubt = read(path, dataset)
         except K49Error as error:

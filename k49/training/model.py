@@ -17,6 +17,7 @@ from k49.data import chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.model_file import check
+from k49.progress import each
 from k49.settings import Fit, Hyperparameters, Provenance
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
@@ -114,8 +115,9 @@ def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
     """
     predict = compile_predict(model)
-    parts = chunks(len(images), SCORED_AT_ONCE)
-    return np.concatenate([predict_shifted(predict, images[part], shifts) for part in parts])
+    parts = list(chunks(len(images), SCORED_AT_ONCE))
+    shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
+    return np.concatenate([predict_shifted(predict, images[part], shifts) for part in shown])
 
 
 def predict_shifted(

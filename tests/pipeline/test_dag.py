@@ -13,6 +13,7 @@ from tests.helpers import DAG, OUTPUTS, ROOT, STAGES
 NO_DEPENDENCY = {
     "k49/__init__.py",
     "k49/profiling.py",
+    "k49/progress.py",
     "k49/data/__init__.py",
     "k49/ending.py",
     "k49/errors.py",

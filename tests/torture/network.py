@@ -21,7 +21,7 @@ from tests.helpers import CHARACTERS, DATA, STANDIN
 from tests.torture.tried import Tried, rng, tried
 
 TRIES = 200
-FAULTS = (None,) * 60 + (
+FAULTS = (None,) * 30 + (
     "drips", "silent", "shorter", "longer", "cut", "no length", "odd length", "huge length",
     "negative length", "wrong range", "no range", "file", "circle", "gzip", "chunks", "odd chunks",
     "headers", "no http", 404, 429, 500,

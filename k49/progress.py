@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -19,6 +19,8 @@ from rich.progress import (
 from k49.shown import printable
 
 LINE_SECONDS = 10
+MANY = 20  # files or revisions that take more than a moment
+Thing = TypeVar("Thing")
 COUNT = TextColumn("{task.completed:,} of {task.total:,}")
 
 
@@ -41,6 +43,18 @@ class Bar(Progress):
         far = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")
         left = f", {task.time_remaining:.0f} s left" if task.time_remaining is not None else ""
         print(f"{printable(task.description, 80)}: {far}{left}", file=sys.stderr, flush=True)
+
+
+def each(things: Sequence[Thing], what: str) -> Iterator[Thing]:
+    """Yield things one by one; if they are many, show how many went by."""
+    if len(things) < MANY:
+        yield from things
+        return
+    with Bar(COUNT) as bar:
+        task = bar.add_task(what, total=len(things))
+        for thing in things:
+            yield thing
+            bar.update(task, advance=1)
 
 
 def counted(chunks: Iterator[np.ndarray], what: str, total: int) -> Iterator[np.ndarray]:
