@@ -76,7 +76,7 @@ def deferred_signals(*signals: signal.Signals) -> Iterator[None]:
 
 
 class KilledError(MemoryError):
-    """A process was killed from outside, which is how memory runs out on Linux."""
+    """A process was killed, or aborted: most likely memory ran out."""
 
 
 class UnwantedError(Exception):
@@ -98,9 +98,8 @@ def in_own_process(
         wanted: asked here every POLL_SECONDS; the process is ended when it says no.
 
     Raises:
-        KilledError: the process was killed from outside.
+        KilledError: the process ended before it could answer.
         UnwantedError: `wanted` said no.
-        RuntimeError: it ended in another way before it could answer.
     """
     start_server()
     receiver, sender = context.Pipe(duplex=False)
@@ -114,9 +113,7 @@ def in_own_process(
         result, error, peak = _wait_for_answer(receiver, on_report, wanted)
     except EOFError as ended:
         process.join()
-        if process.exitcode == -signal.SIGKILL:
-            raise KilledError("the process was killed") from ended
-        raise RuntimeError(f"the process ended with exit status {process.exitcode}") from ended
+        raise KilledError(f"the process ended with exit status {process.exitcode}") from ended
     finally:
         if process.pid is not None:
             process.terminate()

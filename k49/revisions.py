@@ -5,6 +5,7 @@ needed: metrics, parameters and predicted classes are in git.
 """
 
 import io
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -196,3 +197,8 @@ def revisions(folder: Path) -> Iterator[Revisions]:
         raise K49Error(f"{folder.resolve()}: not in a project of DVC") from error
     except DvcException as error:
         raise K49Error(f"{folder.resolve()}: {error}") from error
+    except sqlite3.Error as error:
+        raise K49Error(
+            f"DVC can't use its notes on files ({error}); make room on the disk, or set "
+            "DVC_SITE_CACHE_DIR to a folder that can be written to"
+        ) from error

@@ -1,0 +1,252 @@
+"""Strange shells, settings of libraries, locales, users, git and DVC: the same bytes, or a line."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.helpers import STAGES, Repo, environment, python_path
+from tests.torture.tried import Tried, one_line, tried
+
+LIMIT = 400  # seconds
+KERAS_JSON = {
+    "floatx": "float16",
+    "epsilon": 0.1,
+    "backend": "jax",
+    "image_data_format": "channels_first",
+}
+RUN = "set -e; " + "; ".join(f"{sys.executable} -m stages.{stage}" for stage in STAGES)
+SHOW = "; k49 predict plots/curves.png > /dev/null; k49 compare > /dev/null; k49 trials > /dev/null"
+NOBODY = 12_345  # a user without a name
+
+
+def written(path: Path, content: str) -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, "utf-8")
+    return path
+
+
+def of_keras(home: Path) -> dict:
+    """A ~/.keras/keras.json for something else."""
+    written(home / ".keras/keras.json", json.dumps(KERAS_JSON))
+    return {"HOME": home}
+
+
+def of_dask(home: Path) -> dict:
+    """A ~/.config/dask that can't be read."""
+    written(home / ".config/dask/a.yaml", "distributed: [nonsense")
+    return {"HOME": home}
+
+
+def of_matplotlib(home: Path) -> dict:
+    """A matplotlibrc with odd settings."""
+    return {"MATPLOTLIBRC": written(home / "matplotlibrc", "font.size: 3\nbackend: TkAgg\n").parent}
+
+
+def unwritable(home: Path) -> dict:
+    """A home that nobody can write to, not even root."""
+    return {"HOME": "/proc/self", "XDG_CACHE_HOME": "", "XDG_CONFIG_HOME": "", "MPLCONFIGDIR": ""}
+
+
+VARIABLES: dict[str, dict | Callable[[Path], dict]] = {
+    "KERAS_BACKEND=torch": {"KERAS_BACKEND": "torch"},
+    "KERAS_BACKEND=jax, unknown XLA_FLAGS": {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--no_such"},
+    "keras.json: channels_first, float16": of_keras,
+    "MPLBACKEND=TkAgg": {"MPLBACKEND": "TkAgg"},
+    "a matplotlibrc": of_matplotlib,
+    "DASK_*": {
+        "DASK_DISTRIBUTED__SCHEDULER__WORK_STEALING": "nonsense",
+        "DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "0.0001",
+    },
+    "~/.config/dask, damaged": of_dask,
+    "LC_ALL=C": {"LC_ALL": "C", "LANG": "C"},
+    "Latin-1": {"LC_ALL": "en_US.ISO-8859-1", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"},
+    "COLUMNS=30 NO_COLOR TERM=dumb": {"COLUMNS": "30", "NO_COLOR": "1", "TERM": "dumb"},
+    "HOME unset": {"HOME": None},
+    "HOME unwritable": unwritable,
+    "TMPDIR missing": {"TMPDIR": "/nowhere/at/all"},
+    "TMPDIR of 200 characters": lambda home: {"TMPDIR": long_folder(home)},
+    "PYTHONWARNINGS=error": {"PYTHONWARNINGS": "error::UserWarning"},
+    "PYTHONOPTIMIZE=2": {"PYTHONOPTIMIZE": "2"},
+}
+
+
+def long_folder(home: Path) -> Path:
+    """A folder with a name too long for a socket."""
+    folder = home / ("x" * 200)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def as_nobody() -> None:
+    """Be a user without a name."""
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+
+
+def one_processor() -> None:
+    """Have one processor."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+PROCESSES: dict[str, Callable[[], object]] = {
+    "umask 077": lambda: os.umask(0o077),
+    "no root, no name": as_nobody,
+    "ulimit -n 256": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)),
+    "one processor": one_processor,
+}
+
+
+def shell(repo: Repo, script: str, env: dict, before: Callable | None = None):
+    """Run a script in a repository."""
+    whole = {**environment(repo.path, warm=False), "PYTHONPATH": python_path(repo.path)}
+    for key, value in env.items():
+        whole.pop(key, None)
+        if value is not None:
+            whole[key] = str(value)
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=repo.path,
+        env=whole,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=LIMIT,
+        preexec_fn=before,
+    )
+
+
+def same_or_one_line(done: subprocess.CompletedProcess, repo: Repo, kept: dict, row: Tried) -> None:
+    """Check the bytes of a run that ended well, or that it said why it didn't."""
+    said = done.stdout + done.stderr
+    row.check("Traceback" not in said, said[-1500:])
+    row.check("a bug in k49" not in said, said[-1500:])
+    if done.returncode:
+        row.check(one_line(done.stderr), f"{done.returncode} {said[-1500:]}")
+        row.what += " (one line)"
+        return
+    found = repo.contents()
+    differ = sorted(name for name in kept if kept[name] != found.get(name))
+    row.check(not differ, f"other bytes: {differ[:5]}")
+
+
+GIT = {
+    "core.autocrlf=true": "git config core.autocrlf true",
+    "commit.gpgsign=true": "git config commit.gpgsign true; git config user.signingkey none",
+    "core.quotepath=false": "git config core.quotepath false",
+    "a detached head": "git checkout -q --detach",
+    "a branch with slashes": "git checkout -q -b feature/a/b",
+    "a worktree": "git worktree add -q ../tree -b tree; cp -r .dvc/cache ../; cd ../tree; "
+    "dvc cache dir --local ../cache; dvc checkout -q",
+    "a shallow clone": "git clone -q --depth 1 file://$PWD ../shallow; cp -r .dvc/cache ../; "
+    "cd ../shallow; dvc cache dir --local ../cache; dvc checkout -q",
+    "a submodule": "git init -q ../outer; cd ../outer; "
+    "git -c protocol.file.allow=always submodule --quiet add $OLDPWD inner; "
+    "cp -r $OLDPWD/.dvc/cache ../; cd inner; dvc cache dir --local ../../cache; dvc checkout -q",
+    "a read-only cache": "dvc config --local cache.type copy; "
+    "mkdir ../lock; mount --bind .dvc/cache .dvc/cache; mount -o remount,bind,ro .dvc/cache",
+}
+USE = (
+    "; git config user.name a; git config user.email a@example.invalid"
+    "; set -e; PYTHONPATH=$PWD; dvc repro -q; test -z \"$(git status --porcelain)\" || "
+    "{ git status --porcelain >&2; exit 7; }"
+    "; dvc metrics diff; k49 compare HEAD workspace; k49 report --base HEAD"
+    "; dvc exp run -q -S evaluate.seed=1; k49 compare HEAD workspace"
+)  # fmt: skip
+NAMES = ("with spaces", "quotes ' and \"", "[brackets]*?", "日本語", "-dash", "100%", "$HOME;")
+
+
+def in_git(base: Repo, folder: Path, script: str, row: Tried) -> None:
+    """Reproduce, compare and run an experiment there; then let go of what was mounted."""
+    repo = base.copy_to(folder)
+    done = shell(repo, f"set -e; {script}{USE}", {})
+    subprocess.run(["umount", "--quiet", repo.path / ".dvc/cache"], check=False)
+    said = done.stdout + done.stderr
+    row.check(done.returncode == 0, f"{done.returncode} {said[-1500:]}")
+    row.check("Traceback" not in said, said[-1500:])
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def in_subfolder(base: Repo, folder: Path, row: Tried) -> None:
+    """The project in a folder of a larger repository, with `dvc init --subdir`."""
+    outer = folder / "outer"
+    shutil.copytree(base.path, outer / "inner", symlinks=True)
+    shutil.rmtree(outer / "inner/.git")
+    repo = Repo(outer)
+    repo.git("init", "-q")
+    script = (
+        "git config user.name a; git config user.email a@example.invalid; cd inner; "
+        "cache=$(mktemp -d); cp -r .dvc/cache $cache; rm -rf .dvc; dvc init -q --subdir; "
+        "cp -r $cache/cache .dvc/; git add -A; git commit -qm all"
+    )
+    done = shell(repo, f"set -e; {script}{USE}", {})
+    row.check(done.returncode == 0, f"{done.returncode} {(done.stdout + done.stderr)[-1500:]}")
+
+
+def two_checkouts(base: Repo, folder: Path, row: Tried) -> None:
+    """Two checkouts that share a cache and reproduce at once."""
+    repos = [base.copy_to(folder / name) for name in "ab"]
+    for repo in repos:
+        repo.dvc("cache", "dir", "--local", str(folder / "cache"))
+    script = "dvc repro -q --force"
+    running = [
+        subprocess.Popen(
+            ["bash", "-c", script], cwd=repo.path, env=environment(repo.path, warm=False)
+        )
+        for repo in repos
+    ]
+    row.check([each.wait(LIMIT) for each in running] == [0, 0], "one of them failed")
+    row.check(repos[0].contents() == base.contents() == repos[1].contents(), "other bytes")
+
+
+def section(base: Repo, folder: Path) -> Iterator[Tried]:
+    """All of them, two at once."""
+    kept = base.contents()
+    cases = {}
+
+    def run(name: str, env: dict | Callable, before: Callable | None, row: Tried) -> None:
+        place = folder / str(abs(hash(name)))
+        repo = base.copy_to(place)
+        shutil.rmtree(repo.path / "data/search")
+        if before is as_nobody:
+            os.chmod(place, 0o777)
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", place], check=True)
+        values = env(place / "home") if callable(env) else env
+        same_or_one_line(shell(repo, RUN + SHOW, values, before), repo, kept, row)
+        shutil.rmtree(place, ignore_errors=True)
+
+    for name, env in VARIABLES.items():
+        cases[name] = lambda row, name=name, env=env: run(name, env, None, row)
+    for name, before in PROCESSES.items():
+        cases[name] = lambda row, name=name, before=before: run(name, {}, before, row)
+    for name, case in cases.items():
+        yield tried("environments", name, {name: case})
+    for name, script in GIT.items():
+        what = f"git: {name}" if "cache" not in name else f"DVC: {name}"
+        place = folder / f"git-{len(name)}-{abs(hash(name))}"
+        yield tried(
+            "environments", what, {name: lambda row, s=script, p=place: in_git(base, p, s, row)}
+        )
+    yield tried(
+        "environments",
+        "git: `dvc init --subdir`",
+        {"subdir": lambda row: in_subfolder(base, folder / "sub", row)},
+    )
+    yield tried(
+        "environments",
+        "DVC: two checkouts share a cache and run at once",
+        {"two": lambda row: two_checkouts(base, folder / "two", row)},
+    )
+    names = {
+        name: lambda row, name=name: in_git(base, folder / name, "true", row) for name in NAMES
+    }
+    yield tried(
+        "environments", "paths with spaces, quotes, brackets, Japanese, ...", names, at_once=2
+    )
