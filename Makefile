@@ -8,7 +8,7 @@ PARALLEL := --numprocesses=auto --dist=loadscope --no-loadscope-reorder
 export UV_SYSTEM_CERTS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check-run lint docs bench calibrate ablation lock clean
+.PHONY: help install repro test test-fast torture check-run lint docs bench calibrate ablation lock clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 
 test-fast: install  ## the tests that need no training
 	pytest -m "not slow" $(PARALLEL)
+
+torture: install  ## kill, starve, fuzz and lie to everything; its table into docs/reliability.md (half an hour)
+	python -m tests.torture
 
 check-run: install  ## before a release: dvc.lock was made with this very code
 	pytest tests/pipeline/check_committed_run.py

@@ -24,12 +24,11 @@ from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryFile
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, save
+from k49.evaluation.figures import BLUE, GREY, ORANGE, save, styled
 from k49.files import write_text
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
@@ -276,7 +275,7 @@ def chart(runs: dict[str, list[dict]]) -> Figure:
         "accuracy, %": {"validation": ORANGE, "test": BLUE},
         "points": {"overfitting gap": GREY},
     }
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((10, 1.6 + 0.32 * len(runs)), layout="constrained")
         for axes, (label, columns) in zip(
             figure.subplots(1, 2, sharey=True, width_ratios=(2, 1)), panels.items(), strict=True

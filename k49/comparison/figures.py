@@ -1,6 +1,5 @@
 """The pictures of a report: each function takes data and returns a matplotlib Figure."""
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -8,7 +7,7 @@ from matplotlib.lines import Line2D
 from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison
 from k49.comparison.text import count_text, side_names, signed_count
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, label_epochs
+from k49.evaluation.figures import BLUE, GREY, ORANGE, label_epochs, styled
 
 MOST = 12  # bars of a panel
 Curves = list[list[dict]]  # of each run of a side: a row for each epoch and split
@@ -17,7 +16,7 @@ Curves = list[list[dict]]  # of each run of a side: a row for each epoch and spl
 def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
     """Draw loss and accuracy of both sides against epochs: a line for each run, train dashed."""
     colours = {GREY: a, BLUE: b}
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((10, 4.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for colour, runs in colours.items():
@@ -49,7 +48,7 @@ def changes(comparison: Comparison) -> Figure:
     """Draw the classes, and the confusions, that changed most."""
     a, b = side_names(comparison)
     classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         size = 10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)
         figure = Figure(size, layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -1,12 +1,13 @@
 """The pictures: each function takes data and returns a matplotlib Figure."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib
 import matplotlib_fontja
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -29,6 +30,11 @@ SMALLEST_LETTER = 5.0  # points
 MOST_LETTERS = 12  # of a class's name
 
 
+def styled(**changes: object) -> AbstractContextManager[None]:
+    """Return a context in which figures look like ours, whatever a matplotlibrc says."""
+    return style.context(["default", {**STYLE, **changes}])
+
+
 def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
     """Set the margins around the axes: left, right, bottom, top.
 
@@ -43,7 +49,7 @@ def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG that is the same bytes every time."""
-    with atomic_write(path) as tmp:
+    with styled(), atomic_write(path) as tmp:
         figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
@@ -53,7 +59,7 @@ def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
         [row for row in rows if row["split"] == split] for split in ("train", "validation")
     )
     epochs = [row["epoch"] for row in train]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((10, 4))
         set_margins(figure, 0.7, 0.15, 0.55, 0.45, wspace=0.2)
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -122,7 +128,7 @@ def confusion(rows: list[dict], classes: Sequence[str], dataset: str) -> Figure:
     number = {name: i for i, name in enumerate(classes)}
     for row in rows:
         share[number[row["true"]], number[row["predicted"]]] = row["share"]
-    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+    with styled(**{"axes.grid": False}):
         figure = Figure((11, 10))
         more = margin_of(classes)
         set_margins(figure, 0.6 + more, 0.0, 0.6 + more, 0.4)
@@ -147,7 +153,7 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
     """Draw the accuracy of each class (its recall), sorted."""
     rows = sorted(rows, key=lambda row: row["recall"])
     recall = np.array([row["recall"] for row in rows])
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((11, 4.5))
         names = [row["character"] for row in rows]
         set_margins(figure, 0.8, 0.6, 0.6 + margin_of(names), 0.35)
@@ -200,7 +206,7 @@ def mistakes(
     wrong = np.count_nonzero(predicted != labels)
     most, columns = MISTAKES
     worst = np.argsort(-sureness, kind="stable")[: min(wrong, most)]
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((11, 0.6 + 1.6 * max(1, -(-len(worst) // columns))))
         set_margins(figure, 0.1, 0.1, 0.1, 0.35)
         axes = figure.subplots()
@@ -247,7 +253,7 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
 
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
     """Draw images with sixteen variations each, (N, 17, H, W, 1); (N, 1, H, W, 1) if off."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((12, 4.3))
         set_margins(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
         grid = figure.subplots(1, 2 * len(variations), width_ratios=[1, 2] * len(variations))
@@ -266,7 +272,7 @@ def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
     labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
-    with matplotlib.rc_context({**STYLE, "axes.grid": False}):
+    with styled(**{"axes.grid": False}):
         figure = Figure((12, 8))
         names = [shortened(classes[label]) for label in chosen]
         more = margin_of(classes, 7)

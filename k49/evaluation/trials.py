@@ -3,13 +3,12 @@
 from collections import Counter
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, STYLE, set_margins
+from k49.evaluation.figures import BLUE, GREY, ORANGE, set_margins, styled
 
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -121,7 +120,7 @@ def positions(axis: str, found: list[Any]) -> list[float]:
 
 def trials(rows: list[dict], dataset: str) -> Figure:
     """Draw all trials in a parallel plot, the best so far, and which hyperparameters mattered."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure((11, 8))
         set_margins(figure, 1.0, 0.2, 0.6, 0.8, wspace=0.35, hspace=0.25)
         grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))

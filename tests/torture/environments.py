@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.helpers import STAGES, Repo, environment, python_path
@@ -21,7 +22,8 @@ KERAS_JSON = {
 }
 RUN = "set -e; " + "; ".join(f"{sys.executable} -m stages.{stage}" for stage in STAGES)
 SHOW = "; k49 predict plots/curves.png > /dev/null; k49 compare > /dev/null; k49 trials > /dev/null"
-NOBODY = 12_345  # a user without a name
+# As in a container: a user without a name, who is not root
+NAMELESS = ("unshare", "--user", "--map-user=12345", "--map-group=12345")
 
 
 def written(path: Path, content: str) -> Path:
@@ -83,13 +85,6 @@ def long_folder(home: Path) -> Path:
     return folder
 
 
-def as_nobody() -> None:
-    """Be a user without a name."""
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
-
-
 def one_processor() -> None:
     """Have one processor."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -97,21 +92,20 @@ def one_processor() -> None:
 
 PROCESSES: dict[str, Callable[[], object]] = {
     "umask 077": lambda: os.umask(0o077),
-    "no root, no name": as_nobody,
     "ulimit -n 256": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)),
     "one processor": one_processor,
 }
 
 
-def shell(repo: Repo, script: str, env: dict, before: Callable | None = None):
-    """Run a script in a repository."""
+def shell(repo: Repo, script: str, env: dict, before: Callable | None = None, within: tuple = ()):
+    """Run a script in a repository, by the command `within` if there is one."""
     whole = {**environment(repo.path, warm=False), "PYTHONPATH": python_path(repo.path)}
     for key, value in env.items():
         whole.pop(key, None)
         if value is not None:
             whole[key] = str(value)
     return subprocess.run(
-        ["bash", "-c", script],
+        [*within, "bash", "-c", script],
         cwd=repo.path,
         env=whole,
         capture_output=True,
@@ -123,18 +117,20 @@ def shell(repo: Repo, script: str, env: dict, before: Callable | None = None):
     )
 
 
-def same_or_one_line(done: subprocess.CompletedProcess, repo: Repo, kept: dict, row: Tried) -> None:
+def same_or_one_line(
+    name: str, done: subprocess.CompletedProcess, repo: Repo, kept: dict, row: Tried
+) -> None:
     """Check the bytes of a run that ended well, or that it said why it didn't."""
     said = done.stdout + done.stderr
-    row.check("Traceback" not in said, said[-1500:])
-    row.check("a bug in k49" not in said, said[-1500:])
+    row.check("Traceback" not in said, f"{name}: {said[-1500:]}")
+    row.check("a bug in k49" not in said, f"{name}: {said[-1500:]}")
     if done.returncode:
-        row.check(one_line(done.stderr), f"{done.returncode} {said[-1500:]}")
-        row.what += " (one line)"
+        row.check(one_line(done.stderr), f"{name}: {done.returncode} {said[-1500:]}")
+        row.what += f" (one line: {name})"
         return
     found = repo.contents()
     differ = sorted(name for name in kept if kept[name] != found.get(name))
-    row.check(not differ, f"other bytes: {differ[:5]}")
+    row.check(not differ, f"{name}: other bytes: {differ[:5]}")
 
 
 GIT = {
@@ -206,47 +202,34 @@ def two_checkouts(base: Repo, folder: Path, row: Tried) -> None:
     row.check(repos[0].contents() == base.contents() == repos[1].contents(), "other bytes")
 
 
+def in_environment(
+    base: Repo, folder: Path, case: tuple[str, dict | Callable, Callable | None], row: Tried
+) -> None:
+    """Run every stage and command there."""
+    name, env, before = case
+    place = folder / str(abs(hash(name)))
+    repo = base.copy_to(place)
+    shutil.rmtree(repo.path / "data/search")
+    values = env(place / "home") if callable(env) else env
+    done = shell(repo, RUN + SHOW, values, before, within)
+    same_or_one_line(name, done, repo, base.contents(), row)
+    shutil.rmtree(place, ignore_errors=True)
+
+
 def section(base: Repo, folder: Path) -> Iterator[Tried]:
     """All of them, two at once."""
-    kept = base.contents()
-    cases = {}
-
-    def run(name: str, env: dict | Callable, before: Callable | None, row: Tried) -> None:
-        place = folder / str(abs(hash(name)))
-        repo = base.copy_to(place)
-        shutil.rmtree(repo.path / "data/search")
-        if before is as_nobody:
-            os.chmod(place, 0o777)
-            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", place], check=True)
-        values = env(place / "home") if callable(env) else env
-        same_or_one_line(shell(repo, RUN + SHOW, values, before), repo, kept, row)
-        shutil.rmtree(place, ignore_errors=True)
-
-    for name, env in VARIABLES.items():
-        cases[name] = lambda row, name=name, env=env: run(name, env, None, row)
-    for name, before in PROCESSES.items():
-        cases[name] = lambda row, name=name, before=before: run(name, {}, before, row)
-    for name, case in cases.items():
-        yield tried("environments", name, {name: case})
-    for name, script in GIT.items():
-        what = f"git: {name}" if "cache" not in name else f"DVC: {name}"
-        place = folder / f"git-{len(name)}-{abs(hash(name))}"
-        yield tried(
-            "environments", what, {name: lambda row, s=script, p=place: in_git(base, p, s, row)}
-        )
-    yield tried(
-        "environments",
-        "git: `dvc init --subdir`",
-        {"subdir": lambda row: in_subfolder(base, folder / "sub", row)},
-    )
-    yield tried(
-        "environments",
-        "DVC: two checkouts share a cache and run at once",
-        {"two": lambda row: two_checkouts(base, folder / "two", row)},
-    )
-    names = {
-        name: lambda row, name=name: in_git(base, folder / name, "true", row) for name in NAMES
+    environments = [(name, env, None, ()) for name, env in VARIABLES.items()]
+    environments += [(name, {}, before, ()) for name, before in PROCESSES.items()]
+    nameless = {"USER": None, "LOGNAME": None, "HOME": "/"}
+    environments.append(("no root, no name", nameless, None, NAMELESS))
+    cases = {case[0]: partial(in_environment, base, folder, case) for case in environments}
+    yield tried("environments", "variables, settings of libraries, users, limits", cases, at_once=2)
+    cases = {
+        name: partial(in_git, base, folder / f"git{i}", script)
+        for i, (name, script) in enumerate(GIT.items())
     }
-    yield tried(
-        "environments", "paths with spaces, quotes, brackets, Japanese, ...", names, at_once=2
-    )
+    cases["dvc init --subdir"] = partial(in_subfolder, base, folder / "sub")
+    cases["two checkouts at once"] = partial(two_checkouts, base, folder / "two")
+    yield tried("environments", "git and DVC", cases, at_once=2)
+    cases = {name: partial(in_git, base, folder / "paths" / name, "true") for name in NAMES}
+    yield tried("environments", "paths with spaces, quotes, brackets, Japanese", cases, at_once=2)

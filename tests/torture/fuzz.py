@@ -8,12 +8,14 @@ import io
 import random
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,9 @@ from k49.inference import pictures
 from tests import forms
 from tests.helpers import CHARACTERS, DATA, ROOT, STANDIN, info_of, ink
 from tests.torture import mutants
+from tests.torture.tried import Tried, tried
 
+MUTANTS = 500
 SECONDS = 20
 MOST_MIB = 1024
 Mutate = Callable[[bytes, random.Random], bytes]
@@ -289,6 +293,22 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "revision: curves.json": revision("plots/curves.json", mutants.of_text),
     "revision: classes": revision("predictions/test_classes.npz", mutants.of_zip),
 }
+
+
+def section(_, folder: Path) -> Iterator[Tried]:
+    """MUTANTS of each kind, in a process of its own."""
+
+    def case(name: str, row: Tried) -> None:
+        command = [sys.executable, "-m", "tests.torture.fuzz", str(MUTANTS), "49", name]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        *faults, last = done.stdout.splitlines() or [done.stderr[-500:]]
+        row.faults += faults
+        row.check(done.returncode == 0 and f"{MUTANTS} mutants" in last, f"{name}: {last}")
+
+    for name in KINDS:
+        row = tried("fuzz", f"{MUTANTS} mutants: {name}", {name: partial(case, name)})
+        row.tries = MUTANTS
+        yield row
 
 
 def main() -> None:

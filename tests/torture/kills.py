@@ -4,10 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -105,15 +105,42 @@ def of_command(base: Repo, command: list[str], folder: Path, quiet: bool) -> Ite
         yield tried("kills", f"{number.name} in {what}", cases, at_once=2)
 
 
+def in_queue(base: Repo, folder: Path, number: signal.Signals, moment: int, row: Tried) -> None:
+    """Strike all that runs of DVC's queue, while an experiment runs in it."""
+    repo = base.copy_to(folder / f"{number.name}-{moment}")
+    undisturbed = repo.contents()
+    repo.dvc("exp", "run", "--queue", "-S", "train.seed=7", warm=False)
+    start(repo, "dvc", "queue", "start")
+    time.sleep(rng("queue", number, moment).uniform(3, 12))
+    for sent in (number, signal.SIGKILL):  # what a worker waits with is struck once more
+        for process in inside(repo.path):
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(sent)
+        time.sleep(1)
+    healed(repo, undisturbed, row, f"{number.name} {moment}")
+    shutil.rmtree(repo.path.parent, ignore_errors=True)
+
+
+def inside(folder: Path) -> list[psutil.Process]:
+    """Return the processes that run in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if Path(process.cwd()).is_relative_to(folder):
+                found.append(process)
+    return found
+
+
 def section(base: Repo, folder: Path) -> Iterator[Tried]:
-    """Strike each stage, and `k49 report`."""
+    """Strike each stage, `k49 report`, and DVC's queue."""
     for stage in STAGES:
         command = ["dvc", "repro", "--force", "--single-item", stage]
         yield from of_command(base, command, folder / stage, quiet=False)
     command = ["k49", "report", "--base", "HEAD"]
     yield from of_command(base, command, folder / "report", quiet=True)
-
-
-if __name__ == "__main__":  # a part of it: python -m tests.torture.kills REPO FOLDER
-    for found in section(Repo(Path(sys.argv[1])), Path(sys.argv[2])):
-        print(found, flush=True)
+    for number in SIGNALS:
+        cases = {
+            f"{number.name} {moment}": partial(in_queue, base, folder / "queue", number, moment)
+            for moment in range(MOMENTS)
+        }
+        yield tried("kills", f"{number.name} in DVC's queue", cases, at_once=2)
