@@ -6,7 +6,7 @@ from rich.markup import escape
 
 MOST = 2_000  # characters of a line
 # Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell
-PLAIN = re.compile(r"(?!.*www\.)[\w .,;:/'\"()+%·×±-]*")
+PLAIN = re.compile(r"(?!.*www\.)[\w .,;:=!?/'\"()+%·×±-]*")
 
 
 def printable(text: object, most: int = MOST) -> str:

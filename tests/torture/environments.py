@@ -202,11 +202,9 @@ def two_checkouts(base: Repo, folder: Path, row: Tried) -> None:
     row.check(repos[0].contents() == base.contents() == repos[1].contents(), "other bytes")
 
 
-def in_environment(
-    base: Repo, folder: Path, case: tuple[str, dict | Callable, Callable | None], row: Tried
-) -> None:
+def in_environment(base: Repo, folder: Path, case: tuple, row: Tried) -> None:
     """Run every stage and command there."""
-    name, env, before = case
+    name, env, before, within = case
     place = folder / str(abs(hash(name)))
     repo = base.copy_to(place)
     shutil.rmtree(repo.path / "data/search")
