@@ -4,6 +4,7 @@ Beside `stage.py` and the command the only module that knows of DVC. No cache an
 needed: metrics, parameters and predicted classes are in git.
 """
 
+import getpass
 import io
 import sqlite3
 from collections.abc import Iterator
@@ -188,8 +189,12 @@ def revisions(folder: Path) -> Iterator[Revisions]:
     """Open the revisions of the project in `folder`.
 
     Raises:
-        K49Error: there is no project with git and DVC.
+        K49Error: there is no project with git and DVC, or DVC can't work there.
     """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError) as error:  # as in a container
+        raise K49Error("this user has no name, which DVC needs; set USER to one") from error
     try:
         with Repo(str(folder)) as repo:
             yield Revisions(repo)

@@ -4,17 +4,13 @@ import logging
 import os
 from typing import Any
 
+import dask
+from distributed import Client, Scheduler, SpecCluster, Worker
 from psutil import virtual_memory
 
 from k49.errors import K49Error
 from k49.search.versions import versions_and_code
 from k49.settings import Tune
-
-try:
-    import dask
-    from distributed import Client, Scheduler, SpecCluster, Worker
-except ValueError as error:  # a file in ~/.config/dask that is no YAML
-    raise K49Error(f"Dask can't be imported: {error}") from error
 
 CONNECT = 5  # seconds in which a scheduler has to answer
 MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
