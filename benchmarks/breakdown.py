@@ -64,13 +64,14 @@ def profiled(recipe: str, distorted: bool) -> dict[str, float]:
     with TemporaryDirectory() as scratch:
         # read when TensorFlow is imported; what a cache has isn't compiled, and not dumped
         os.environ["TF_XLA_FLAGS"] = ""
-        os.environ["XLA_FLAGS"] = f"--xla_dump_to={scratch} --xla_dump_hlo_as_text"
         config, train, val = training(recipe, Path.cwd(), 2, distorted)
 
         import tensorflow as tf
 
         from k49.training.fit import fit
 
+        # which k49.training has taken away, and XLA reads when it first compiles
+        os.environ["XLA_FLAGS"] = f"--xla_dump_to={scratch} --xla_dump_hlo_as_text"
         ends = iter(
             [tf.profiler.experimental.start, lambda folder: tf.profiler.experimental.stop()]
         )

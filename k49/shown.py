@@ -5,8 +5,9 @@ import re
 from rich.markup import escape
 
 MOST = 2_000  # characters of a line
-# Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell
-PLAIN = re.compile(r"(?!.*www\.)[\w .,;:=!?/'\"()+%·×±-]*")
+# Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell. A
+# star before a space, or at the end behind one, is a star.
+PLAIN = re.compile(r"(?!.*www\.)(?:[\w .,;:=!?/'\"()+%·×±-]|(?<=[ (])\*(?= |$))*")
 
 
 def printable(text: object, most: int = MOST) -> str:

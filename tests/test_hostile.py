@@ -64,6 +64,7 @@ HOSTILE = [
     "a\nb\n\n# c",
     "\x1b[31mred\u202e",
     "**bold** _it_ ~~no~~ #1",
+    "* a *b* (*c*) *",
     "&lt;b&gt; <!-- ",
     "a" * 5000,
 ]

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from k49.data import Subset
 from k49.errors import K49Error
 from k49.files import write_yaml
 from k49.outside import read_yaml
+from k49.process import start_server
 from k49.profiling import timed
 from tests.helpers import ROOT, bars, start_stage
 
@@ -157,8 +159,10 @@ def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("wait", [0, 1])
-def test_ctrl_c_in_the_middle_of_training(folder, wait):
-    """A real process with TensorFlow at work: no traceback, nothing half-written."""
+def test_ctrl_c_in_the_middle_of_training(folder, wait, monkeypatch):
+    """A real process with TensorFlow at work: no traceback, nothing half-written or left over."""
+    temporary = tempfile.TemporaryDirectory()  # not below pytest's: names of sockets are short
+    monkeypatch.setenv("TMPDIR", temporary.name)
     for name in ("train", "val"):
         save(name, bars(4, seed=0))
     (folder / "metrics").mkdir()
@@ -174,6 +178,29 @@ def test_ctrl_c_in_the_middle_of_training(folder, wait):
     assert "Traceback" not in said
     assert "tune: stopped; `dvc repro` runs what is left\n" in said
     assert not list(folder.glob("m*/*.yaml")), "nothing is published"
+    with temporary:
+        assert not list(Path(temporary.name).glob("pymp-*")), "the folder of a socket"
+
+
+def test_too_long_a_name_for_a_socket(folder, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(folder / ("x" * 80)))
+    assert ending(lambda settings: start_server()) == 1
+    assert re.search(r"TMPDIR: \d+ characters long, 70 at most", capsys.readouterr().err)
+
+
+def test_nobody_who_reads_is_no_traceback(folder):
+    """`python -m stages.check | head -0`."""
+    command = f"{sys.executable} -m stages.check | true; exit ${{PIPESTATUS[0]}}"
+    params = (folder / "params.yaml").read_text("utf-8")
+    (folder / "params.yaml").write_text(
+        params.replace("enabled: true ", "enabled: false "), "utf-8"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 141)  # 0: it was faster than the reader's end
+    assert done.stderr == ""
 
 
 # files between stages

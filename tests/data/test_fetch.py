@@ -63,6 +63,10 @@ class Handler(BaseHTTPRequestHandler):
             status, headers, body = 206, {"Content-Range": "bytes 9-99/100"}, content
         elif fault == "redirect":
             status, headers, body = 302, {"Location": self.path}, b""
+        elif fault == "to a file":
+            status, headers, body = 302, {"Location": "file:///etc/passwd"}, b""
+        elif fault == "odd length":
+            headers = {"Content-Length": "abc"}
         elif asked and fault != "no range":
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if fault == "wrong part":  # all of it, called a part
@@ -83,6 +87,10 @@ class Handler(BaseHTTPRequestHandler):
         for key, value in {"Content-Length": length, **headers}.items():
             self.send_header(key, str(value))
         self.end_headers()
+        if fault == "drips":
+            while not self.server.over.wait(0.05):
+                self.wfile.write(b"a")
+            return
         if fault == "stalls":
             self.wfile.write(body[: length // 2])
             self.wfile.flush()
@@ -335,6 +343,8 @@ def test_missing_file_is_not_tried_again(refused, serve, pins):
         ("redirect", "redirects without end"),
         ("silent", "timed out"),
         ("stalls", "timed out"),
+        ("drips", "fewer than 1,000 bytes a second"),
+        ("to a file", "no http or https address, or it leads to none"),
         (("cut", 0.5), "broke"),
     ],
     ids=str,
@@ -346,6 +356,14 @@ def test_bad_answer(refused, serve, pins, files, fault, expected):
     assert expected in text
     assert f"{server.url}/{BIG}" in text
     assert md5(files[BIG]) in text
+
+
+def test_length_that_is_no_number(get, serve, pins, files, tmp_path):
+    """Was: a traceback."""
+    server = serve()
+    server.faults[BIG] = ["odd length"]
+    get(server.url)
+    assert in_raw(tmp_path) == arrays_of(files)
 
 
 def test_wrong_hash_names_what_came(refused, serve, pins, files):
@@ -390,7 +408,9 @@ def test_no_mirrors(refused, pins):
     assert "data.mirrors" in refused()
 
 
-@pytest.mark.parametrize("mirror", ["ftp://127.0.0.1/data", "http:///data", "no address"])
+@pytest.mark.parametrize(
+    "mirror", ["ftp://127.0.0.1/data", "http:///data", "no address", "http://[bad"]
+)
 def test_mirror_that_is_no_address(refused, pins, mirror):
     assert mirror in refused(mirror)
 

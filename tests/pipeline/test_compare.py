@@ -215,15 +215,19 @@ def test_broken_predictions_are_refused(compared, tmp_path):
     path = repo.path / "predictions/test_classes.npz"
     for content in (b"", b"no archive", path.read_bytes()[:-40]):
         path.write_bytes(content)
-        assert "workspace: predictions/test_classes.npz: not predictions" in refusal(repo)
+        assert "workspace: predictions/test_classes.npz: not " in refusal(repo)
 
 
 @pytest.mark.parametrize(
     ("path", "content", "said"),
     [
-        ("metrics/train.json", "<<<<<<< HEAD\n{}", "metrics/train.json: cannot be read"),
-        ("metrics/train.json", "", "metrics/train.json: cannot be read"),
-        ("metrics/train.json", '{"train_data": "x"}', "metrics/train.json: has no train_accuracy"),
+        ("metrics/train.json", "<<<<<<< HEAD\n{}", "metrics/train.json: not valid JSON"),
+        ("metrics/train.json", "", "metrics/train.json: not valid JSON"),
+        (
+            "metrics/train.json",
+            '{"train_data": "x"}',
+            "metrics/train.json: train_accuracy: missing",
+        ),
         ("models/hyperparameters.yaml", "", "models/hyperparameters.yaml: is empty"),
         ("models/hyperparameters.yaml", "units: [", "models/hyperparameters.yaml: not valid YAML"),
     ],
