@@ -24,5 +24,4 @@ def is_out_of_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if isinstance(error, RuntimeError) and "can't start new thread" in said:
         return True
-    # SystemError: a library in C found none, and didn't say so
-    return isinstance(error, MemoryError | SystemError) or "ResourceExhaustedError" in said
+    return isinstance(error, MemoryError) or "ResourceExhaustedError" in said

@@ -9,6 +9,7 @@ import sys
 import zipfile
 import zlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -291,6 +292,22 @@ def test_network_that_its_weights_don_t_fill_is_not_built(model, tmp_path):
     before = psutil.Process().memory_info().rss
     assert "weights would take" in refusal(load_model, path)
     assert psutil.Process().memory_info().rss - before < 200 << 20
+
+
+def test_network_that_can_be_built_and_not_run(model, tmp_path):
+    """Its layer has a name that TensorFlow refuses, but only when it runs."""
+    renamed = partial(re.sub, rb'"scale"(?!:)', b'"`"')
+    path = changed(model, tmp_path, "config.json", renamed)
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    assert "model.keras: can't be run: " in refusal(inference.predict, path, images, 5)
+
+
+@pytest.mark.parametrize(("key", "value"), [("image_size", [9, 9]), ("classes", ["a", "b"])])
+def test_model_that_says_other_things_than_it_does(model, tmp_path, key, value):
+    path = changed(model, tmp_path, "k49.json", set_in("dataset", key, value))
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    said = refusal(inference.predict, path, images, 5)
+    assert "takes images of 28 x 28 and returns 49 classes, but is said to know" in said
 
 
 def test_damaged_part_of_a_model_is_named(model, tmp_path):

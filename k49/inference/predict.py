@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from k49.data.characters import code_point
+from k49.errors import K49Error, is_out_of_memory
 from k49.provenance import of_k49s_form, read_provenance
 from k49.settings import DatasetInfo
+from k49.shown import printable
 
 
 def dataset_of(model: Path) -> DatasetInfo:
@@ -27,13 +29,28 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
         top: how many classes; all, if there are fewer.
 
     Raises:
-        K49Error: there is no such model, or it is of another kind.
+        K49Error: there is no such model, or it is of another kind, or of other classes or images
+            than it says.
     """
     from k49.training.model import load_model, predict_proba  # Keras takes seconds: only now
 
-    provenance, classes = read_provenance(model), dataset_of(model).classes
+    provenance, dataset = read_provenance(model), dataset_of(model)
     shifts = provenance.shifts if provenance else 0
-    return [best(row, classes, top) for row in predict_proba(load_model(model), images, shifts)]
+    loaded = load_model(model)
+    takes, returns = loaded.input_shape[1:3], loaded.output_shape[-1]
+    if (*takes, returns) != (*dataset.image_size, len(dataset.classes)):
+        raise K49Error(
+            f"{model}: takes images of {takes[0]} x {takes[1]} and returns {returns} classes, but "
+            f"is said to know {len(dataset.classes)} classes in images of "
+            f"{dataset.image_size[0]} x {dataset.image_size[1]}"
+        )
+    try:
+        probabilities = predict_proba(loaded, images, shifts)
+    except Exception as error:  # whatever the layers of somebody's network raise
+        if is_out_of_memory(error):
+            raise
+        raise K49Error(f"{model}: can't be run: {printable(error, 200)}") from error
+    return [best(row, dataset.classes, top) for row in probabilities]
 
 
 def describe(model: Path) -> list[str]:

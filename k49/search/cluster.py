@@ -12,6 +12,7 @@ from k49.errors import K49Error
 from k49.search.versions import versions_and_code
 from k49.settings import Tune
 
+QUIET = {"distributed.admin.large-graph-warning-threshold": "1TB"}
 CONNECT = 5  # seconds in which a scheduler has to answer
 MEMORY = 2**30  # bytes for a trial; one of the default recipe takes 640 MiB
 
@@ -29,7 +30,7 @@ def connect(tune: Tune) -> tuple[Client, SpecCluster | None]:
     if tune.scheduler is None:
         cluster = in_this_process(workers(tune))
         return Client(cluster), cluster
-    dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"})
+    dask.config.set(QUIET)
     try:
         return Client(tune.scheduler, timeout=CONNECT), None
     except (OSError, ValueError, TypeError) as error:
@@ -47,6 +48,7 @@ def in_this_process(n: int) -> SpecCluster:
     `LocalCluster` would let those of the workers listen to the whole network.)
     """
     dask.config.refresh(paths=[], env={})  # what a user has set for clusters is not for this one
+    dask.config.set(QUIET)
     dask.config.set({f"distributed.{who}.http.routes": [] for who in ("scheduler", "worker")})
     options = {"protocol": "inproc://", "dashboard": False, "dashboard_address": "127.0.0.1:0"}
     worker = {"cls": Worker, "options": {**options, "nthreads": 1, "memory_limit": 0}}

@@ -18,7 +18,7 @@ from k49.errors import K49Error
 from k49.files import atomic_write
 from k49.model_file import check
 from k49.progress import each
-from k49.settings import Fit, Hyperparameters, Provenance
+from k49.settings import SIDES, Fit, Hyperparameters, Provenance
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
 
@@ -92,11 +92,12 @@ def load_model(path: Path) -> keras.Model:
         why = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise K49Error(f"{path}: not a Keras model that is safe to load: {why}") from error
     match shapes:
-        case (None, int(), int(), 1), (None, int()):
-            return model
+        case (None, int(height), int(width), 1), (None, int()):
+            if height in SIDES and width in SIDES:
+                return model
     raise K49Error(
         f"{path}: takes {shapes[0]} and returns {shapes[1]}, expected gray images "
-        "(N, height, width, 1) and (N, classes)"
+        f"(N, height, width, 1), {SIDES[0]} to {SIDES[-1]} pixels both ways, and (N, classes)"
     )
 
 
