@@ -4,6 +4,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,11 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 def mounts() -> bool:
     """Return whether this process may mount."""
-    probe = Path("/tmp/k49-mount-probe")
-    with suppress(OSError, subprocess.CalledProcessError), small_disk(probe):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        suppress(OSError, subprocess.CalledProcessError),
+        small_disk(Path(folder, "disk")),
+    ):
         return True
     return False
 
