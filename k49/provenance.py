@@ -26,19 +26,24 @@ def read_provenance(path: Path) -> Provenance | None:
     where = f"{path}: {Provenance.FILE}"
     said: Any = parse_json(content, where)
     if isinstance(said, dict) and isinstance(said.get("dataset"), str):
-        said["dataset"] = {**of_k49s_form("").model_dump(), "name": said["dataset"]}
+        said["dataset"] = k49s_form(said["dataset"])
     return validate(Provenance, said, where)
 
 
 def of_k49s_form(name: str) -> DatasetInfo:
     """Return what is known of a dataset of K49's classes, by its name alone."""
+    return DatasetInfo(**k49s_form(name))
+
+
+def k49s_form(name: str) -> dict[str, Any]:
+    """Return the same, not checked yet: a name may be anybody's."""
     k49 = descriptions.packaged("k49")
     titled = [each for each in (k49, descriptions.packaged("standin")) if each.title == name]
-    return DatasetInfo(
-        name=name,
-        classes=k49.classes,
-        image_size=k49.image_size or [28, 28],
-        normalize="ink",
-        invert=False,
+    return {
+        "name": name,
+        "classes": k49.classes,
+        "image_size": k49.image_size or [28, 28],
+        "normalize": "ink",
+        "invert": False,
         **descriptions.rights(titled[0] if titled else None),
-    )
+    }

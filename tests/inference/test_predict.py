@@ -87,10 +87,11 @@ def test_model_of_other_classes_and_images(tmp_path):
     assert all(word in console.file.getvalue() for word in words)
 
 
-def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path):
+@pytest.mark.parametrize("title", ["mirror (01234567)", "stand-in (drawn, not K49)"])
+def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path, title):
     """As saved before the project knew other datasets."""
     new, old = tmp_path / "new.keras", tmp_path / "old.keras"
-    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), new, provenance_of("mirror (01234567)", 1))
+    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), new, provenance_of(title, 1))
     with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
         for name in source.namelist():
             content = source.read(name)
@@ -99,7 +100,9 @@ def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path):
                 content = json.dumps({**known, "dataset": known["dataset"]["name"]})
             target.writestr(name, content)
     assert predict(old, IMAGES, top=3) == predict(new, IMAGES, top=3)
-    assert "trained on mirror (01234567); mlp" in describe(old)[0]
+    assert f"trained on {title}; mlp" in describe(old)[0]
+    warned = [line for line in describe(old) if line.startswith("warning: the stand-in is drawn")]
+    assert len(warned) == title.startswith("stand-in")
     assert dataset_of(old).classes == CHARACTERS
 
 
