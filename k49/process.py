@@ -19,9 +19,8 @@ from typing import Any
 from k49 import profiling
 from k49.errors import K49Error
 
-MOST_TMPDIR = (
-    70  # characters: a socket's name has 107 at most, with pymp-xxxxxxxx/listener-xxxxxxxx
-)
+# Characters: a socket's name has 107 at most, with pymp-xxxxxxxx/listener-xxxxxxxx
+MOST_TMPDIR = 70
 POLL_SECONDS = 0.2  # after which `wanted` is asked again
 
 context = multiprocessing.get_context("forkserver")

@@ -49,7 +49,7 @@ from tests.helpers import (
     provenance_of,
     saved,
 )
-from tests.torture.fuzz import commit
+from tests.torture.fuzz import RUN, commit
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -339,15 +339,6 @@ def test_models_of_other_kinds(tmp_path):
 
 # --- revisions -----------------------------------------------------------------------------------
 
-NAMES = (
-    "params.yaml",
-    "models/hyperparameters.yaml",
-    "metrics/train.json",
-    "plots/curves.json",
-    "predictions/val_classes.npz",
-    "predictions/test_classes.npz",
-)
-CONTENTS = {name: (ROOT / name).read_bytes() for name in NAMES}
 TEST = "predictions/test_classes.npz"
 
 
@@ -370,7 +361,7 @@ def run_of(git, contents):
 def arrays(**changes):
     """Predicted classes as an npz, some of its arrays replaced."""
     file = io.BytesIO()
-    with np.load(io.BytesIO(CONTENTS[TEST])) as whole:
+    with np.load(io.BytesIO(RUN[TEST])) as whole:
         np.savez(file, **{**whole, **changes})
     return file.getvalue()
 
@@ -382,7 +373,7 @@ def plain_npy():
 
 
 def metrics(**changes):
-    return json.dumps({**json.loads(CONTENTS["metrics/train.json"]), **changes}).encode()
+    return json.dumps({**json.loads(RUN["metrics/train.json"]), **changes}).encode()
 
 
 @pytest.mark.parametrize(
@@ -407,12 +398,12 @@ def metrics(**changes):
     ],
 )
 def test_revision_of_a_stranger(git, path, content, says):
-    assert says in refusal(run_of, git, {**CONTENTS, path: content})
+    assert says in refusal(run_of, git, {**RUN, path: content})
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
 def test_revision_with_something_else_under_a_file_s_name(git, kind):
-    contents = {name: content for name, content in CONTENTS.items() if name != TEST}
+    contents = {name: content for name, content in RUN.items() if name != TEST}
     if kind == "folder":
         name = commit(git, {**contents, f"{TEST}/a": b""})
     else:
@@ -425,7 +416,7 @@ def test_revision_with_something_else_under_a_file_s_name(git, kind):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_report_of_hostile_names(git, name):
     """Whatever a branch, a data set, a parameter or a class is called, it stays text."""
-    run, _ = run_of(git, CONTENTS)
+    run, _ = run_of(git, RUN)
     other = replace(
         run,
         name=f"{name} (abcdef0)",

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Group
-from rich.markup import escape
 from rich.table import Table
 
 from k49.comparison.changes import Change
@@ -165,7 +164,7 @@ def terminal(comparison: Comparison) -> Group:
             table.add_row(*map(in_terminal, row))
         parts += [table, ""]
     parts += [in_terminal(f"note: {note}") for note in comparison.notes]
-    return Group(*parts, f"[bold]{escape(sentence(comparison))}[/bold]")
+    return Group(*parts, f"[bold]{in_terminal(sentence(comparison))}[/bold]")
 
 
 def as_json(comparison: Comparison) -> str:

@@ -10,29 +10,14 @@ from pathlib import Path
 import requests
 
 from k49.data.checksums import Checksum, matches, md5
-from k49.data.stream import Stream, StreamError
+from k49.data.stream import DownloadError, Stream
 from k49.settings import Data
 from k49.shown import printable
 
 MOST_REASON = 80  # characters of a server's own words
 MOST_BYTES = 1 << 30  # a file of unknown size may not be larger: four times K49 and more
 
-AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
-
 OnBytes = Callable[[int, int | None], None]  # takes bytes on disk, and bytes in all if known
-
-
-class DownloadError(Exception):
-    """One file could not be had from one place; the message says why."""
-
-    def __init__(self, why: str, status: int | None = None) -> None:
-        super().__init__(why)
-        self.status = status  # HTTP status, where the server refused
-
-    @property
-    def final(self) -> bool:
-        """Whether another attempt won't change it: 4xx answers, but for 408 and 429."""
-        return self.status is not None and 400 <= self.status < 500 and self.status not in AGAIN
 
 
 def download(
@@ -62,10 +47,9 @@ def download(
             if not (checksum and partial.exists() and matches(partial, checksum)):
                 _transfer(url, partial, checksum, data.timeout, on_bytes)
             return
-        except (StreamError, DownloadError) as error:
-            status = error.status if isinstance(error, DownloadError) else None
-            if attempt == data.retries or (isinstance(error, DownloadError) and error.final):
-                raise DownloadError(str(error), status) from error
+        except DownloadError as error:
+            if attempt == data.retries or error.final:
+                raise
             time.sleep(min(2**attempt, 30))
 
 

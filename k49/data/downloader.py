@@ -10,7 +10,8 @@ from rich.progress import TaskID
 
 from k49.data.arrays import File
 from k49.data.checksums import MD5SUMS, Checksum, matches, md5, read_md5sums
-from k49.data.download import DownloadError, OnBytes, download
+from k49.data.download import OnBytes, download
+from k49.data.stream import DownloadError
 from k49.errors import K49Error
 from k49.progress import Bar
 from k49.settings import Data

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from queue import Empty, Full, Queue
 from typing import Any
 
@@ -14,10 +15,20 @@ BLOCK = 1 << 16  # bytes read at a time
 SLOWEST = 1_000  # bytes a second
 ANSWER = 30  # seconds beside the time limit in which an answer has to begin, redirects included
 WAITING = 16  # blocks that are read ahead
+AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
 
 
-class StreamError(Exception):
-    """The answer didn't come, or not whole; the message says why."""
+class DownloadError(Exception):
+    """One file could not be had from one place; the message says why."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status  # HTTP status, where the server refused
+
+    @property
+    def final(self) -> bool:
+        """Whether another attempt won't change it: 4xx answers, but for 408 and 429."""
+        return self.status is not None and 400 <= self.status < 500 and self.status not in AGAIN
 
 
 class Stream:
@@ -29,7 +40,7 @@ class Stream:
         timeout: seconds without a byte, or at less than SLOWEST, after which it is given up.
 
     Raises:
-        StreamError: there is no answer.
+        DownloadError: there is no answer.
     """
 
     def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
@@ -49,7 +60,7 @@ class Stream:
         """Yield the content as it comes, undecoded.
 
         Raises:
-            StreamError: it broke off, or comes too slowly.
+            DownloadError: it broke off, or comes too slowly.
         """
         since, came = time.monotonic(), 0
         while block := self._next(since + self.timeout + 1 - time.monotonic()):
@@ -62,11 +73,11 @@ class Stream:
         try:
             item = self._queue.get(timeout=max(seconds, 0.001))
         except Empty as error:
-            raise StreamError(
+            raise DownloadError(
                 f"timed out: fewer than {SLOWEST:,} bytes a second for data.timeout seconds"
             ) from error
         if isinstance(item, Exception):
-            raise StreamError(reason(item)) from item
+            raise DownloadError(reason(item)) from item
         return item
 
     def _read(self, url: str, headers: dict[str, str]) -> None:

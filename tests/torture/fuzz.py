@@ -77,10 +77,10 @@ def fuzz(kind: Kind, n: int, seed: int) -> Iterator[str]:
             before = peak
 
 
-def picture(form: str, folder: Path, mode: str = "RGB") -> Kind:
+def picture(form: str, folder: Path) -> Kind:
     """A picture of a character."""
     file = io.BytesIO()
-    image = Image.fromarray(255 - ink()).convert(mode)
+    image = Image.fromarray(255 - ink()).convert("RGB")
     image.save(file, form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
     path = folder / f"picture.{form.lower()}"
 
@@ -227,6 +227,19 @@ def params(folder: Path) -> Kind:
     return Kind((ROOT / "params.yaml").read_bytes(), mutants.of_text, read)
 
 
+RUN = {  # all that `k49 compare` and `k49 report` read of a commit: the committed run's
+    name: (ROOT / name).read_bytes()
+    for name in (
+        "params.yaml",
+        "models/hyperparameters.yaml",
+        "metrics/train.json",
+        "plots/curves.json",
+        "predictions/val_classes.npz",
+        "predictions/test_classes.npz",
+    )
+}
+
+
 def revision(path: str, mutate: Mutate) -> Callable[[Path], Kind]:
     """A file of a revision that is compared with this project's committed run."""
 
@@ -238,20 +251,11 @@ def revision(path: str, mutate: Mutate) -> Callable[[Path], Kind]:
         from k49.revisions import revisions
 
         git = pygit2.init_repository(folder)
-        names = [
-            "params.yaml",
-            "models/hyperparameters.yaml",
-            "metrics/train.json",
-            "plots/curves.json",
-            "predictions/val_classes.npz",
-            "predictions/test_classes.npz",
-        ]
-        contents = {name: (ROOT / name).read_bytes() for name in names}
         DvcRepo.init(str(folder)).close()
-        base = commit(git, contents)
+        base = commit(git, RUN)
 
         def read(content: bytes) -> None:
-            changed = commit(git, {**contents, path: content})
+            changed = commit(git, {**RUN, path: content})
             with revisions(folder) as found:
                 sides = [found.side(name) for name in (base, changed)]
                 result = compare(*sides, resamples=100)
@@ -262,7 +266,7 @@ def revision(path: str, mutate: Mutate) -> Callable[[Path], Kind]:
             text.as_json(result)
             text.terminal(result)
 
-        return Kind(contents[path], mutate, read)
+        return Kind(RUN[path], mutate, read)
 
     return make
 

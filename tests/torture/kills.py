@@ -96,10 +96,7 @@ def of_command(base: Repo, command: list[str], folder: Path, quiet: bool) -> Ite
 
     for number in SIGNALS:
         cases = {
-            f"{number.name} {moment}": lambda row, number=number, moment=moment: case(
-                number, moment, row
-            )
-            for moment in range(MOMENTS)
+            f"{number.name} {moment}": partial(case, number, moment) for moment in range(MOMENTS)
         }
         what = f"{' '.join(command[:2])} {command[-1]}".replace("dvc repro", "stage")
         yield tried("kills", f"{number.name} in {what}", cases, at_once=2)

@@ -2,10 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 SEED = 49
 
@@ -24,9 +23,6 @@ class Tried:
         """Note a fault unless something holds."""
         if not holds:
             self.faults.append(fault)
-
-
-Section = Callable[[Path], Iterator[Tried]]
 
 
 def tried(
@@ -53,7 +49,7 @@ def rng(*key: object) -> random.Random:
     return random.Random(" ".join(map(str, (SEED, *key))))
 
 
-def one_line(text: str, least: int = 1) -> bool:
+def one_line(text: str) -> bool:
     """Return whether a program's errors are a line or a few, and no traceback."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return "Traceback" not in text and least <= len(lines) <= 12
+    return "Traceback" not in text and 1 <= len(lines) <= 12
