@@ -1,7 +1,8 @@
 """What a newcomer tried (192 rows): those that are one input or one command, by their numbers.
 
-Those of mirrors and damaged datasets (153 to 192) are in `network`, `tests/data/test_fetch.py` and
-`tests/data/test_malformed.py`.
+Those that build on each other are in `day`, kills in `kills` (83, 85 to 89), odd places in
+`environments` and `disk` (92, 95, 96), mirrors and damaged datasets (153 to 192) in `network`,
+`tests/data/test_fetch.py` and `tests/data/test_malformed.py`.
 """
 
 import io
@@ -18,6 +19,7 @@ from ruamel.yaml import YAML
 from k49.errors import K49Error
 from k49.stage import load_settings
 from tests.helpers import ROOT, Repo, environment, ink
+from tests.torture.day import day
 from tests.torture.tried import Tried, tried
 
 REFUSED = {  # row: key, value, what the line says; None: it is allowed
@@ -213,3 +215,4 @@ def section(base: Repo, folder: Path) -> Iterator[Tried]:
     cases = {name: partial(command, repo, name) for name in COMMANDS}
     yield tried("newcomer", "commands", cases)
     shutil.rmtree(folder / "commands")
+    yield day(base, folder / "day")
