@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from tests.helpers import ROOT, Repo, reproduce
+from tests import warm
+from tests.helpers import ROOT, Repo, python_path, reproduce
 from tests.torture.tried import Tried
 
 SECTIONS = (  # the longest first
@@ -80,6 +81,9 @@ def main() -> int:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="k49-torture-") as temporary:
         place = Path(temporary)
+        os.environ["K49_WARM"] = str(place / "bin")  # for what only puts things in order again
+        os.environ["PYTHONPATH"] = python_path(ROOT, warm.SITE)
+        warm.start(place / "bin")
         base = reproduce(place / "base") if NEEDS_BASE & set(names) else None
         with ThreadPoolExecutor(2) as pool:
             faults = sum(pool.map(partial(run, base=base, place=place, sha=commit()), names))

@@ -3,7 +3,6 @@
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,16 +82,23 @@ def files_of_4_kib() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-def run(repo: Repo, command: tuple[str, ...], before: Callable | None, tmp: Path | None = None):
+def run(
+    repo: Repo,
+    command: tuple[str, ...],
+    before: Callable | None = None,
+    tmp: Path | None = None,
+    warm: bool = False,
+):
     """Run a command, the outputs of a stage lying where they lay; a search from its first trial."""
     shutil.rmtree(repo.path / "data/search", ignore_errors=True)
-    env = environment(repo.path, warm=False)
+    env = environment(repo.path, warm=warm)
     if tmp is not None:
         env["TMPDIR"] = str(tmp)
+    env |= {"PYTHONPATH": python_path(repo.path), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        command,
+        ["env", *command],  # which looks for it in the new PATH
         cwd=repo.path,
-        env={**env, "PYTHONPATH": python_path(repo.path), "PYTHONDONTWRITEBYTECODE": "1"},
+        env=env,
         capture_output=True,
         text=True,
         check=False,
@@ -103,7 +109,7 @@ def run(repo: Repo, command: tuple[str, ...], before: Callable | None, tmp: Path
 
 def commands() -> dict[str, tuple[str, ...]]:
     """Each stage, and the commands."""
-    stages = {f"stage {stage}": (sys.executable, "-m", f"stages.{stage}") for stage in STAGES}
+    stages = {f"stage {stage}": ("python", "-m", f"stages.{stage}") for stage in STAGES}
     return {**stages, "k49 report": REPORT, "k49 predict": PREDICT}
 
 
@@ -139,11 +145,11 @@ def section(base: Repo, folder: Path) -> Iterator[Tried]:
                     tmp = disk / "tmp"
                     tmp.mkdir(exist_ok=True)
                     with plight(disk):
-                        done = run(repo, command, None, tmp)
+                        done = run(repo, command, tmp=tmp)
                     outcomes["in a line" if done.returncode else "ended well"] += 1
                     survives(repo, done, kept, row)
                     shutil.rmtree(tmp)
-                    again = run(repo, command, None)
+                    again = run(repo, command, warm=True)
                     row.check(again.returncode == 0, f"{command[-1]} again: {again.stderr[-300:]}")
                     survives(repo, again, kept, row)
                     repo.git("clean", "-qfd")
@@ -159,7 +165,7 @@ def section(base: Repo, folder: Path) -> Iterator[Tried]:
 
     def limited(row, command):
         survives(repo, run(repo, command, files_of_4_kib), kept, row)
-        again = run(repo, command, None)
+        again = run(repo, command, warm=True)
         row.check(again.returncode == 0, f"{command[-1]} again: {again.stderr[-300:]}")
 
     cases = {

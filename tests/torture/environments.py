@@ -99,15 +99,10 @@ PROCESSES: dict[str, Callable[[], object]] = {
 
 def shell(repo: Repo, script: str, env: dict, before: Callable | None = None, within: tuple = ()):
     """Run a script in a repository, by the command `within` if there is one."""
-    whole = {**environment(repo.path, warm=False), "PYTHONPATH": python_path(repo.path)}
-    for key, value in env.items():
-        whole.pop(key, None)
-        if value is not None:
-            whole[key] = str(value)
     return subprocess.run(
         [*within, "bash", "-c", script],
         cwd=repo.path,
-        env=whole,
+        env={**env, "PYTHONPATH": python_path(repo.path)},
         capture_output=True,
         text=True,
         errors="replace",
@@ -163,7 +158,7 @@ def in_git(base: Repo, folder: Path, script: str, row: Tried) -> None:
     """Reproduce, compare and run an experiment there; then let go of what was mounted."""
     repo = base.copy_to(folder)
     runs = "" if "mount" in script else EXPERIMENT  # whose outputs a cache has to take
-    done = shell(repo, f"set -e; {script}{USE}{runs}", {})
+    done = shell(repo, f"set -e; {script}{USE}{runs}", environment(repo.path))
     subprocess.run(["umount", "--quiet", repo.path / ".dvc/cache"], check=False)
     said = done.stdout + done.stderr
     row.check(done.returncode == 0, f"{script}: {done.returncode} {said[-1500:]}")
@@ -183,7 +178,7 @@ def in_subfolder(base: Repo, folder: Path, row: Tried) -> None:
         "cache=$(mktemp -d); cp -r .dvc/cache $cache; rm -rf .dvc; dvc init -q --subdir; "
         "cp -r $cache/cache .dvc/; git add -A; git commit -qm all"
     )
-    done = shell(repo, f"set -e; {script}{USE}{EXPERIMENT}", {})
+    done = shell(repo, f"set -e; {script}{USE}{EXPERIMENT}", environment(repo.path))
     row.check(done.returncode == 0, f"{done.returncode} {(done.stdout + done.stderr)[-1500:]}")
 
 
@@ -209,8 +204,10 @@ def in_environment(base: Repo, folder: Path, case: tuple, row: Tried) -> None:
     place = folder / str(abs(hash(name)))
     repo = base.copy_to(place)
     shutil.rmtree(repo.path / "data/search")
-    values = env(place / "home") if callable(env) else env
-    done = shell(repo, RUN + SHOW, values, before, within)
+    changed = env(place / "home") if callable(env) else env
+    whole = {**environment(repo.path, warm=False), **changed}
+    whole = {key: str(value) for key, value in whole.items() if value is not None}
+    done = shell(repo, RUN + SHOW, whole, before, within)
     same_or_one_line(name, done, repo, base.contents(), row)
     shutil.rmtree(place, ignore_errors=True)
 

@@ -190,11 +190,11 @@ COMMANDS = {  # rows: a command in a reproduced repository, its exit status, wha
 def command(repo: Repo, name: str, row: Tried) -> None:
     """Run a command, then go back."""
     line, status, says = COMMANDS[name]
-    done = repo.run("bash", "-c", line, check=False, warm=False)
+    done = repo.run("bash", "-c", line, check=False)
     row.check(done.returncode == status, f"{name}: status {done.returncode}: {done.stdout[-500:]}")
     row.check(says in done.stdout, f"{name}: {done.stdout[-500:]}")
     row.check("Traceback" not in done.stdout, f"{name}: {done.stdout[-500:]}")
-    repo.run("bash", "-c", "git checkout -q . && dvc checkout -q --force", warm=False)
+    repo.run("bash", "-c", "git checkout -q . && dvc checkout -q --force")
 
 
 def section(base: Repo, folder: Path) -> Iterator[Tried]:
