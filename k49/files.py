@@ -11,7 +11,7 @@ from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
-from psutil import pid_exists
+import psutil
 from ruamel.yaml import YAML
 
 from k49.errors import K49Error
@@ -45,8 +45,18 @@ def remove_leftovers(path: Path) -> None:
     """Remove what processes that were killed in the middle of `atomic_write` left of a path."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
         number = left.name.removesuffix(path.suffix).split(".")[-2]
-        if number.isdecimal() and not pid_exists(int(number)):
+        if number.isdecimal() and not runs(int(number)):
             left.unlink(missing_ok=True)
+
+
+def runs(number: int) -> bool:
+    """Return whether a process of this number may still write: not if only its end is kept."""
+    try:
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
 
 
 def write_json(path: Path, content: dict | list[dict]) -> None:

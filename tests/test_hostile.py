@@ -481,19 +481,25 @@ def test_odd_line_of_a_journal_counts_as_damaged(tmp_path, line):
 # --- files and ports -----------------------------------------------------------------------------
 
 
-def test_what_a_killed_write_left_is_removed_and_not_for_git(tmp_path):
+@pytest.mark.parametrize("reaped", [True, False])
+def test_what_a_killed_write_left_is_removed_and_not_for_git(tmp_path, reaped):
+    """Was left while nobody had asked how the process ended, as in containers without an init."""
     path = tmp_path / "model.keras"
     script = (
         "import os, sys\nfrom pathlib import Path\nfrom k49.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as tmp:\n"
         "    tmp.write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
     )
-    subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=False)
+    killed = subprocess.Popen([sys.executable, "-c", script, path], cwd=ROOT)
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)
+    if reaped:
+        killed.wait()
     (left,) = tmp_path.iterdir()
     ignored = subprocess.run(["git", "check-ignore", f"models/{left.name}"], cwd=ROOT, check=False)
     assert ignored.returncode == 0
     with atomic_write(path) as tmp:
         tmp.write_bytes(b"whole")
+    killed.wait()
     assert [each.name for each in tmp_path.iterdir()] == ["model.keras"]
 
 
