@@ -8,13 +8,17 @@ import numpy as np
 from k49.data.characters import code_point
 from k49.errors import K49Error, is_out_of_memory
 from k49.provenance import of_k49s_form, read_provenance
-from k49.settings import DatasetInfo
+from k49.settings import DatasetInfo, Provenance
 from k49.shown import printable
 
 
 def dataset_of(model: Path) -> DatasetInfo:
     """Return what a model file says of its classes and images; K49's if it says nothing."""
-    provenance = read_provenance(model)
+    return said_dataset(read_provenance(model))
+
+
+def said_dataset(provenance: Provenance | None) -> DatasetInfo:
+    """Return the same of what a model file says."""
     return provenance.dataset if provenance else of_k49s_form("unknown data")
 
 
@@ -34,7 +38,8 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
     """
     from k49.training.model import load_model, predict_proba  # Keras takes seconds: only now
 
-    provenance, dataset = read_provenance(model), dataset_of(model)
+    provenance = read_provenance(model)
+    dataset = said_dataset(provenance)
     shifts = provenance.shifts if provenance else 0
     loaded = load_model(model)
     takes, returns = loaded.input_shape[1:3], loaded.output_shape[-1]

@@ -9,10 +9,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests import warm
@@ -31,7 +29,6 @@ SECTIONS = (  # the longest first
     "network",
 )
 PAGE = ROOT / "docs/reliability.md"
-WRITING = threading.Lock()
 NEEDS_BASE = {"newcomer", "memory", "disk", "load", "environments", "kills"}
 
 
@@ -45,7 +42,14 @@ def commit() -> str:
 
 def line(row: Tried, sha: str) -> str:
     """Return a row of the page's table."""
-    cells = row.section, row.what, f"{row.tries:,}", str(len(row.faults)), f"{row.seconds:.0f}", sha
+    cells = (
+        row.section,
+        row.title,
+        f"{row.tries:,}",
+        str(len(row.faults)),
+        f"{row.seconds:.0f}",
+        sha,
+    )
     return f"| {' | '.join(cells)} |"
 
 
@@ -60,25 +64,22 @@ def update(page: str, section: str, lines: list[str]) -> str:
     return head + start + "\n".join(header + kept) + "\n" + end + tail
 
 
-def run(name: str, base: Repo | None, place: Path, sha: str) -> int:
-    """Run a section, print its rows, and write them into the page; return the count of faults."""
-    folder, lines, faults = place / name, [], 0
+def run(name: str, base: Repo | None, folder: Path) -> list[Tried]:
+    """Run a section in a folder of its own, and print its rows."""
     folder.mkdir()
+    rows = []
     for row in importlib.import_module(f"tests.torture.{name}").section(base, folder):
-        faults += len(row.faults)
-        lines.append(line(row, sha))
-        said = f"{row.section}: {row.what}: {row.tries} tries, {len(row.faults)} faults"
+        said = f"{row.section}: {row.title}: {row.tries} tries, {len(row.faults)} faults"
         print("\n    ".join([f"{said}, {row.seconds:.0f} s", *row.faults]), flush=True)
-    with WRITING:
-        PAGE.write_text(update(PAGE.read_text("utf-8"), name, lines), "utf-8")
-    return faults
+        rows.append(row)
+    return rows
 
 
 def main() -> int:
     """Run sections, two at once; return the exit status."""
     names = sys.argv[1:] or SECTIONS
     os.environ["NO_PROXY"] = "127.0.0.1"
-    begun = time.monotonic()
+    sha, begun, faults = commit(), time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="k49-torture-") as temporary:
         place = Path(temporary)
         os.environ["K49_WARM"] = str(place / "bin")  # for what only puts things in order again
@@ -86,7 +87,13 @@ def main() -> int:
         warm.start(place / "bin")
         base = reproduce(place / "base") if NEEDS_BASE & set(names) else None
         with ThreadPoolExecutor(2) as pool:
-            faults = sum(pool.map(partial(run, base=base, place=place, sha=commit()), names))
+            running = {pool.submit(run, name, base, place / name): name for name in names}
+            for ended in as_completed(running):
+                rows = ended.result()
+                faults += sum(len(row.faults) for row in rows)
+                page = PAGE.read_text("utf-8")
+                page = update(page, running[ended], [line(row, sha) for row in rows])
+                PAGE.write_text(page, "utf-8")
     print(f"{faults} faults in {(time.monotonic() - begun) / 60:.1f} minutes")
     return 1 if faults else 0
 

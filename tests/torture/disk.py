@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.helpers import STAGES, Repo, environment, python_path
@@ -126,6 +127,18 @@ def survives(repo: Repo, done: subprocess.CompletedProcess, kept: dict, row: Tri
     row.check(repo.contents() == kept, f"{where}: other bytes")
 
 
+def ending(done: subprocess.CompletedProcess) -> str:
+    """Return how a command ended, to be counted."""
+    return "in a line" if done.returncode else "ended well"
+
+
+def again(repo: Repo, command: tuple[str, ...], row: Tried) -> subprocess.CompletedProcess:
+    """Run a command once more, with all that it needs; it has to end well."""
+    done = run(repo, command, warm=True)
+    row.check(done.returncode == 0, f"{command[-1]} again: {done.stderr[-300:]}")
+    return done
+
+
 def section(base: Repo, folder: Path) -> Iterator[Tried]:
     """Each stage and command in each plight, and once more with room again."""
     kept = base.contents()
@@ -134,42 +147,30 @@ def section(base: Repo, folder: Path) -> Iterator[Tried]:
     else:
         with small_disk(folder / "disk") as disk:
             repo = base.copy_to(disk)
-            for what, plight in (
-                ("full", full),
-                ("no inodes", no_names),
-                ("read-only", read_only),
-            ):
-                outcomes = {"ended well": 0, "in a line": 0}
 
-                def case(row, command, plight=plight, outcomes=outcomes):
-                    tmp = disk / "tmp"
-                    tmp.mkdir(exist_ok=True)
-                    with plight(disk):
-                        done = run(repo, command, tmp=tmp)
-                    outcomes["in a line" if done.returncode else "ended well"] += 1
-                    survives(repo, done, kept, row)
-                    shutil.rmtree(tmp)
-                    again = run(repo, command, warm=True)
-                    row.check(again.returncode == 0, f"{command[-1]} again: {again.stderr[-300:]}")
-                    survives(repo, again, kept, row)
-                    repo.git("clean", "-qfd")
+            def case(row, plight, command):
+                tmp = disk / "tmp"
+                tmp.mkdir(exist_ok=True)
+                with plight(disk):
+                    done = run(repo, command, tmp=tmp)
+                row.outcomes.append(ending(done))
+                survives(repo, done, kept, row)
+                shutil.rmtree(tmp)
+                survives(repo, again(repo, command, row), kept, row)
+                repo.git("clean", "-qfd")
 
+            plights = {"full": full, "no inodes": no_names, "read-only": read_only}
+            for what, plight in plights.items():
                 cases = {
-                    name: lambda row, command=command: case(row, command)
+                    name: partial(case, plight=plight, command=command)
                     for name, command in commands().items()
                 }
-                row = tried("disk", what, cases)
-                row.what += f" ({', '.join(f'{n} {word}' for word, n in outcomes.items())})"
-                yield row
+                yield tried("disk", what, cases)
     repo = base.copy_to(folder / "limited")
 
     def limited(row, command):
         survives(repo, run(repo, command, files_of_4_kib), kept, row)
-        again = run(repo, command, warm=True)
-        row.check(again.returncode == 0, f"{command[-1]} again: {again.stderr[-300:]}")
+        again(repo, command, row)
 
-    cases = {
-        name: lambda row, command=command: limited(row, command)
-        for name, command in commands().items()
-    }
+    cases = {name: partial(limited, command=command) for name, command in commands().items()}
     yield tried("disk", "files of 4 KiB at most (`ulimit -f`)", cases)

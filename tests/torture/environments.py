@@ -121,7 +121,7 @@ def same_or_one_line(
     row.check("a bug in k49" not in said, f"{name}: {said[-1500:]}")
     if done.returncode:
         row.check(one_line(done.stderr), f"{name}: {done.returncode} {said[-1500:]}")
-        row.what += f" (one line: {name})"
+        row.notes.append(f"one line: {name}")
         return
     found = repo.contents()
     differ = sorted(name for name in kept if kept[name] != found.get(name))

@@ -52,7 +52,7 @@ def pictures(repo: Repo, folder: Path, row: Tried) -> None:
     row.check(printed.count("\n") >= 5 * PICTURES, "rows are missing")
     row.check(peak < MOST_MIB, f"{peak:.0f} MiB")
     row.check(f"of {PICTURES:,}" in said, f"no progress: {said[:300]}")
-    row.what += f" ({seconds:.0f} s, {peak:.0f} MiB)"
+    row.notes.append(f"{seconds:.0f} s, {peak:.0f} MiB")
 
 
 def experiments(repo: Repo, row: Tried) -> None:
@@ -80,11 +80,11 @@ def experiments(repo: Repo, row: Tried) -> None:
     row.check(status == 0, f"compare: status {status}: {said[-300:]}")
     row.check(len(json.loads(printed)["a"]) == EXPERIMENTS, "compare: experiments are missing")
     row.check(peak < MOST_MIB, f"compare: {peak:.0f} MiB")
-    row.what += f" (compare {time.monotonic() - begun:.0f} s, {peak:.0f} MiB;"
+    row.notes.append(f"compare {time.monotonic() - begun:.0f} s, {peak:.0f} MiB")
     begun = time.monotonic()
     printed, said, status, peak = measured(repo, "dvc", "exp", "show", "--csv")
     row.check(printed.count("seeds-") >= EXPERIMENTS, f"exp show: {status} {said[-300:]}")
-    row.what += f" dvc exp show {time.monotonic() - begun:.0f} s, {peak:.0f} MiB)"
+    row.notes.append(f"dvc exp show {time.monotonic() - begun:.0f} s, {peak:.0f} MiB")
 
 
 def section(base: Repo, folder: Path) -> Iterator[Tried]:

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.helpers import Repo
-from tests.torture.disk import commands, run
+from tests.torture.disk import commands, ending, run
 from tests.torture.tried import Tried, tried
 
 LIMITS = (120, 160, 250, 400, 600, 1500)  # MiB; importing NumPy alone takes 60
@@ -40,21 +41,18 @@ def section(base: Repo, folder: Path) -> Iterator[Tried]:
             yield Tried("memory", "limits", 0, ["left out: control groups take root"])
             return
         group, file = made
+
+        def case(row, mib, command):
+            file.write_text(str(mib << 20))
+            enter = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))  # noqa: E731
+            done = run(repo, command, enter)
+            row.outcomes.append(ending(done))
+            if done.returncode:
+                said = done.stdout + done.stderr
+                last = said.strip().splitlines()[-1] if said.strip() else ""
+                row.check("memory" in last, f"{mib} MiB: {done.returncode} {said[-1500:]}")
+                row.check("Traceback" not in said, f"{mib} MiB: {said[-1500:]}")
+
         for name, command in commands().items():
-            outcomes = {"ended well": 0, "in a line": 0}
-
-            def case(row, mib, command=command, outcomes=outcomes):
-                file.write_text(str(mib << 20))
-                enter = lambda: (group / "cgroup.procs").write_text(str(os.getpid()))  # noqa: E731
-                done = run(repo, command, enter)
-                outcomes["in a line" if done.returncode else "ended well"] += 1
-                if done.returncode:
-                    said = done.stdout + done.stderr
-                    last = said.strip().splitlines()[-1] if said.strip() else ""
-                    row.check("memory" in last, f"{mib} MiB: {done.returncode} {said[-1500:]}")
-                    row.check("Traceback" not in said, f"{mib} MiB: {said[-1500:]}")
-
-            cases = {str(mib): lambda row, mib=mib: case(row, mib) for mib in LIMITS}
-            row = tried("memory", name, cases)
-            row.what += f" ({', '.join(f'{n} {word}' for word, n in outcomes.items())})"
-            yield row
+            cases = {str(mib): partial(case, mib=mib, command=command) for mib in LIMITS}
+            yield tried("memory", name, cases)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -114,9 +115,8 @@ def section(_, folder: Path) -> Iterator[Tried]:
     write_yaml(own / "pinned.yaml", pinned)
     forms.keras(source / "own.npz", data)
     for what in ("with MD5 sums", "without"):
-        outcomes = {"right": 0, "refused": 0}
 
-        def case(row: Tried, number: int, what=what, outcomes=outcomes) -> None:
+        def case(row: Tried, number: int, what=what) -> None:
             server = Server(source, rng("network", what, number))
             address = f"http://me:{PASSWORD}@127.0.0.1:{server.server_port}/data"
             pinned = what == "with MD5 sums"
@@ -138,10 +138,10 @@ def section(_, folder: Path) -> Iterator[Tried]:
                         for split, (images, _) in (("train", data.train), ("test", data.test))
                     )
                     row.check(right, f"{number}: other bytes")
-                    outcomes["right"] += 1
+                    row.outcomes.append("right")
                 except K49Error as error:
                     said = str(error)
-                    outcomes["refused"] += 1
+                    row.outcomes.append("refused")
                 row.check(PASSWORD not in said, f"{number}: password: {said}")
                 row.check(said.isprintable(), f"{number}: {said!r}")
                 took = time.monotonic() - begun
@@ -150,9 +150,5 @@ def section(_, folder: Path) -> Iterator[Tried]:
             server.shutdown()
             server.server_close()
 
-        cases = {
-            str(number): lambda row, number=number: case(row, number) for number in range(TRIES)
-        }
-        row = tried("network", what, cases, at_once=8)
-        row.what += f" ({outcomes['right']} right, {outcomes['refused']} refused)"
-        yield row
+        cases = {str(number): partial(case, number=number) for number in range(TRIES)}
+        yield tried("network", what, cases, at_once=8)

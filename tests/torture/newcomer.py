@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from k49.errors import K49Error
 from k49.stage import load_settings
 from tests.helpers import ROOT, Repo, environment, ink
-from tests.torture.day import day
+from tests.torture.day import BACK, day, follow
 from tests.torture.tried import Tried, tried
 
 REFUSED = {  # row: key, value, what the line says; None: it is allowed
@@ -158,10 +158,7 @@ def predicted(repo: Repo, name: str, row: Tried) -> None:
         text=True,
         check=False,
     )
-    said = done.stdout + done.stderr
-    row.check(done.returncode == status, f"{name}: status {done.returncode}: {said[-400:]}")
-    row.check(says in said, f"{name}: {said[-400:]}")
-    row.check("Traceback" not in said, f"{name}: {said[-400:]}")
+    row.answered(name, done.stdout + done.stderr, done.returncode, (status, says))
 
 
 COMMANDS = {  # rows: a command in a reproduced repository, its exit status, what it says
@@ -189,12 +186,8 @@ COMMANDS = {  # rows: a command in a reproduced repository, its exit status, wha
 
 def command(repo: Repo, name: str, row: Tried) -> None:
     """Run a command, then go back."""
-    line, status, says = COMMANDS[name]
-    done = repo.run("bash", "-c", line, check=False)
-    row.check(done.returncode == status, f"{name}: status {done.returncode}: {done.stdout[-500:]}")
-    row.check(says in done.stdout, f"{name}: {done.stdout[-500:]}")
-    row.check("Traceback" not in done.stdout, f"{name}: {done.stdout[-500:]}")
-    repo.run("bash", "-c", "git checkout -q . && dvc checkout -q --force")
+    follow(repo, *COMMANDS[name], row)
+    repo.run("bash", "-c", BACK)
 
 
 def section(base: Repo, folder: Path) -> Iterator[Tried]:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,11 +19,27 @@ class Tried:
     tries: int = 0
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    outcomes: list[str] = field(default_factory=list)  # one for each try, to be counted
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What was tried, and in brackets how often it ended how, and notes."""
+        counted = [f"{n} {outcome}" for outcome, n in sorted(Counter(self.outcomes).items())]
+        came = ", ".join(counted + self.notes)
+        return f"{self.what} ({came})" if came else self.what
 
     def check(self, holds: object, fault: str) -> None:
         """Note a fault unless something holds."""
         if not holds:
             self.faults.append(fault)
+
+    def answered(self, name: str, said: str, status: int, expected: tuple[int, str]) -> None:
+        """Note a fault unless a command ended and said as expected, without a traceback."""
+        expected_status, says = expected
+        self.check(status == expected_status, f"{name}: status {status}: {said[-900:]}")
+        self.check(says in said, f"{name}: doesn't say {says}: {said[-900:]}")
+        self.check("Traceback" not in said, f"{name}: {said[-900:]}")
 
 
 def tried(
