@@ -4,7 +4,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
 
 from k49.errors import K49Error
 
@@ -21,6 +25,19 @@ UNREADABLE = (  # what zipfile and zlib raise for archives that are damaged or e
     RuntimeError,
     OverflowError,
 )
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What tells outliers, images unlike all that the model was trained on.
+
+    A logistic regression on what the layers make of an image, as `training.detector` says.
+    """
+
+    FILE: ClassVar = "detector.npz"  # in the archive
+
+    weights: np.ndarray  # (F,) float32
+    bias: np.ndarray  # () float32
 
 
 @contextmanager

@@ -1,12 +1,17 @@
 """What a model file says of itself, read without Keras."""
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from k49.data import descriptions
-from k49.model_file import read_part
+from k49.data.arrays import read_small
+from k49.errors import K49Error
+from k49.model_file import Detector, read_part
 from k49.outside import parse_json
-from k49.settings import DatasetInfo, Provenance
+from k49.settings import Calibration, DatasetInfo, Provenance
 from k49.validation import validate
 
 MOST_BYTES = 1 << 20
@@ -28,6 +33,38 @@ def read_provenance(path: Path) -> Provenance | None:
     if isinstance(said, dict) and isinstance(said.get("dataset"), str):
         said["dataset"] = k49s_form(said["dataset"])
     return validate(Provenance, said, where)
+
+
+def read_detector(path: Path) -> Detector | None:
+    """Read what tells a model's outliers, as `save_model` wrote it; None if it has no such part.
+
+    Raises:
+        K49Error: it is no model, or the part something else.
+    """
+    content = read_part(path, Detector.FILE, MOST_BYTES)
+    if content is None:
+        return None
+    where = f"{path}: {Detector.FILE}"
+    arrays = read_small(io.BytesIO(content), where)
+    weights, bias = (arrays.get(key, np.empty(())) for key in ("weights", "bias"))
+    kinds = {array.dtype for array in (weights, bias)}
+    if kinds != {np.dtype(np.float32)} or (weights.ndim, bias.ndim) != (1, 0):
+        raise K49Error(f"{where}: not weights and bias, float32, as `save_model` writes them")
+    return Detector(weights, bias)
+
+
+def calibrated(path: Path) -> tuple[Provenance, Calibration, Detector]:
+    """Read all that stage `train` writes into a model file beside the network.
+
+    Raises:
+        K49Error: it is no model, or something of that is missing.
+    """
+    said, detector = read_provenance(path), read_detector(path)
+    if said is None or said.calibration is None or detector is None:
+        raise K49Error(
+            f"{path}: doesn't say how it was trained and calibrated; `dvc repro -f train` does"
+        )
+    return said, said.calibration, detector
 
 
 def of_k49s_form(name: str) -> DatasetInfo:

@@ -23,6 +23,8 @@ MAX_UNITS = 4096  # 20 layers of them with their optimizer: 4 GB
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Books = Annotated[int, Field(ge=1, le=1000)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Number = TypeVar("Number", int, float)
 Shifts = Annotated[int, Field(ge=0, le=3)]
 Normalize = Literal["ink", "scale"]
@@ -315,6 +317,16 @@ class TrainingConfig(Section):
     seed: Seed
 
 
+class Calibration(Section):
+    """What validation says of a model's probabilities, and from where on they are doubtful."""
+
+    inverse_temperature: Positive  # of the logits; the network has a layer for it
+    exponent: Positive  # of the mean over shifts, after which rows are made to sum to 1 again
+    certain: Probability  # below it, a prediction is uncertain
+    averaged_certain: Probability  # the same of the mean over shifts
+    outlier: float  # score of an image above which it is unlike all that was trained on
+
+
 class Provenance(Section):
     """What a model file says of itself."""
 
@@ -323,6 +335,7 @@ class Provenance(Section):
     dataset: DatasetInfo  # what it was trained on
     training: TrainingConfig
     shifts: Shifts  # that predictions are averaged over, as `evaluate.shifts`
+    calibration: Calibration | None = None  # files of before it came have none
 
 
 class SearchConfig(Section):

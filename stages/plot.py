@@ -34,6 +34,9 @@ def main(settings: Settings) -> None:
         "confusion": figures.confusion(read_json(PLOTS / "confusion.json"), classes, dataset),
         "per_class": figures.per_class(read_json(PLOTS / "per_class.json"), dataset),
         "mistakes": figures.mistakes(test_images, probabilities, labels, classes, dataset),
+        "calibration": figures.calibration(
+            read_json(PLOTS / "reliability.json"), read_json(PLOTS / "coverage.json"), dataset
+        ),
         "augmentation": figures.augmentation(read_npy(VARIATIONS), dataset),
         "data": figures.data(load_dataset("train"), classes, dataset),
         "trials": trials(searched, dataset),

@@ -24,12 +24,13 @@ def main(settings: Settings) -> None:
     """Train, save, and write the metrics of train and validation."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
         from k49.training.augment import variations
+        from k49.training.calibrate import calibrate
         from k49.training.fit import fit, summarize, training_config
         from k49.training.model import save_model
 
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters(), len(train))
-    provenance = Provenance(dataset=load_info(), training=config, shifts=settings.evaluate.shifts)
+    shifts = settings.evaluate.shifts
     asked = settings.train
     print(
         f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, {asked.epochs}, "
@@ -38,8 +39,13 @@ def main(settings: Settings) -> None:
 
     training = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(training, train, val)
+    with timed("calibrating"):
+        found = calibrate(training.model, train, val, shifts, config.seed)
 
-    save_model(training.model, MODEL, provenance)
+    provenance = Provenance(
+        dataset=load_info(), training=config, shifts=shifts, calibration=found.calibration
+    )
+    save_model(found.model, MODEL, provenance, found.detector)
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))

@@ -22,7 +22,13 @@ ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
 
 def rows_of(name: str) -> list[dict]:
-    candidate = {"character": "あ", "code_point": "U+3042", "probability": 0.5}
+    candidate = {
+        "character": "あ",
+        "code_point": "U+3042",
+        "probability": 0.5,
+        "uncertain": True,
+        "outlier": False,
+    }
     return [{"image": name, "rank": rank, **candidate} for rank in (1, 2)]
 
 
@@ -32,9 +38,20 @@ def test_names_are_printed_as_they_are(capsys, name):
     table = capsys.readouterr().out
     assert table.count(name) == 1  # at rank 1 only
     assert table.count("U+3042") == 2
+    assert table.count("uncertain") == 1
     rows = csv.DictReader(io.StringIO(output.as_csv(rows_of(name))))
     assert [row["image"] for row in rows] == [name, name]
     assert json.loads(output.as_json(rows_of(name))) == rows_of(name)
+
+
+@pytest.mark.parametrize(
+    ("uncertain", "outlier", "says"),
+    [(None, None, ""), (False, False, ""), (True, False, "uncertain"), (True, True, "unlike")],
+)
+def test_what_is_doubtful_is_said(uncertain, outlier, says):
+    said = output.doubt({"uncertain": uncertain, "outlier": outlier})
+    assert said.startswith(says)
+    assert bool(said) == bool(says)
 
 
 def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.CompletedProcess:
@@ -128,7 +145,10 @@ def test_command_prints_csv(folder, monkeypatch, capsys):
         run_here(monkeypatch, capsys, folder, "predict", "many.npz", "--format", form)
         for form in ("json", "csv")
     ]
-    rows = [{key: str(value) for key, value in row.items()} for row in json.loads(printed[0])]
+    rows = [
+        {key: "" if value is None else str(value) for key, value in row.items()}
+        for row in json.loads(printed[0])
+    ]
     assert list(csv.DictReader(io.StringIO(printed[1]))) == rows
 
 

@@ -6,10 +6,12 @@ import numpy as np
 from scipy import stats
 
 from k49.comparison.runs import Run
+from k49.evaluation.calibration import bins, ece
 from k49.evaluation.metrics import accuracy_and_f1, bootstrap
 
 LEVEL = 0.05
 PRIMARY_METRIC = "test_accuracy"  # whose p-value gives the verdict
+OF_PROBABILITIES = ("test_ece", "test_nll", "test_brier")  # lower is better
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,13 @@ def differ(
 ) -> tuple[dict[str, Difference], float]:
     """Return the differences of all metrics by name, and with several runs accuracy's p-value."""
     runs = [*a, *b]
-    found = [metrics_of(run) for run in runs]
+    known = all(run.test.scores is not None for run in runs)
+    found = [{**metrics_of(run), **(calibration_of(run) if known else {})} for run in runs]
     # a standard deviation needs fewer samples than percentiles do
-    samples = bootstrap_metrics(runs, resamples if len(runs) == 2 else min(resamples, 1000), seed)
+    resamples = resamples if len(runs) == 2 else min(resamples, 1000)
+    samples = bootstrap_metrics(runs, resamples, seed)
+    if known:
+        samples |= bootstrap_calibration(runs, resamples, seed)
     result, p_value = {}, 1.0
     for name in found[0]:
         of_a, of_b = np.split(np.array([metrics[name] for metrics in found]), [len(a)])
@@ -78,6 +84,44 @@ def metrics_of(run: Run) -> dict[str, float]:
         "val_minus_test": val_accuracy - test["test_accuracy"],
         "overfitting_gap": run.train_accuracy - val_accuracy,
     }
+
+
+def calibration_of(run: Run) -> dict[str, float]:
+    """Return how good a run's probabilities on test are, within the precision of `Scores`."""
+    scores = run.test.scores
+    assert scores is not None  # noqa: S101, for mypy
+    values = ece(1 - scores.doubt, run.test.right), scores.nll.mean(), scores.brier.mean()
+    return dict(zip(OF_PROBABILITIES, map(float, values), strict=True))
+
+
+def bootstrap_calibration(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Return `calibration_of` on bootstrap samples, each (runs, resamples).
+
+    All are functions of sums over many images, which are normally distributed from sample to
+    sample: those sums are drawn, all runs' together, not the images. The bins of `ece` stay.
+    """
+    rows = [row for run in runs for row in contributions(run)]
+    values = np.stack(rows)  # (runs * rows of one, N)
+    n = values.shape[1]
+    means, covariance = values.mean(1), np.cov(values, bias=True) / n
+    rng = np.random.default_rng(seed)
+    drawn = rng.multivariate_normal(means, covariance, resamples, method="eigh")
+    by_run = drawn.T.reshape(len(runs), -1, resamples)
+    samples = np.abs(by_run[:, :-2]).sum(1), by_run[:, -2], by_run[:, -1]
+    return dict(zip(OF_PROBABILITIES, samples, strict=True))
+
+
+def contributions(run: Run) -> np.ndarray:
+    """Return what each image adds to each bin of `ece`, to nll and to brier: (bins + 2, N)."""
+    scores = run.test.scores
+    assert scores is not None  # noqa: S101, for mypy
+    chosen = 1 - scores.doubt
+    parts = bins(chosen)
+    result = np.zeros((len(parts) + 2, len(chosen)))
+    for row, images in zip(result, parts, strict=False):
+        row[images] = chosen[images] - run.test.right[images]
+    result[-2:] = scores.nll, scores.brier
+    return result
 
 
 def bootstrap_metrics(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison, Verdict
-from k49.comparison.differences import Difference
+from k49.comparison.differences import OF_PROBABILITIES, Difference
 from k49.shown import in_cell, in_markdown, in_terminal, printable
 
 TITLES = {
@@ -20,6 +20,9 @@ TITLES = {
     "test_macro_f1": "macro F1",
     "val_minus_test": "validation minus test",
     "overfitting_gap": "overfitting gap",
+    "test_ece": "expected calibration error",
+    "test_nll": "negative log-likelihood",
+    "test_brier": "Brier score",
 }
 MOST = 8  # classes, or confusions
 
@@ -79,7 +82,14 @@ def tables(comparison: Comparison) -> list[TableData]:
     """Return the tables of metrics, parameters and classes, without empty ones."""
     names = list(side_names(comparison))
     changed = "difference, points (95 % interval)"
-    metrics = [metric_row(difference) for difference in comparison.differences]
+    metrics, probabilities = (
+        [
+            metric_row(found)
+            for found in comparison.differences
+            if (found.metric in OF_PROBABILITIES) == wanted
+        ]
+        for wanted in (False, True)
+    )
     params = [[key, setting_text(a), setting_text(b)] for key, (a, b) in comparison.params.items()]
     classes = [class_row(change) for change in comparison.classes[:MOST]]
     right = f"Read rightly: the classes that changed most, of {len(comparison.classes)} that did"
@@ -89,6 +99,11 @@ def tables(comparison: Comparison) -> list[TableData]:
             ["percent", *names, changed],
             metrics,
         ),
+        TableData(
+            "Probabilities on test: how far they can be believed (lower is better)",
+            ["", *names, "difference (95 % interval)"],
+            probabilities,
+        ),
         TableData("Parameters that differ", ["parameter", *names], params),
         TableData(right, ["class", "test images", *names, "difference"], classes),
     ]
@@ -97,12 +112,14 @@ def tables(comparison: Comparison) -> list[TableData]:
 
 def metric_row(found: Difference) -> list[str]:
     """Return a metric's row; a star marks an interval that leaves out 0."""
-    interval = f"({signed_percent(found.low)} to {signed_percent(found.high)})"
+    share = found.metric not in OF_PROBABILITIES
+    signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
+    interval = f"({signed(found.low)} to {signed(found.high)})"
     return [
         TITLES[found.metric],
-        mean_and_std(found.a, found.a_std),
-        mean_and_std(found.b, found.b_std),
-        f"{signed_percent(found.difference)} {interval}{' *' if found.significant else ''}",
+        mean_and_std(found.a, found.a_std, plain),
+        mean_and_std(found.b, found.b_std, plain),
+        f"{signed(found.difference)} {interval}{' *' if found.significant else ''}",
     ]
 
 
@@ -186,9 +203,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def mean_and_std(mean: float, std: float | None) -> str:
-    """Format a share in percent, with its standard deviation over the seeds."""
-    return percent(mean) if std is None else f"{percent(mean)} ± {percent(std)}"
+def mean_and_std(mean: float, std: float | None, form: Callable[[float], str]) -> str:
+    """Format a mean with its standard deviation over the seeds."""
+    return form(mean) if std is None else f"{form(mean)} ± {form(std)}"
 
 
 def count_text(count: float) -> str:

@@ -7,7 +7,6 @@ model file and the metrics.
 import re
 from typing import Any
 
-from k49.errors import K49Error
 from k49.files import yaml_text
 from k49.settings import Provenance
 from k49.shown import in_markdown
@@ -23,19 +22,14 @@ NAMES = {
 TYPES = {"test_accuracy": "accuracy", "test_macro_f1": "f1"}  # Hugging Face's names of metrics
 
 
-def model_card(provenance: Provenance | None, train: dict, test: dict) -> str:
+def model_card(provenance: Provenance, train: dict, test: dict) -> str:
     """Write the card as Markdown with a YAML head.
 
     Args:
         provenance: what the model file says of its training.
         train: the content of `metrics/train.json`.
         test: that of `metrics/test.json`.
-
-    Raises:
-        K49Error: the model file says nothing.
     """
-    if provenance is None:
-        raise K49Error("the model file doesn't say how it was trained; `dvc repro -f train` does")
     config, learnt = provenance.training, provenance.training.hyperparameters
     dataset, name = provenance.dataset, in_markdown(provenance.dataset.name)
     height, width = dataset.image_size
@@ -75,10 +69,13 @@ On test of {name}; 95 % intervals are those of drawing other test images.
 Train accuracy {train["train_accuracy"]:.4f}, validation accuracy {train["val_accuracy"]:.4f},
 overfitting gap {train["overfitting_gap"]:.4f}. Validation chose the hyperparameters, test nothing.
 
+{honesty(provenance, test)}
+
 ## Limits
 
 One character an image, of these {len(dataset.classes)} classes only: whatever it is shown, it names
-one of them. Hands and books that training never saw are read less well.
+one of them; `k49 predict` marks most of what is no such character. Hands and books that training
+never saw are read less well.
 """
 
 
@@ -113,6 +110,20 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
             }
         ],
     }
+
+
+def honesty(provenance: Provenance, test: dict) -> str:
+    """Say how far probabilities can be believed."""
+    ece = test.get("test_tta_ece", test["test_ece"])
+    shifted = ", averaged over shifts" if provenance.shifts else ""
+    return (
+        "A temperature, fitted on validation, is part of the network. On test, probability and "
+        f"share of right ones\nlie {ece:.4f} apart (expected calibration error{shifted}; "
+        f"{test['test_uncalibrated_ece']:.4f} before). `k49 predict` calls\n"
+        f"{1 - test['test_coverage']:.1%} of the test images uncertain, and reads "
+        f"{test['test_selective_accuracy']:.2%} of the others rightly;\n"
+        f"it takes {test['test_outliers']:.1%} for something else than such characters."
+    )
 
 
 def averaging(shifts: int) -> str:

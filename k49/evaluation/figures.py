@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from k49.data import Dataset
+from k49.evaluation.calibration import AVERAGED, PLAIN, UNCALIBRATED
 from k49.files import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
@@ -182,6 +183,38 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
         axes.set_title(f"Accuracy of each class on test: {dataset}")
+        return figure
+
+
+def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> Figure:
+    """Draw accuracy against probability, and against the share of images that are read.
+
+    Args:
+        reliability: rows of `plots/reliability.json`.
+        coverage: rows of `plots/coverage.json`.
+        dataset: what to call the data.
+    """
+    colours = {UNCALIBRATED: GREY, PLAIN: BLUE, AVERAGED: ORANGE}
+    with styled():
+        figure = Figure((10, 4.6))
+        set_margins(figure, 0.85, 0.2, 0.55, 0.75, wspace=0.28)
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle=":", label="honest")
+        for axes, rows, x in ((left, reliability, "confidence"), (right, coverage, "coverage")):
+            for name in dict.fromkeys(row["probabilities"] for row in rows):
+                points = [(row[x], row["accuracy"]) for row in rows if row["probabilities"] == name]
+                form = "o-" if axes is left else "-"
+                axes.plot(*zip(*points, strict=True), form, color=colours[name], label=name, ms=4)
+            axes.legend(frameon=False)
+            axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, axes is right))
+            axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
+        lowest = min(min(row["confidence"], row["accuracy"]) for row in reliability)
+        left.set(xlim=(lowest - 0.02, 1.01), ylim=(lowest - 0.02, 1.01))
+        left.set(xlabel="probability of what was read", ylabel="read rightly")
+        left.set_title("Reliability: a point for each fifteenth of the images", fontsize=10)
+        right.set(xlabel="share of the images that are read, the surest", ylabel="read rightly")
+        right.set_title("Coverage", fontsize=10)
+        figure.suptitle(f"How far probabilities on test can be believed: {dataset}")
         return figure
 
 

@@ -8,24 +8,32 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import (
     confusion_matrix,
-    log_loss,
     precision_recall_fscore_support,
     top_k_accuracy_score,
 )
 
 from k49.data import chunks
 from k49.data.characters import code_point
+from k49.evaluation.calibration import Read, doubts, summary
 from k49.settings import Evaluate
 
 MEANS = ("accuracy", "balanced_accuracy", "macro_f1")
+AVERAGED = (  # of predictions averaged over shifts
+    *(
+        f"{name}{bound}"
+        for name in ("accuracy", "balanced_accuracy")
+        for bound in ("", "_low", "_high")
+    ),
+    *("nll", "ece", "brier"),
+)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What predictions on test are worth."""
 
-    # as `metrics` returns it, with `test_` before each name; two of them with predictions that are
-    # averaged over shifts (`test_tta_`, of test-time augmentation); and `val_minus_test`
+    # as `metrics` returns it, with `test_` before each name; some of them with predictions that
+    # are averaged over shifts (`test_tta_`, of test-time augmentation); and what `doubts` returns
     metrics: dict
 
     def __str__(self) -> str:
@@ -34,34 +42,29 @@ class Evaluation:
             low, high = self.metrics[f"{name}_low"], self.metrics[f"{name}_high"]
             interval = f"(95 % interval {low:.4f} to {high:.4f})"
             lines.append(f"  {name:26} {self.metrics[name]:.4f}  {interval}")
-        return "\n".join([*lines, f"  {'val_minus_test':26} {self.metrics['val_minus_test']:.4f}"])
+        for name in ("test_ece", "test_tta_ece", "val_minus_test"):
+            if name in self.metrics:
+                lines.append(f"  {name:26} {self.metrics[name]:.4f}")
+        return "\n".join(lines)
 
 
-def evaluate(
-    probabilities: np.ndarray,
-    averaged: np.ndarray | None,
-    labels: np.ndarray,
-    val_accuracy: float,
-    config: Evaluate,
-) -> Evaluation:
+def evaluate(read: Read, labels: np.ndarray, val_accuracy: float, config: Evaluate) -> Evaluation:
     """Evaluate predictions on test.
 
     Args:
-        probabilities: (N, C), rows sum to 1.
-        averaged: (N, C), the same averaged over shifts of the images, to stand beside; or None.
+        read: what the model makes of the images.
         labels: (N,) integers, 0 to C - 1.
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
     """
-    found = metrics(probabilities, labels, config.resamples, config.seed)
+    found = metrics(read.probabilities, labels, config.resamples, config.seed)
     named = {f"test_{name}": value for name, value in found.items()}
-    if averaged is not None:
-        beside = metrics(averaged, labels, config.resamples, config.seed)
-        named |= {
-            f"test_tta_{name}{bound}": beside[f"{name}{bound}"]
-            for name in ("accuracy", "balanced_accuracy")
-            for bound in ("", "_low", "_high")
-        }
+    if read.averaged is not None:
+        beside = metrics(read.averaged, labels, config.resamples, config.seed)
+        named |= {f"test_tta_{name}": beside[name] for name in AVERAGED}
+    before = summary(read.uncalibrated, labels)
+    named |= {f"test_uncalibrated_{name}": round(value, 6) for name, value in before.items()}
+    named |= doubts(read, labels)
     named["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
     return Evaluation(named)
 
@@ -69,7 +72,7 @@ def evaluate(
 def metrics(
     probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Return shares, each with the bounds of its 95 % interval (`_low`, `_high`), and the loss.
+    """Return shares, each with the bounds of its 95 % interval (`_low`, `_high`), and `summary`.
 
     `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
     Classes without an image in `labels` are left out of the two means, not counted as zero.
@@ -83,8 +86,8 @@ def metrics(
         seed: of the bootstrap.
     """
     predicted = probabilities.argmax(1)
-    top_3, loss = top_3_and_loss(probabilities, labels)
-    shares = {**accuracy_and_f1(labels, predicted), "top_3_accuracy": top_3 / len(labels)}
+    top_3 = top_3_accuracy(probabilities, labels)
+    shares = {**accuracy_and_f1(labels, predicted), "top_3_accuracy": top_3}
     drawn = bootstrap(labels, predicted[np.newaxis], resamples, seed)
     intervals: dict[str, Any] = {
         name: np.percentile(drawn[name], [2.5, 97.5]) for name in ("balanced_accuracy", "macro_f1")
@@ -95,27 +98,22 @@ def metrics(
     for name, share in shares.items():
         low, high = intervals[name]
         result |= {name: share, f"{name}_low": low, f"{name}_high": high}
-    result["loss"] = loss / len(labels)
+    result |= summary(probabilities, labels)
     return {name: round(float(value), 6) for name, value in result.items()}
 
 
-def top_3_and_loss(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Count images whose class is among the three most probable, and sum the losses.
+def top_3_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of images whose class is among the three most probable.
 
     A chunk at a time: scikit-learn makes several copies in float64.
     """
-    top_3 = loss = 0.0
+    if probabilities.shape[1] <= 3:  # which scikit-learn warns of
+        return 1.0
     options: dict[str, Any] = {"labels": np.arange(probabilities.shape[1]), "normalize": False}
-    for chunk in chunks(len(labels)):
-        # the rows of float32 sum to 1 only within its precision, which log_loss would warn of
-        exact = probabilities[chunk].astype(np.float64)
-        exact /= exact.sum(1, keepdims=True)
-        if probabilities.shape[1] > 3:
-            top_3 += top_k_accuracy_score(labels[chunk], exact, k=3, **options)
-        else:  # which scikit-learn warns of
-            top_3 += len(exact)
-        loss += log_loss(labels[chunk], exact, **options)
-    return top_3, loss
+    parts = chunks(len(labels))
+    return sum(
+        top_k_accuracy_score(labels[part], probabilities[part], k=3, **options) for part in parts
+    ) / len(labels)
 
 
 def accuracy_and_f1(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:

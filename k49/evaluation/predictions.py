@@ -1,4 +1,4 @@
-"""Which class a model reads in each image: a byte an image, small enough for git.
+"""Which class a model reads in each image, and how sure it is: some bytes, small enough for git.
 
 Images stand in the order of their classes (and of the split, within a class), so that the labels
 are counts, one a class, and git packs a few KB: mostly the same byte after the same byte.
@@ -6,7 +6,7 @@ are counts, one a class, and git packs a few KB: mostly the same byte after the 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -16,10 +16,21 @@ from pydantic import TypeAdapter, ValidationError
 from k49.data import Dataset, chunks, descriptions
 from k49.data.arrays import read_small
 from k49.errors import K49Error
+from k49.evaluation.calibration import brier, nll
 from k49.files import atomic_write
 from k49.settings import Classes
 
 CLASSES: TypeAdapter[list[str]] = TypeAdapter(Classes)
+LEAST, MOST = 1e-6, 20.0  # of a score; a byte has 256 steps between them, each 1.07 of the last
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good each image's probabilities are, within 3.4 %."""
+
+    doubt: np.ndarray  # (N,) 1 minus the probability of the class that is read
+    nll: np.ndarray  # (N,) of the true class
+    brier: np.ndarray  # (N,)
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Predictions:
     predicted: np.ndarray  # (N,) uint8, from 0, what is read in the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
     classes: tuple[str, ...]  # their names
+    scores: Scores | None = None  # of the same images; files of before they came have none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +61,18 @@ def of_split(split: Dataset, predicted: np.ndarray, classes: Sequence[str]) -> P
     )
 
 
+def with_scores(split: Dataset, probabilities: np.ndarray, classes: Sequence[str]) -> Predictions:
+    """Return the same of probabilities (N, C), and how good those are."""
+    labels = split.labels.argmax(1)
+    order = np.argsort(labels, kind="stable")
+    found = Scores(
+        doubt=1 - probabilities.max(1)[order],
+        nll=nll(probabilities, labels)[order],
+        brier=brier(probabilities, labels)[order],
+    )
+    return replace(of_split(split, probabilities.argmax(1), classes), scores=found)
+
+
 def fingerprint(split: Dataset) -> str:
     """Return the SHA-256 of a split's images and labels, 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -61,14 +85,27 @@ def fingerprint(split: Dataset) -> str:
 def save(predictions: Predictions, path: Path) -> None:
     """Write an .npz that is the same bytes every time; git compresses it."""
     counts = np.bincount(predictions.labels, minlength=len(predictions.classes)).astype("<u4")
+    arrays = {
+        "predicted": predictions.predicted,
+        "counts": counts,
+        "images": np.array(predictions.images),
+        "classes": np.array(predictions.classes),
+    }
+    if predictions.scores is not None:
+        arrays["scores"] = as_bytes(predictions.scores)
     with atomic_write(path) as tmp:
-        np.savez(
-            tmp,
-            predicted=predictions.predicted,
-            counts=counts,
-            images=np.array(predictions.images),
-            classes=np.array(predictions.classes),
-        )
+        np.savez(tmp, allow_pickle=False, **arrays)
+
+
+def as_bytes(scores: Scores) -> np.ndarray:
+    """Return scores as (3, N) uint8, on a logarithmic scale."""
+    values = np.stack([scores.doubt, scores.nll, scores.brier]).clip(LEAST, MOST)
+    return np.rint(255 * np.log(values / LEAST) / np.log(MOST / LEAST)).astype(np.uint8)
+
+
+def from_bytes(content: np.ndarray) -> Scores:
+    """Return what `as_bytes` was given, nearly."""
+    return Scores(*LEAST * np.exp(content / 255 * np.log(MOST / LEAST)))
 
 
 def load(file: IO[bytes], name: str) -> Predictions:
@@ -95,8 +132,12 @@ def load(file: IO[bytes], name: str) -> Predictions:
             raise ValueError("no fingerprint of the images")
         if not len(predicted) or predicted.max() >= len(classes):
             raise ValueError("no images, or classes that have no name")
+        scores = arrays.get("scores", np.empty((3, len(predicted)), np.uint8))
+        if scores.dtype != np.uint8 or scores.shape != (3, len(predicted)):
+            raise ValueError("no three scores for each image")
     except (ValueError, KeyError, OverflowError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {why}") from error
     labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
-    return Predictions(labels, predicted, str(images), tuple(classes))
+    found = from_bytes(scores) if "scores" in arrays else None
+    return Predictions(labels, predicted, str(images), tuple(classes), found)

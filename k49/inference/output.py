@@ -20,14 +20,25 @@ def candidate_rows(names: list[str], candidates: list[list[dict]]) -> list[dict]
 
 def as_table(rows: list[dict]) -> Table:
     """Return a table for Rich to print; a picture's name stands in its first row only."""
-    table = Table("image", "character", "code point", "probability", box=None)
+    table = Table("image", "character", "code point", "probability", "", box=None)
     for row in rows:
-        name = row["image"] if row["rank"] == 1 else ""
+        first = row["rank"] == 1
         probability = f"{row['probability']:.4f}"
         table.add_row(
-            in_terminal(name), in_terminal(row["character"]), row["code_point"], probability
+            in_terminal(row["image"] if first else ""),
+            in_terminal(row["character"]),
+            row["code_point"],
+            probability,
+            doubt(row) if first else "",
         )
     return table
+
+
+def doubt(row: dict) -> str:
+    """Say what is doubtful about an image, if anything."""
+    if row["outlier"]:
+        return "unlike the training images: is it one such character?"
+    return "uncertain" if row["uncertain"] else ""
 
 
 def as_json(rows: list[dict]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from k49.data.characters import code_point
 from k49.errors import K49Error, is_out_of_memory
-from k49.provenance import of_k49s_form, read_provenance
+from k49.provenance import of_k49s_form, read_detector, read_provenance
 from k49.settings import DatasetInfo, Provenance
 from k49.shown import printable
 
@@ -25,7 +25,9 @@ def said_dataset(provenance: Provenance | None) -> DatasetInfo:
 def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
     """Return the `top` likeliest classes of each image, likeliest first.
 
-    Averaged over as many shifts of the image as the model file says.
+    Averaged over as many shifts of the image as the model file says. Each is marked `uncertain`
+    where the likeliest one is, and `outlier` where the image is unlike all that the model was
+    trained on; None where the model file doesn't say from where on.
 
     Args:
         model: a file that `save_model` wrote.
@@ -36,10 +38,12 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
         K49Error: there is no such model, or it is of another kind, or of other classes or images
             than it says.
     """
-    from k49.training.model import load_model, predict_proba  # Keras takes seconds: only now
+    from k49.training.detector import outlier_scores  # Keras takes seconds: only now
+    from k49.training.model import load_model, predict_proba
 
     provenance = read_provenance(model)
     dataset = said_dataset(provenance)
+    found, detector = provenance and provenance.calibration, read_detector(model)
     shifts = provenance.shifts if provenance else 0
     loaded = load_model(model)
     takes, returns = loaded.input_shape[1:3], loaded.output_shape[-1]
@@ -49,13 +53,30 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
             f"is said to know {len(dataset.classes)} classes in images of "
             f"{dataset.image_size[0]} x {dataset.image_size[1]}"
         )
+    doubts: list[dict] = [{"uncertain": None, "outlier": None} for _ in images]
     try:
-        probabilities = predict_proba(loaded, images, shifts)
+        probabilities = predict_proba(loaded, images, shifts, found.exponent if found else 1.0)
+        if found and detector:
+            doubts = mark(
+                probabilities.max(1) < (found.averaged_certain if shifts else found.certain),
+                outlier_scores(loaded, detector, images) > found.outlier,
+            )
     except Exception as error:  # whatever the layers of somebody's network raise
         if is_out_of_memory(error):
             raise
         raise K49Error(f"{model}: can't be run: {printable(error, 200)}") from error
-    return [best(row, dataset.classes, top) for row in probabilities]
+    return [
+        [{**candidate, **doubt} for candidate in best(row, dataset.classes, top)]
+        for row, doubt in zip(probabilities, doubts, strict=True)
+    ]
+
+
+def mark(uncertain: np.ndarray, outlier: np.ndarray) -> list[dict]:
+    """Return what is doubtful about each image, of two arrays (N,) bool."""
+    return [
+        {"uncertain": bool(first), "outlier": bool(second)}
+        for first, second in zip(uncertain, outlier, strict=True)
+    ]
 
 
 def describe(model: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """The model: raw uint8 images in, a probability of each class out; and its file."""
 
+import io
 import json
 import math
 import re
@@ -16,7 +17,7 @@ from keras import layers
 from k49.data import chunks
 from k49.errors import K49Error
 from k49.files import atomic_write
-from k49.model_file import check
+from k49.model_file import Detector, check
 from k49.progress import each
 from k49.settings import SIDES, Fit, Hyperparameters, Provenance
 from k49.training import networks
@@ -44,11 +45,13 @@ def build_model(
     return keras.Model(image, probabilities, name=name)
 
 
-def save_model(model: keras.Model, path: Path, provenance: Provenance) -> None:
+def save_model(
+    model: keras.Model, path: Path, provenance: Provenance, detector: Detector | None = None
+) -> None:
     """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
 
     Keras writes the time and memory addresses into the archive; both are taken out here, and
-    `provenance` is put in, what `read_provenance` returns.
+    `provenance` is put in, what `read_provenance` returns, and `detector`, if there is one.
     """
     inference = model.from_config(model.get_config())  # not compiled: no optimizer in the file
     inference.set_weights(model.get_weights())
@@ -64,6 +67,10 @@ def save_model(model: keras.Model, path: Path, provenance: Provenance) -> None:
             target.writestr(
                 zipfile.ZipInfo(Provenance.FILE, ZIP_EPOCH), provenance.model_dump_json(indent=1)
             )
+            if detector is not None:
+                arrays = io.BytesIO()
+                np.savez(arrays, weights=detector.weights, bias=detector.bias)
+                target.writestr(zipfile.ZipInfo(Detector.FILE, ZIP_EPOCH), arrays.getvalue())
 
 
 def _canonical(content: bytes) -> bytes:
@@ -110,15 +117,28 @@ def weight_bytes(config: bytes) -> int:
         )
 
 
-def predict_proba(model: keras.Model, images: np.ndarray, shifts: int = 0) -> np.ndarray:
+def predict_proba(
+    model: keras.Model, images: np.ndarray, shifts: int = 0, exponent: float = 1.0
+) -> np.ndarray:
     """Return probabilities (N, C) float32 of images (N, H, W, 1) uint8.
 
-    With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1.
+    With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1; then
+    `sharpened` by `exponent`.
     """
     predict = compile_predict(model)
     parts = list(chunks(len(images), SCORED_AT_ONCE))
     shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
-    return np.concatenate([predict_shifted(predict, images[part], shifts) for part in shown])
+    found = np.concatenate([predict_shifted(predict, images[part], shifts) for part in shown])
+    return sharpened(found, exponent)
+
+
+def sharpened(probabilities: np.ndarray, exponent: float) -> np.ndarray:
+    """Return probabilities (N, C) to the power of `exponent`, each row made to sum to 1 again."""
+    if exponent == 1:
+        return probabilities
+    # relative to the largest, which would otherwise vanish, too, in a row with a large exponent
+    powers = (probabilities / probabilities.max(1, keepdims=True)) ** np.float32(exponent)
+    return powers / powers.sum(1, keepdims=True)
 
 
 def predict_shifted(

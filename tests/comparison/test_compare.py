@@ -11,7 +11,7 @@ from k49.comparison.compare import Verdict, compare, gate
 from k49.comparison.differences import differ, mcnemar, t_interval
 from k49.comparison.runs import Run
 from k49.errors import K49Error
-from k49.evaluation.predictions import Predictions, fingerprint
+from k49.evaluation.predictions import Predictions, Scores, fingerprint
 from k49.settings import Gate
 from tests.helpers import CHARACTERS, bars
 
@@ -38,6 +38,12 @@ def run(test, val=None, name="a", images="test", train_accuracy=1.0, **params):
     )
 
 
+def sure(found, by):
+    """The run, its probabilities of what it reads made known: `by`, (N,)."""
+    scores = Scores(1 - by, np.where(found.test.right, -np.log(by), -np.log(1 - by)), 2 * (1 - by))
+    return replace(found, test=replace(found.test, scores=scores))
+
+
 def wrong(n, *places):
     found = np.zeros(n, bool)
     found[list(places)] = True
@@ -49,6 +55,33 @@ def by_metric(result):
 
 
 # --- two runs ------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_compared_if_both_have_them():
+    """Two read alike, nine of ten images; one says 0.9 of each image, the other 0.98."""
+    rng = np.random.default_rng(0)
+    plain = run(rng.random(4900) < 0.1)
+    a, b = (sure(plain, np.full(4900, by) + rng.uniform(0, 1e-6, 4900)) for by in (0.9, 0.98))
+    found = by_metric(compare([a], [b]))["test_ece"]
+    share = plain.test.right.mean()
+    assert found.b == pytest.approx(0.98 - share, abs=1e-3)
+    assert found.a < 0.03
+    assert found.low < found.difference < found.high
+    assert found.significant
+    nll = by_metric(compare([a], [b]))["test_nll"]
+    exact = b.test.scores.nll - a.test.scores.nll
+    error = exact.std() / np.sqrt(len(exact))
+    assert (nll.low, nll.high) == pytest.approx(
+        (exact.mean() - 1.96 * error, exact.mean() + 1.96 * error), abs=0.1 * error
+    )
+    several = by_metric(compare([a, replace(a, name="a2", params={"train.seed": 2})], [b]))
+    assert several["test_ece"].difference == pytest.approx(found.difference)
+    shown = text.markdown(compare([a], [b]))
+    assert "| expected calibration error |" in shown
+    without = compare([a], [plain])
+    assert "test_ece" not in by_metric(without)
+    assert any("of before probabilities were kept" in note for note in without.notes)
+    assert "calibration" not in text.markdown(without)
 
 
 def test_identical_predictions():

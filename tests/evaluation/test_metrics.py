@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics as reference
 
 from k49.evaluation import metrics as evaluation
+from k49.evaluation.calibration import Read
 from k49.settings import Evaluate
 from tests.helpers import CHARACTERS
 
@@ -42,13 +43,16 @@ def sample():
 def test_against_scikit_learn(sample):
     probabilities, labels = sample
     predicted = probabilities.argmax(1)
+    exact = probabilities.astype(float)
+    exact /= exact.sum(1, keepdims=True)  # float32 sums to 1 within its precision only
     found = metrics(*sample)
     expected = {
         "accuracy": reference.accuracy_score(labels, predicted),
         "balanced_accuracy": reference.balanced_accuracy_score(labels, predicted),
         "macro_f1": reference.f1_score(labels, predicted, average="macro"),
         "top_3_accuracy": reference.top_k_accuracy_score(labels, probabilities, k=3),
-        "loss": -np.log(probabilities[np.arange(len(labels)), labels]).mean(),
+        "nll": reference.log_loss(labels, exact),
+        "brier": reference.brier_score_loss(labels, exact, scale_by_half=False),
     }
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=2e-6), name
@@ -69,10 +73,10 @@ def test_top_3_is_three_and_no_more():
     assert metrics(probabilities, [7, 8, 9, 10])["accuracy"] == 0.25
 
 
-def test_loss_by_hand():
+def test_nll_by_hand():
     probabilities = np.full((2, 49), 0.5 / 48)
     probabilities[:, 3] = 0.5
-    found = metrics(probabilities, [3, 4])["loss"]
+    found = metrics(probabilities, [3, 4])["nll"]
     assert found == pytest.approx((math.log(2) + math.log(96)) / 2, abs=1e-6)
 
 
@@ -144,14 +148,19 @@ def test_seeded(sample):
 def test_metrics_are_json_without_nan(sample):
     for probabilities, labels in (sample, (peaked([[1, 2, 3]] * 2), [0, 0])):
         text = json.dumps(metrics(probabilities, labels), allow_nan=False)
-        names = {"loss", *(f"{name}{end}" for name in SHARES for end in ("", "_low", "_high"))}
+        names = {
+            "nll",
+            "ece",
+            "brier",
+            *(f"{name}{end}" for name in SHARES for end in ("", "_low", "_high")),
+        }
         assert json.loads(text).keys() == names
 
 
 def test_certain_and_wrong_has_a_finite_loss():
     probabilities = np.zeros((1, 49), np.float32)
     probabilities[0, 0] = 1
-    assert math.isfinite(metrics(probabilities, [1])["loss"])
+    assert math.isfinite(metrics(probabilities, [1])["nll"])
 
 
 def test_confusion(sample):
@@ -203,7 +212,7 @@ def test_few_classes(classes):
     found = metrics(guessed, truth)
     assert found["top_3_accuracy"] == 1 or classes == 4
     assert found["accuracy"] == pytest.approx(11 / 12, abs=1e-6)
-    assert found["loss"] > 0
+    assert found["nll"] > 0
     names = ["ankle boot", *"abc"][:classes]
     rows = evaluation.per_class(guessed, truth, names)
     assert [row["character"] for row in rows] == names
@@ -220,36 +229,56 @@ def test_per_class_agrees_with_the_metrics(sample):
     assert f1 == pytest.approx(found["macro_f1"], abs=1e-4)
 
 
+def read_of(probabilities, averaged=None) -> Read:
+    """What a model makes of test images that it takes for outliers one in ten times."""
+    outliers = np.arange(len(probabilities)) % 10 == 0
+    return Read(probabilities, averaged, probabilities, certain=0.5, outliers=outliers)
+
+
+def evaluate(sample, averaged=None):
+    probabilities, labels = sample
+    return evaluation.evaluate(read_of(probabilities, averaged), labels, 0.75, CONFIG)
+
+
 def test_evaluation_is_its_parts(sample):
     probabilities, labels = sample
-    found = evaluation.evaluate(probabilities, None, labels, 0.75, CONFIG)
+    found = evaluate(sample).metrics
     expected = metrics(probabilities, labels, 100, 3)
-    assert found.metrics == {
-        **{f"test_{name}": value for name, value in expected.items()},
-        "val_minus_test": pytest.approx(0.75 - expected["accuracy"], abs=1e-6),
-    }
+    assert found.items() >= {f"test_{name}": value for name, value in expected.items()}.items()
+    assert found["val_minus_test"] == pytest.approx(0.75 - expected["accuracy"], abs=1e-6)
+    assert found["test_uncalibrated_ece"] == found["test_ece"]
+    certain = probabilities.max(1) >= 0.5
+    right = probabilities.argmax(1) == labels
+    assert found["test_coverage"] == pytest.approx(certain.mean(), abs=1e-6)
+    assert found["test_selective_accuracy"] == pytest.approx(right[certain].mean(), abs=1e-6)
+    assert found["test_outliers"] == pytest.approx(0.1, abs=1e-3)
 
 
 def test_averaged_predictions_stand_beside_the_plain_ones(sample):
     probabilities, labels = sample
     averaged = np.roll(probabilities, 1, axis=0)
-    alone = evaluation.evaluate(probabilities, None, labels, 0.75, CONFIG)
-    found = evaluation.evaluate(probabilities, averaged, labels, 0.75, CONFIG)
-    assert found.metrics.items() > alone.metrics.items()
+    alone, found = evaluate(sample), evaluate(sample, averaged)
+    ours = {"test_coverage", "test_selective_accuracy"}  # of the averaged ones
+    assert {key: found.metrics[key] for key in alone.metrics if key not in ours} == {
+        key: value for key, value in alone.metrics.items() if key not in ours
+    }
+    assert found.metrics["test_selective_accuracy"] < 0.1
     expected = metrics(averaged, labels, 100, 3)
     for name in ("accuracy", "balanced_accuracy"):
         for bound in ("", "_low", "_high"):
             assert found.metrics[f"test_tta_{name}{bound}"] == expected[f"{name}{bound}"]
+    assert found.metrics["test_tta_nll"] == expected["nll"]
     assert f"  test_tta_accuracy          {expected['accuracy']:.4f}  (95 %" in str(found)
 
 
 def test_evaluation_prints_every_share_with_its_interval(sample):
-    found = evaluation.evaluate(sample[0], None, sample[1], 0.75, CONFIG)
-    *lines, last = str(found).splitlines()
+    found = evaluate(sample)
+    *lines, ece, last = str(found).splitlines()
     names = [f"test_{name}" for name in SHARES]
     assert [line.split()[0] for line in lines] == names
     for line, name in zip(lines, names, strict=True):
         low, high = found.metrics[f"{name}_low"], found.metrics[f"{name}_high"]
         assert f"{found.metrics[name]:.4f}" in line
         assert f"{low:.4f} to {high:.4f}" in line
+    assert ece.split() == ["test_ece", f"{found.metrics['test_ece']:.4f}"]
     assert last.split() == ["val_minus_test", f"{found.metrics['val_minus_test']:.4f}"]

@@ -1,0 +1,92 @@
+"""Makes a trained model's probabilities honest, by images of validation."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import layers
+from scipy.optimize import minimize_scalar
+
+from k49.data import Dataset
+from k49.model_file import Detector
+from k49.settings import Calibration
+from k49.training.detector import outlier_scores, train_detector
+from k49.training.model import predict_proba, sharpened
+
+IMAGES = 10_000  # of validation at most: enough for each of the figures
+REFUSED = 0.02  # share of rightly read images that are called uncertain, and of all, outliers
+EXPONENTS = (0.05, 20.0)  # between which they are looked for
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A model with its temperature, and what was found out with it."""
+
+    model: keras.Model
+    calibration: Calibration
+    detector: Detector
+
+
+def calibrate(
+    model: keras.Model, train: Dataset, val: Dataset, shifts: int, seed: int
+) -> Calibrated:
+    """Calibrate a model on validation.
+
+    One temperature, fitted by negative log-likelihood (C. Guo et al., 2017, arXiv:1706.04599), and
+    one exponent for means over shifts; then the thresholds, each so that REFUSED of validation's
+    images are on its wrong side.
+
+    Args:
+        model: trained, without a temperature.
+        train: what it was trained on, for the detector of outliers.
+        val: to fit to.
+        shifts: that predictions are averaged over.
+        seed: of the outliers.
+    """
+    chosen = np.linspace(0, len(val) - 1, min(IMAGES, len(val))).astype(int)
+    images, labels = val.images[chosen], val.labels[chosen].argmax(1)
+    inverse_temperature = fit_exponent(predict_proba(model, images), labels)
+    model = with_temperature(model, inverse_temperature)
+    probabilities = predict_proba(model, images)
+    averaged = predict_proba(model, images, shifts) if shifts else probabilities
+    exponent = fit_exponent(averaged, labels) if shifts else 1.0
+    detector = train_detector(model, train.images, seed)
+    scores = outlier_scores(model, detector, images)
+    found = Calibration(
+        inverse_temperature=inverse_temperature,
+        exponent=exponent,
+        certain=least_certain(probabilities, labels),
+        averaged_certain=least_certain(sharpened(averaged, exponent), labels),
+        outlier=round(float(np.quantile(scores, 1 - REFUSED)), 4),
+    )
+    return Calibrated(model, found, detector)
+
+
+def with_temperature(model: keras.Model, inverse_temperature: float) -> keras.Model:
+    """Return the same network with its logits scaled, before the softmax, by a layer of Keras'."""
+    logits = model.layers[-1].input
+    scaled = layers.Rescaling(inverse_temperature, name="inverse_temperature")(logits)
+    return keras.Model(model.inputs, layers.Softmax(name="probabilities")(scaled), name=model.name)
+
+
+def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the exponent with which probabilities (N, C) fit labels (N,) best.
+
+    The same as an inverse temperature of the logits: those are log probabilities, but for a
+    constant in each row.
+    """
+
+    def nll(exponent: float) -> float:
+        changed = sharpened(probabilities, exponent)[np.arange(len(labels)), labels]
+        return -float(np.mean(np.log(np.maximum(changed, np.finfo(np.float32).tiny))))
+
+    low, high = np.log(EXPONENTS)
+    found = minimize_scalar(lambda x: nll(np.exp(x)), bounds=(low, high), method="bounded")
+    return round(float(np.exp(found.x)), 4)
+
+
+def least_certain(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the probability below which REFUSED of the rightly read images are."""
+    right = probabilities.argmax(1) == labels
+    chosen = probabilities.max(1)[right]
+    return round(float(np.quantile(chosen, REFUSED)), 4) if len(chosen) else 1.0
