@@ -68,8 +68,8 @@ ablation: install  ## from the report's recipe to the default one, through DVC's
 	python -m benchmarks.ablation $(SOURCE)
 
 lock:  ## pin the newest versions again (needs uv)
-	uv pip compile pyproject.toml --extra cpu --extra dev --universal --generate-hashes \
+	uv pip compile pyproject.toml --extra cpu --extra dev --extra onnx --universal --generate-hashes \
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again
-	rm -rf .venv .venv-bench data models/model.keras predictions/test.npz predictions/variations.npy
+	rm -rf .venv .venv-bench data models/model.keras models/model.onnx predictions/test.npz predictions/variations.npy

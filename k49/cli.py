@@ -14,10 +14,12 @@ from rich.console import Console, RenderableType
 
 from k49.ending import status_of
 from k49.errors import K49Error
+from k49.export import forms
 from k49.files import flatten, write_text
 from k49.inference import output as outputs
 from k49.inference import pictures
 from k49.inference import predict as inference
+from k49.inference.models import open_model, project_model
 from k49.outside import read_yaml
 from k49.settings import MOST_CLASSES, Augment, Fit
 from k49.shown import printable
@@ -81,8 +83,8 @@ def predict(
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
-    chosen = model or project() / "models" / "model.keras"
-    read, notes, faults = pictures.read_all(images, inference.dataset_of(chosen))
+    chosen = open_model(model) if model else project_model(project() / "models")
+    read, notes, faults = pictures.read_all(images, chosen.dataset)
     for note in notes:
         warn(f"note: {note}")
     if read:
@@ -99,6 +101,39 @@ def predict(
         warn(f"error: {fault}")
     if faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    format: Annotated[forms.Form, typer.Option(help="The form to write.")] = forms.Form.onnx,
+    model: Annotated[
+        Path | None, typer.Option(help="The model file; by default the project's.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; by default model.onnx etc.")
+    ] = None,
+    averaged: Annotated[
+        bool,
+        typer.Option("--averaged", help="ONNX that averages over shifts, as `predict` does."),
+    ] = False,
+) -> None:
+    """Write the model in a form for other programs.
+
+    onnx takes uint8 images and gives probabilities, and how unlike the training data an image is;
+    safetensors holds the weights by name; keras is the model file itself.
+    """
+    from k49.revisions import commit_of
+
+    if averaged and format is not forms.Form.onnx:
+        raise K49Error(f"--averaged: only ONNX has a graph that can average, not {format}")
+    folder, path = project(), output or Path(f"model.{format}")
+    told = {
+        "metrics": {} if model else forms.metrics_of(folder),
+        "commit": None if model else commit_of(folder),
+        "averaged": averaged,
+    }
+    forms.export(model or folder / "models" / "model.keras", format, path, **told)
+    print(f"wrote {path}: {path.stat().st_size:,} bytes")
 
 
 def project() -> Path:

@@ -28,7 +28,11 @@ def read_provenance(path: Path) -> Provenance | None:
     content = read_part(path, Provenance.FILE, MOST_BYTES)
     if content is None:
         return None
-    where = f"{path}: {Provenance.FILE}"
+    return said_by(content, f"{path}: {Provenance.FILE}")
+
+
+def said_by(content: bytes, where: str) -> Provenance:
+    """Return what a model file says of itself, checked; as `read_provenance`."""
     said: Any = parse_json(content, where)
     if isinstance(said, dict) and isinstance(said.get("dataset"), str):
         said["dataset"] = k49s_form(said["dataset"])

@@ -8,7 +8,7 @@ import getpass
 import io
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -207,3 +207,10 @@ def revisions(folder: Path) -> Iterator[Revisions]:
             f"DVC can't use its notes on files ({error}); make room on the disk, or set "
             "DVC_SITE_CACHE_DIR to a folder that can be written to"
         ) from error
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the commit that a project is at; None where there is no project, or no commit."""
+    with suppress(K49Error), revisions(folder) as found:
+        return found.sha("HEAD")
+    return None

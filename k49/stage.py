@@ -29,6 +29,7 @@ SPLIT = Path("data/split")
 SEARCH = Path("data/search")  # journals of searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/model.keras")
+ONNX = Path("models/model.onnx")
 PREDICTIONS = Path("predictions/test.npz")
 CLASSES = {name: Path(f"predictions/{name}_classes.npz") for name in ("val", "test")}  # for git
 VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture

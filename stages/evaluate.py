@@ -10,6 +10,7 @@ from k49.outside import read_json
 from k49.profiling import timed
 from k49.provenance import calibrated
 from k49.settings import Settings
+from k49.shifts import sharpened
 from k49.stage import (
     CARD,
     CLASSES,
@@ -28,7 +29,7 @@ def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
         from k49.training.detector import outlier_scores
-        from k49.training.model import load_model, predict_proba, sharpened
+        from k49.training.model import load_model, predict_proba
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)

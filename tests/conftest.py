@@ -26,6 +26,7 @@ XLA_CACHE = "--tf_xla_persistent_cache_directory={} --tf_xla_persistent_cache_re
 ORDER = ("search", "test_docs.py", "pipeline/test_compare.py", "test_experiments.py", "pipeline")
 # Files whose tests share what took long to make: one process has them all.
 TOGETHER = {
+    "inference/test_characters.py": "characters",
     "pipeline/test_compare.py": "compare",
     "pipeline/test_experiments.py": "experiments",
     "pipeline/test_plots_page.py": "page",

@@ -21,10 +21,12 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset, descriptions, one_hot
 from k49.data import raw as raws
+from k49.model_file import Detector
 from k49.outside import read_json, read_yaml
 from k49.provenance import of_k49s_form
 from k49.settings import (
     Augment,
+    Calibration,
     Data,
     DatasetInfo,
     Fit,
@@ -125,12 +127,46 @@ def info_of(name: str = "bars", **changes) -> DatasetInfo:
     return of_k49s_form(name).model_copy(update=changes)
 
 
-def provenance_of(dataset: str, shifts: int = 0, **changes) -> Provenance:
+CALIBRATION = Calibration(
+    inverse_temperature=1.5, exponent=1.2, certain=0.03, averaged_certain=0.04, outlier=0.0
+)
+
+
+def provenance_of(
+    dataset: str, shifts: int = 0, calibration: Calibration | None = None, **changes
+) -> Provenance:
     """What a model says that was trained on `dataset` for three epochs."""
     config = TrainingConfig(
         hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=3, seed=1
     )
-    return Provenance(dataset=info_of(dataset, **changes), training=config, shifts=shifts)
+    info = info_of(dataset, **changes)
+    return Provenance(dataset=info, training=config, shifts=shifts, calibration=calibration)
+
+
+def save_calibrated(path, hyperparameters=SMALL_MODEL, shifts=1, seed=0, **known):
+    """Save an untrained model of some network with all that stage `train` puts into the file.
+
+    Its weights, the means of its batch normalization and its detector are drawn.
+    """
+    from k49.training.calibrate import with_temperature
+    from k49.training.detector import compile_features
+    from k49.training.model import build_model, save_model
+
+    rng = np.random.default_rng(seed)
+    said = provenance_of("bars", shifts, CALIBRATION, **known)
+    shape = (*said.dataset.image_size, 1)
+    fitted = plain(batch_normalization=True, dropout=0.1)
+    model = build_model(hyperparameters, fitted, shape, len(said.dataset.classes))
+    model.set_weights(
+        [
+            each * rng.uniform(0.8, 1.6, each.shape) + (each.ndim == 1) * rng.uniform(0, 0.3)
+            for each in model.get_weights()
+        ]
+    )
+    model = with_temperature(model, CALIBRATION.inverse_temperature)
+    features = compile_features(model)(np.zeros((1, *shape), np.uint8)).shape[1]
+    weights = rng.normal(size=features).astype(np.float32) / features
+    save_model(model, path, said, Detector(weights, np.array(0.1, np.float32)))
 
 
 @dataclass(frozen=True)

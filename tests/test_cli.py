@@ -123,6 +123,7 @@ def run_here(monkeypatch, capsys, folder: Path, *arguments: str) -> str:
 
 def test_command_prints_json(folder, monkeypatch, capsys):
     """What it prints is what the model says of each picture."""
+    from k49.inference.models import open_model
     from k49.inference.predict import predict
 
     rows = json.loads(
@@ -133,7 +134,7 @@ def test_command_prints_json(folder, monkeypatch, capsys):
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5] * 5
     ((_, image),), _ = read(folder / "ink.png", info_of())
     batch = stack([image, *ARRAY])
-    candidates = predict(folder / "models" / "model.keras", batch, top=5)
+    candidates = predict(open_model(folder / "models" / "model.keras"), batch, top=5)
     for row, expected in zip(rows, (item for each in candidates for item in each), strict=True):
         assert row["character"] == expected["character"]
         assert row["code_point"] == expected["code_point"]

@@ -28,6 +28,7 @@ from k49.errors import K49Error
 from k49.evaluation.card import model_card
 from k49.files import atomic_write, read_npy
 from k49.inference import predict as inference
+from k49.inference.models import open_model
 from k49.outside import parse_json, parse_yaml, read_bytes, read_json
 from k49.revisions import revisions
 from k49.search.cluster import connect
@@ -263,6 +264,15 @@ def set_in(*keys):
     return change
 
 
+def dataset_of(path):
+    return open_model(path).dataset
+
+
+def read(path):
+    """What `k49 predict` does with a model."""
+    return inference.predict(open_model(path), np.zeros((1, 28, 28, 1), np.uint8), 5)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -277,7 +287,7 @@ def set_in(*keys):
     ],
 )
 def test_what_a_model_says_of_itself_is_checked(model, tmp_path, change, says):
-    assert says in refusal(inference.dataset_of, changed(model, tmp_path, "k49.json", change))
+    assert says in refusal(dataset_of, changed(model, tmp_path, "k49.json", change))
 
 
 def widest(content):
@@ -298,15 +308,13 @@ def test_network_that_can_be_built_and_not_run(model, tmp_path):
     """Its layer has a name that TensorFlow refuses, but only when it runs."""
     renamed = partial(re.sub, rb'"scale"(?!:)', b'"`"')
     path = changed(model, tmp_path, "config.json", renamed)
-    images = np.zeros((1, 28, 28, 1), np.uint8)
-    assert "model.keras: can't be run: " in refusal(inference.predict, path, images, 5)
+    assert "model.keras: can't be run: " in refusal(read, path)
 
 
 @pytest.mark.parametrize(("key", "value"), [("image_size", [9, 9]), ("classes", ["a", "b"])])
 def test_model_that_says_other_things_than_it_does(model, tmp_path, key, value):
     path = changed(model, tmp_path, "k49.json", set_in("dataset", key, value))
-    images = np.zeros((1, 28, 28, 1), np.uint8)
-    said = refusal(inference.predict, path, images, 5)
+    said = refusal(read, path)
     assert "takes images of 28 x 28 and returns 49 classes, but is said to know" in said
 
 

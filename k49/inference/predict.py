@@ -1,28 +1,14 @@
 """The likeliest classes of images."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from k49.data.characters import code_point
-from k49.errors import K49Error, is_out_of_memory
-from k49.provenance import of_k49s_form, read_detector, read_provenance
-from k49.settings import DatasetInfo, Provenance
-from k49.shown import printable
+from k49.inference.models import Model
 
 
-def dataset_of(model: Path) -> DatasetInfo:
-    """Return what a model file says of its classes and images; K49's if it says nothing."""
-    return said_dataset(read_provenance(model))
-
-
-def said_dataset(provenance: Provenance | None) -> DatasetInfo:
-    """Return the same of what a model file says."""
-    return provenance.dataset if provenance else of_k49s_form("unknown data")
-
-
-def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
+def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
     """Return the `top` likeliest classes of each image, likeliest first.
 
     Averaged over as many shifts of the image as the model file says. Each is marked `uncertain`
@@ -30,63 +16,40 @@ def predict(model: Path, images: np.ndarray, top: int) -> list[list[dict]]:
     trained on; None where the model file doesn't say from where on.
 
     Args:
-        model: a file that `save_model` wrote.
+        model: opened.
         images: (N, H, W, 1) uint8, light ink on black.
         top: how many classes; all, if there are fewer.
 
     Raises:
-        K49Error: there is no such model, or it is of another kind, or of other classes or images
-            than it says.
+        K49Error: as `Model.read`.
     """
-    from k49.training.detector import outlier_scores  # Keras takes seconds: only now
-    from k49.training.model import load_model, predict_proba
-
-    provenance = read_provenance(model)
-    dataset = said_dataset(provenance)
-    found, detector = provenance and provenance.calibration, read_detector(model)
-    shifts = provenance.shifts if provenance else 0
-    loaded = load_model(model)
-    takes, returns = loaded.input_shape[1:3], loaded.output_shape[-1]
-    if (*takes, returns) != (*dataset.image_size, len(dataset.classes)):
-        raise K49Error(
-            f"{model}: takes images of {takes[0]} x {takes[1]} and returns {returns} classes, but "
-            f"is said to know {len(dataset.classes)} classes in images of "
-            f"{dataset.image_size[0]} x {dataset.image_size[1]}"
+    read = model.read(images)
+    unknown = [None] * len(images)
+    doubts = (
+        {
+            "uncertain": None if uncertain is None else bool(uncertain),
+            "outlier": None if outlier is None else bool(outlier),
+        }
+        for uncertain, outlier in zip(
+            unknown if read.uncertain is None else read.uncertain,
+            unknown if read.outlier is None else read.outlier,
+            strict=True,
         )
-    doubts: list[dict] = [{"uncertain": None, "outlier": None} for _ in images]
-    try:
-        probabilities = predict_proba(loaded, images, shifts, found.exponent if found else 1.0)
-        if found and detector:
-            doubts = mark(
-                probabilities.max(1) < (found.averaged_certain if shifts else found.certain),
-                outlier_scores(loaded, detector, images) > found.outlier,
-            )
-    except Exception as error:  # whatever the layers of somebody's network raise
-        if is_out_of_memory(error):
-            raise
-        raise K49Error(f"{model}: can't be run: {printable(error, 200)}") from error
+    )
     return [
-        [{**candidate, **doubt} for candidate in best(row, dataset.classes, top)]
-        for row, doubt in zip(probabilities, doubts, strict=True)
+        [{**candidate, **doubt} for candidate in best(row, model.dataset.classes, top)]
+        for row, doubt in zip(read.probabilities, doubts, strict=True)
     ]
 
 
-def mark(uncertain: np.ndarray, outlier: np.ndarray) -> list[dict]:
-    """Return what is doubtful about each image, of two arrays (N,) bool."""
-    return [
-        {"uncertain": bool(first), "outlier": bool(second)}
-        for first, second in zip(uncertain, outlier, strict=True)
-    ]
-
-
-def describe(model: Path) -> list[str]:
+def describe(model: Model) -> list[str]:
     """Say how a model was trained, in a line, and what its data warn of."""
-    provenance = read_provenance(model)
+    provenance = model.said
     if provenance is None:
-        return [f"{model}: says nothing of what it was trained on"]
+        return [f"{model.path}: says nothing of what it was trained on"]
     config, dataset = provenance.training, provenance.dataset
     lines = [
-        f"{model}: trained on {dataset.name}; {config.hyperparameters.network} of "
+        f"{model.path}: trained on {dataset.name}; {config.hyperparameters.network} of "
         f"{config.hyperparameters.units}, {config.hyperparameters.activation}, {config.epochs} "
         f"epochs at most, batches of {config.fit.batch_size}, dropout {config.fit.dropout}, "
         f"{'distorted images' if config.augment.enabled else 'images as they are'}"

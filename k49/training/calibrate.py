@@ -10,8 +10,9 @@ from scipy.optimize import minimize_scalar
 from k49.data import Dataset
 from k49.model_file import Detector
 from k49.settings import Calibration
+from k49.shifts import sharpened
 from k49.training.detector import outlier_scores, train_detector
-from k49.training.model import predict_proba, sharpened
+from k49.training.model import predict_proba
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures
 REFUSED = 0.02  # share of rightly read images that are called uncertain, and of all, outliers

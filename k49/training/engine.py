@@ -101,12 +101,17 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
             with tf.name_scope("dropout"):
                 mask = dropout_mask(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
                 x = tf.where(mask, x / (1 - layer.rate), 0.0)
-        elif isinstance(layer, keras.layers.BatchNormalization) and x.shape.rank == 4:
+        elif has_fused_kernel(layer) and x.shape.rank == 4:
             x = normalize(layer, x, training)
         else:
             x = layer(x, training=training)
         values[id(layer.output)] = x
     return values[id(layers[-1].input)]
+
+
+def has_fused_kernel(layer: keras.Layer) -> bool:
+    """Return whether `normalize` can do what a layer does."""
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center
 
 
 def normalize(layer: keras.layers.BatchNormalization, x: Tensor, training: bool) -> Tensor:

@@ -5,7 +5,6 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +19,7 @@ from k49.files import atomic_write
 from k49.model_file import Detector, check
 from k49.progress import each
 from k49.settings import SIDES, Fit, Hyperparameters, Provenance
+from k49.shifts import averaged, sharpened
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
 
@@ -125,30 +125,8 @@ def predict_proba(
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1; then
     `sharpened` by `exponent`.
     """
-    predict = compile_predict(model)
+    compiled = compile_predict(model)
     parts = list(chunks(len(images), SCORED_AT_ONCE))
     shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
-    found = np.concatenate([predict_shifted(predict, images[part], shifts) for part in shown])
-    return sharpened(found, exponent)
-
-
-def sharpened(probabilities: np.ndarray, exponent: float) -> np.ndarray:
-    """Return probabilities (N, C) to the power of `exponent`, each row made to sum to 1 again."""
-    if exponent == 1:
-        return probabilities
-    # relative to the largest, which would otherwise vanish, too, in a row with a large exponent
-    powers = (probabilities / probabilities.max(1, keepdims=True)) ** np.float32(exponent)
-    return powers / powers.sum(1, keepdims=True)
-
-
-def predict_shifted(
-    predict: Callable[[np.ndarray], Any], images: np.ndarray, shifts: int
-) -> np.ndarray:
-    """Return `predict_proba` of images that fit into memory at once, by a compiled `predict`."""
-    _, height, width, _ = images.shape
-    ways = range(2 * shifts + 1)
-    padded = np.pad(images, ((0, 0), (shifts, shifts), (shifts, shifts), (0, 0)))
-    moved = (
-        padded[:, down : down + height, right : right + width] for down in ways for right in ways
-    )
-    return np.mean([predict(copy).numpy() for copy in moved], axis=0)
+    found = [averaged(lambda x: compiled(x).numpy(), images[part], shifts) for part in shown]
+    return sharpened(np.concatenate(found), exponent)

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from k49.data.characters import code_point
 from k49.errors import K49Error
+from k49.inference.models import open_model
 from k49.inference.output import as_table, candidate_rows
 from k49.inference.pictures import read, stack
-from k49.inference.predict import best, dataset_of, describe, predict
+from k49.inference.predict import best, describe, predict
 from k49.training.model import build_model, load_model, predict_proba, save_model
 from tests.helpers import CHARACTERS, PLAIN, SHAPE, SMALL_MODEL, info_of, provenance_of, saved
 
@@ -34,7 +35,7 @@ def test_candidates_are_those_of_the_saved_model(tmp_path):
     path = tmp_path / "model.keras"
     save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), path, provenance_of("bars"))
     probabilities = predict_proba(load_model(path), IMAGES)
-    found = predict(path, IMAGES, top=3)
+    found = predict(open_model(path), IMAGES, top=3)
     likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]
     assert [row[0]["character"] for row in found] == likeliest
     for row, expected in zip(found, np.sort(probabilities)[:, :-4:-1], strict=True):
@@ -47,8 +48,8 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
     for shifts in (0, 1):
         path = tmp_path / f"{shifts}.keras"
         save_model(model, path, provenance_of("bars", shifts))
-        found[shifts] = predict(path, IMAGES, top=1)
-        assert ("averaged over 9 shifts" in describe(path)[0]) == bool(shifts)
+        found[shifts] = predict(open_model(path), IMAGES, top=1)
+        assert ("averaged over 9 shifts" in describe(open_model(path))[0]) == bool(shifts)
         for row, expected in zip(found[shifts], predict_proba(model, IMAGES, shifts), strict=True):
             assert row[0]["probability"] == pytest.approx(expected.max(), abs=1e-5)
     assert found[0] != found[1]
@@ -57,8 +58,8 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
 def test_model_that_says_nothing_of_itself_is_used_all_the_same(tmp_path):
     path = tmp_path / "plain.keras"
     build_model(SMALL_MODEL, PLAIN, *SHAPE).save(path)
-    assert len(predict(path, IMAGES, top=3)) == len(IMAGES)
-    assert "says nothing" in describe(path)[0]
+    assert len(predict(open_model(path), IMAGES, top=3)) == len(IMAGES)
+    assert "says nothing" in describe(open_model(path))[0]
 
 
 def test_model_of_other_classes_and_images(tmp_path):
@@ -71,17 +72,17 @@ def test_model_of_other_classes_and_images(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (16, 20), np.uint8)
     saved(tmp_path / "shoe.png", Image.fromarray(picture))
     saved(tmp_path / "large.png", Image.fromarray(picture).resize((100, 80)))
-    dataset = dataset_of(path)
+    dataset = open_model(path).dataset
     assert dataset == info_of("shoes", **known)
     ((name, image),), doubt = read(tmp_path / "shoe.png", dataset)
     assert (name, doubt) == (str(tmp_path / "shoe.png"), "")
     assert np.array_equal(image, 255 - picture)
     ((_, scaled),), _ = read(tmp_path / "large.png", dataset)
     assert abs(scaled.astype(int) - image).mean() < 30  # not related, it would be 85
-    ((first, *_),) = predict(path, stack([image]), top=99)
+    ((first, *_),) = predict(open_model(path), stack([image]), top=99)
     assert first["character"] in words
     assert first["code_point"] == ""
-    rows = candidate_rows(["a"], predict(path, stack([image]), top=3))
+    rows = candidate_rows(["a"], predict(open_model(path), stack([image]), top=3))
     console = Console(file=StringIO(), width=200)
     console.print(as_table(rows))
     assert all(word in console.file.getvalue() for word in words)
@@ -99,13 +100,17 @@ def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path, title):
                 known = json.loads(content)
                 content = json.dumps({**known, "dataset": known["dataset"]["name"]})
             target.writestr(name, content)
-    assert predict(old, IMAGES, top=3) == predict(new, IMAGES, top=3)
-    assert f"trained on {title}; mlp" in describe(old)[0]
-    warned = [line for line in describe(old) if line.startswith("warning: the stand-in is drawn")]
+    assert predict(open_model(old), IMAGES, top=3) == predict(open_model(new), IMAGES, top=3)
+    assert f"trained on {title}; mlp" in describe(open_model(old))[0]
+    warned = [
+        line
+        for line in describe(open_model(old))
+        if line.startswith("warning: the stand-in is drawn")
+    ]
     assert len(warned) == title.startswith("stand-in")
-    assert dataset_of(old).classes == CHARACTERS
+    assert open_model(old).dataset.classes == CHARACTERS
 
 
 def test_no_model(tmp_path):
     with pytest.raises(K49Error, match="no such model"):
-        predict(tmp_path / "none.keras", IMAGES, top=1)
+        predict(open_model(tmp_path / "none.keras"), IMAGES, top=1)

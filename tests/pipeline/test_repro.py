@@ -126,9 +126,10 @@ RERUNS = {
     "k49/data/standin/hands.py": ["fetch", "split"],
     "k49/pictures/ink.py": ["fetch"],
     "k49/data/characters.py": ["fetch", "split", "evaluate"],
-    "k49/datasets/kmnist.yaml datasets/README.md": ["fetch", "evaluate"],
+    "k49/datasets/kmnist.yaml datasets/README.md": ["fetch", "evaluate", "export"],
     "k49/search/trial_runner.py": ["tune"],
-    "k49/training/fit.py": ["tune", "train", "evaluate"],
+    "k49/training/fit.py": ["tune", "train", "evaluate", "export"],
+    "k49/export/network.py": ["export"],
     "k49/evaluation/figures.py": ["evaluate", "plot"],
     "stages/train.py": ["train"],
     "k49/settings.py k49/validation.py": ["check"],
@@ -192,7 +193,9 @@ def test_fresh_clone_without_a_cache_ends_clean(reproduced, tmp_path):
     """
     reproduced.git("clone", "--quiet", reproduced.path, tmp_path / "clone")
     clone = Repo(tmp_path / "clone")
-    assert stages_run(clone.dvc("repro").stdout) == ["fetch", "split", "train", "evaluate"]
+    assert stages_run(clone.dvc("repro").stdout) == [
+        *("fetch", "split", "train", "evaluate", "export")
+    ]
     assert not clone.git("status", "--porcelain").stdout
     assert stages_run(clone.dvc("repro", "--force", "--single-item", "plot").stdout) == ["plot"]
     assert not clone.git("status", "--porcelain").stdout

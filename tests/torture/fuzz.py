@@ -168,20 +168,17 @@ def description(folder: Path) -> Kind:
 def model(folder: Path) -> Kind:
     """A model of the project."""
     from k49.inference import predict
-    from k49.training.model import build_model, save_model
-    from tests.helpers import SHAPE, SMALL_MODEL, plain, provenance_of
+    from k49.inference.models import open_model
+    from tests.helpers import save_calibrated
 
     path, images = folder / "model.keras", np.zeros((1, 28, 28, 1), np.uint8)
-    save_model(
-        build_model(SMALL_MODEL, plain(batch_normalization=True), *SHAPE),
-        path,
-        provenance_of("bars", shifts=1),
-    )
+    save_calibrated(path)
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
-        predict.predict(path, images, top=5)
-        predict.describe(path)
+        opened = open_model(path)
+        predict.predict(opened, images, top=5)
+        predict.describe(opened)
 
     return Kind(path.read_bytes(), mutants.of_zip, read)
 

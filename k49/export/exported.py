@@ -1,0 +1,78 @@
+"""All that is exported of a model: the network, its detector, and what it says of itself."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k49.data.checksums import md5
+from k49.errors import K49Error
+from k49.export.network import Network, network_of
+from k49.model_file import Detector
+from k49.provenance import of_k49s_form, read_detector, read_provenance
+from k49.settings import Calibration, DatasetInfo
+
+# What goes out of an ONNX file, and keys of its metadata
+PROBABILITIES, SCORE = "probabilities", "outlier_score"
+PROVENANCE = "provenance"  # what the model file says of itself, as JSON
+AVERAGED = "averaged"  # whether the graph averages over shifts
+SOURCE = "model_md5"  # of the model file, as in dvc.lock
+NO_DOUBT = Calibration(
+    inverse_temperature=1.0, exponent=1.0, certain=0.0, averaged_certain=0.0, outlier=0.0
+)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model before it is written in some form."""
+
+    network: Network
+    dataset: DatasetInfo
+    shifts: int  # over which `k49 predict` averages
+    calibration: Calibration
+    detector: Detector | None
+    averaged: bool  # in the form itself, if it can
+    about: dict[str, str]  # for people, and for whoever asks where it comes from
+
+
+def load(
+    path: Path,
+    metrics: dict[str, Any] | None = None,
+    commit: str | None = None,
+    averaged: bool = False,
+) -> Exported:
+    """Read a model file.
+
+    Args:
+        path: of the `.keras` file.
+        metrics: of the model, to tell.
+        commit: of the project, likewise.
+        averaged: over as many shifts as the model file says, in the form itself.
+
+    Raises:
+        K49Error: it is no model, or one that can't be exported.
+    """
+    from k49.training.model import load_model  # Keras takes seconds: only now
+
+    said, detector = read_provenance(path), read_detector(path)
+    dataset = said.dataset if said else of_k49s_form("unknown data")
+    calibration = (said and said.calibration) or NO_DOUBT
+    try:
+        network = network_of(load_model(path))
+    except K49Error as error:
+        raise K49Error(f"{path}: {error}") from error
+    about = {
+        "description": f"Reads single characters: uint8 images (N, {network.image_size[0]}, "
+        f"{network.image_size[1]}, 1), light ink on black, to probabilities of the classes.",
+        "classes": json.dumps(dataset.classes, ensure_ascii=False),
+        "data": dataset.name,
+        "licence": f"Apache-2.0; data: {dataset.licence or 'unknown'}",
+        **({"warning": dataset.warning} if dataset.warning else {}),
+        **({PROVENANCE: said.model_dump_json()} if said else {}),
+        **({"metrics": json.dumps(metrics)} if metrics else {}),
+        **({"commit": commit} if commit else {}),
+        SOURCE: md5(path),
+        AVERAGED: json.dumps(averaged),
+    }
+    shifts = said.shifts if said else 0
+    return Exported(network, dataset, shifts, calibration, detector, averaged, about)

@@ -1,0 +1,66 @@
+"""The forms that a model is written in, by name."""
+
+import shutil
+from collections.abc import Callable
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from k49.errors import K49Error
+from k49.export import exported
+from k49.export.exported import Exported
+from k49.files import atomic_write
+from k49.model_file import check
+from k49.outside import read_json
+
+METRICS = ("metrics/train.json", "metrics/test.json")
+
+
+class Form(StrEnum):
+    """What `k49 export` writes."""
+
+    onnx = "onnx"
+    safetensors = "safetensors"
+    keras = "keras"
+
+
+def export(model: Path, form: Form, path: Path, **told: Any) -> None:
+    """Write a model file in another form.
+
+    Args:
+        model: the file.
+        form: to write.
+        path: of what is written.
+        told: as for `exported.load`, what the form tells of the model.
+
+    Raises:
+        K49Error: it is no model, it can't be exported, or packages for the form are missing.
+    """
+    if form is Form.keras:
+        check(model)
+        with atomic_write(path) as tmp:
+            shutil.copyfile(model, tmp)
+    else:
+        writer(form)(exported.load(model, **told), path)
+
+
+def writer(form: Form) -> Callable[[Exported, Path], None]:
+    """Return the function that writes a form.
+
+    Raises:
+        K49Error: packages for it are missing.
+    """
+    module = {Form.onnx: "onnx_file", Form.safetensors: "tensors"}[form]
+    try:
+        return import_module(f"k49.export.{module}").write
+    except ModuleNotFoundError as error:
+        raise K49Error(
+            f"--format {form} needs the package {error.name}: pip install -e '.[onnx]'"
+        ) from error
+
+
+def metrics_of(project: Path) -> dict[str, Any]:
+    """Return the metrics of a project's model; those that are there."""
+    files = [project / name for name in METRICS if (project / name).is_file()]
+    return {key: value for file in files for key, value in read_json(file).items()}

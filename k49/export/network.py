@@ -1,0 +1,188 @@
+"""A Keras network as a list of simple operations with their weights: what other forms are made of.
+
+Batch normalization is folded into the layer before it, where that has no other reader: the same
+sums, with other weights. What only training needs is left out.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from k49.errors import K49Error
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+POOLS = {"AveragePooling2D": "average_pool", "MaxPooling2D": "max_pool"}
+IDENTITIES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
+IMAGE = "image"  # the name of what goes in
+KNOWN = (
+    "Rescaling, Flatten, Dense, Conv2D, BatchNormalization, Activation, ReLU, Softmax, Add, "
+    f"AveragePooling2D, MaxPooling2D, GlobalAveragePooling2D, {', '.join(IDENTITIES)}"
+)
+
+Layer = Any  # one of Keras'
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step: takes results of earlier ones by their names, and has a name for its own.
+
+    Kinds, on values (N, H, W, C) or (N, C): `scale` by `by`; `flatten` in that order; `dense` and
+    `convolve` (padding as Keras' "same" or "valid", steps of one pixel) with `kernel` and `bias`;
+    `affine`, `factor` and `shift` a channel; `relu`, `tanh`, `sigmoid`, `softmax` over the
+    channels; `add`, of two; `average_pool` and `max_pool` of squares of `size` pixels that don't
+    overlap; `mean` over the image.
+    """
+
+    name: str
+    kind: str
+    takes: tuple[str, ...]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)  # float32
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Network:
+    """Operations in order; from images (N, H, W, 1), 0 to 255, to probabilities (N, C)."""
+
+    image_size: tuple[int, int]
+    classes: int
+    operations: list[Operation]  # the last gives the probabilities
+    hidden: list[str]  # results whose means over the image the detector of outliers takes, ...
+    logits: str  # ... and those, too
+
+    def as_json(self) -> str:
+        """Return the operations in order, without their weights."""
+        plain = [
+            {"name": step.name, "kind": step.kind, "takes": step.takes, **step.options}
+            for step in self.operations
+        ]
+        return json.dumps(plain)
+
+
+def network_of(model: Any) -> Network:
+    """Return a Keras model as operations.
+
+    Args:
+        model: as `training.model.load_model` returns it, of layers that are each called once.
+
+    Raises:
+        K49Error: one of its layers is of a kind, or has an option, that is not known here.
+    """
+    readers = Counter(id(tensor) for layer in model.layers for tensor in taken(layer))
+    names = {id(model.inputs[0]): IMAGE}
+    operations: list[Operation] = []
+    hidden = []
+    for layer in model.layers:
+        if type(layer).__name__ == "InputLayer":
+            continue
+        takes = tuple(names[id(tensor)] for tensor in taken(layer))
+        only_reader = all(readers[id(tensor)] == 1 for tensor in taken(layer))
+        if type(layer).__name__ == "BatchNormalization" and only_reader and operations:
+            before = operations[-1]
+            if before.name == takes[0] and before.kind in ("dense", "convolve"):
+                operations[-1] = folded(before, layer)
+                names[id(layer.output)] = before.name
+                continue
+        made = operations_of(layer, takes)
+        operations += made
+        names[id(layer.output)] = made[-1].name if made else takes[0]
+        if has_activation(layer):
+            hidden.append(names[id(layer.output)])
+    *_, last = operations
+    if last.kind != "softmax":
+        raise K49Error("the network's last layer is no softmax, and without it nothing is exported")
+    height, width = model.input_shape[1:3]
+    return Network((height, width), model.output_shape[-1], operations, hidden, last.takes[0])
+
+
+def taken(layer: Layer) -> list[Any]:
+    """Return the tensors that a layer takes."""
+    return layer.input if isinstance(layer.input, list) else [layer.input]
+
+
+def has_activation(layer: Layer) -> bool:
+    """Return whether a layer is one of those that `training.detector` listens to."""
+    activation = getattr(layer, "activation", None)
+    return activation is not None and activation.__name__ != "linear"
+
+
+def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
+    """Return what a layer does: no operation, one, or two, if it has an activation of its own."""
+    kind, config, name = type(layer).__name__, layer.get_config(), layer.name
+    weights = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
+    if kind in IDENTITIES:
+        return []
+    if kind in ("Dense", "Conv2D"):
+        first = weighted(layer, takes, weights)
+        return [first, *activation(f"{name}_activation", first.name, config["activation"])]
+    if kind == "Activation":
+        return activation(name, takes[0], config["activation"])
+    if kind == "ReLU" and config["max_value"] is None and not config["negative_slope"]:
+        return activation(name, takes[0], "relu")
+    if kind == "Softmax":
+        return activation(name, takes[0], "softmax")
+    if kind == "BatchNormalization":
+        factor, shift = factor_and_shift(layer)
+        return [Operation(name, "affine", takes, {"factor": factor, "shift": shift})]
+    if kind == "Rescaling" and not config["offset"]:
+        return [Operation(name, "scale", takes, options={"by": float(config["scale"])})]
+    if kind in POOLS and tuple(config["pool_size"]) == tuple(config["strides"]):
+        (size, *others) = config["pool_size"]
+        if config["padding"] == "valid" and others == [size]:
+            return [Operation(name, POOLS[kind], takes, options={"size": size})]
+    plain = {"Flatten": "flatten", "GlobalAveragePooling2D": "mean", "Add": "add"}
+    if kind in plain and not config.get("keepdims") and len(takes) <= 2:
+        return [Operation(name, plain[kind], takes)]
+    raise K49Error(
+        f"layer {name} is a {kind} that can't be exported, or has an option that can't; known: "
+        f"{KNOWN}"
+    )
+
+
+def weighted(layer: Layer, takes: tuple[str, ...], weights: list[np.ndarray]) -> Operation:
+    """Return a dense layer or a convolution, without its activation."""
+    config = layer.get_config()
+    kernel, *rest = weights
+    arrays = {"kernel": kernel, "bias": rest[0] if rest else np.zeros(kernel.shape[-1], np.float32)}
+    if type(layer).__name__ == "Dense":
+        return Operation(layer.name, "dense", takes, arrays)
+    steps = (*config["strides"], *config["dilation_rate"], config["groups"])
+    if set(steps) != {1}:
+        raise K49Error(f"layer {layer.name}: a convolution in steps of one pixel can be exported")
+    padding = {"same": True, "valid": False}[config["padding"]]
+    return Operation(layer.name, "convolve", takes, arrays, {"padded": padding})
+
+
+def activation(name: str, takes: str, kind: str) -> list[Operation]:
+    """Return an activation; none if it is linear."""
+    if kind == "linear":
+        return []
+    if kind not in ACTIVATIONS:
+        raise K49Error(
+            f"{name}: no activation {kind} can be exported; {', '.join(ACTIVATIONS)} can"
+        )
+    return [Operation(name, kind, (takes,))]
+
+
+def factor_and_shift(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Return what batch normalization does to a channel: times a factor, plus a shift."""
+    gamma = 1 if layer.gamma is None else np.asarray(layer.gamma, float)
+    beta = 0 if layer.beta is None else np.asarray(layer.beta, float)
+    mean, variance = (
+        np.asarray(each, float) for each in (layer.moving_mean, layer.moving_variance)
+    )
+    factor = gamma / np.sqrt(variance + layer.epsilon)
+    return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
+
+
+def folded(before: Operation, layer: Layer) -> Operation:
+    """Return a layer with the batch normalization that follows it in its weights."""
+    factor, shift = factor_and_shift(layer)
+    arrays = {
+        "kernel": before.arrays["kernel"] * factor,
+        "bias": before.arrays["bias"] * factor + shift,
+    }
+    return Operation(before.name, before.kind, before.takes, arrays, before.options)

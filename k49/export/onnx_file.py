@@ -1,0 +1,180 @@
+"""A model as an ONNX graph, for onnxruntime and whatever else reads that.
+
+Written with `onnx.helper`: Keras' own export needs tf2onnx, and with it older packages than the
+pinned ones. Values are (N, C, H, W) there, as convolutions are fastest.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from k49.export.exported import PROBABILITIES, SCORE, Exported
+from k49.export.network import IMAGE, Operation
+from k49.files import atomic_write
+from k49.model_file import Detector
+
+OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
+BATCH = "N"
+ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
+POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
+
+
+def write(exported: Exported, path: Path) -> None:
+    """Write a model as ONNX.
+
+    Input `image`, uint8 (N, H, W, 1). Outputs `probabilities`, float32 (N, C), and, if the model
+    has a detector, `outlier_score`, float32 (N,). What the model says of itself is metadata.
+    """
+    model = helper.make_model(
+        Graph(exported).build(),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="k49",
+        doc_string=exported.about["description"],
+    )
+    helper.set_model_props(model, exported.about)
+    onnx.checker.check_model(model, full_check=True)
+    with atomic_write(path) as tmp:
+        tmp.write_bytes(model.SerializeToString(deterministic=True))
+
+
+class Graph:
+    """The nodes and weights of a graph while it is built."""
+
+    def __init__(self, exported: Exported) -> None:
+        self.exported = exported
+        self.shifts = exported.shifts if exported.averaged else 0
+        self.copies = (2 * self.shifts + 1) ** 2
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.results: dict[str, str] = {}  # of an operation's name, its node's
+        self.is_image: dict[str, bool] = {}  # (N, C, H, W), not (N, C)
+
+    def build(self) -> onnx.GraphProto:
+        """Return the whole graph."""
+        network, detector = self.exported.network, self.exported.detector
+        height, width = network.image_size
+        values = self.node("Cast", IMAGE, to=TensorProto.FLOAT)
+        values = self.node("Transpose", values, perm=[0, 3, 1, 2])
+        self.results[IMAGE] = self.shifted(values) if self.shifts else values
+        self.is_image[IMAGE] = True
+        for operation in network.operations:
+            self.results[operation.name] = self.add(operation)
+        probabilities = self.results[network.operations[-1].name]
+        if self.shifts:
+            probabilities = self.mean_of_copies(probabilities)
+        self.node("Identity", probabilities, name=PROBABILITIES)
+        outputs = [tensor(PROBABILITIES, TensorProto.FLOAT, BATCH, network.classes)]
+        if detector is not None:
+            self.score(detector)
+            outputs.append(tensor(SCORE, TensorProto.FLOAT, BATCH))
+        image = tensor(IMAGE, TensorProto.UINT8, BATCH, height, width, 1)
+        return helper.make_graph(self.nodes, "k49", [image], outputs, self.weights)
+
+    def node(self, kind: str, *takes: str, name: str = "", **options: Any) -> str:
+        """Add a node; return the name of its result."""
+        name = name or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(takes), [name], **options))
+        return name
+
+    def constant(self, value: Any, dtype: type = np.float32) -> str:
+        """Add a constant; return its name."""
+        name = f"constant_{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+        return name
+
+    def add(self, operation: Operation) -> str:
+        """Add the nodes of an operation; return the name of the result."""
+        takes = [self.results[name] for name in operation.takes]
+        kind, arrays, options = operation.kind, operation.arrays, operation.options
+        image = self.is_image[operation.takes[0]]
+        self.is_image[operation.name] = image and kind not in ("flatten", "mean")
+        if kind == "scale":
+            return self.node("Mul", *takes, self.constant(options["by"]))
+        if kind == "flatten":
+            return self.node("Flatten", self.node("Transpose", *takes, perm=[0, 2, 3, 1]))
+        if kind == "dense":
+            weights = (self.constant(arrays[name]) for name in ("kernel", "bias"))
+            return self.node("Gemm", *takes, *weights)
+        if kind == "convolve":
+            return self.convolve(takes[0], operation)
+        if kind == "affine":
+            shape = (-1, 1, 1) if image else (-1,)
+            factor, shift = (self.constant(arrays[n].reshape(shape)) for n in ("factor", "shift"))
+            return self.node("Add", self.node("Mul", *takes, factor), shift)
+        if kind in POOLS:
+            size = [options["size"]] * 2
+            return self.node(POOLS[kind], *takes, kernel_shape=size, strides=size)
+        if kind == "mean":
+            return self.mean_of_pixels(takes[0])
+        if kind == "softmax":
+            return self.node("Softmax", *takes, axis=1)
+        return self.node({**ACTIVATIONS, "add": "Add"}[kind], *takes)
+
+    def convolve(self, takes: str, operation: Operation) -> str:
+        """Add a convolution, its kernel as ONNX has it: (out, in, H, W)."""
+        kernel = operation.arrays["kernel"]
+        around = [(length - 1) // 2 for length in kernel.shape[:2]]
+        after = [length - 1 - before for length, before in zip(kernel.shape, around, strict=False)]
+        pads = [*around, *after] if operation.options["padded"] else [0] * 4
+        weights = self.constant(kernel.transpose(3, 2, 0, 1))
+        return self.node("Conv", takes, weights, self.constant(operation.arrays["bias"]), pads=pads)
+
+    def mean_of_pixels(self, takes: str) -> str:
+        """Add the mean over the image."""
+        return self.node("ReduceMean", takes, self.constant([2, 3], np.int64), keepdims=0)
+
+    def shifted(self, image: str) -> str:
+        """Add copies of the image, moved by up to `shifts` pixels: (copies * N, 1, H, W)."""
+        n, (height, width) = self.shifts, self.exported.network.image_size
+        padded = self.node("Pad", image, self.constant([0, 0, n, n, 0, 0, n, n], np.int64))
+        axes = self.constant([2, 3], np.int64)
+        moved = [
+            self.node(
+                *("Slice", padded, self.constant([down, right], np.int64)),
+                *(self.constant([down + height, right + width], np.int64), axes),
+            )
+            for down in range(2 * n + 1)
+            for right in range(2 * n + 1)
+        ]
+        return self.node("Concat", *moved, axis=0)
+
+    def by_copy(self, value: str, width: int) -> str:
+        """Add a view of (copies * N, width) as (copies, N, width)."""
+        return self.node("Reshape", value, self.constant([self.copies, -1, width], np.int64))
+
+    def mean_of_copies(self, probabilities: str) -> str:
+        """Add the mean of the copies' probabilities, to the power of the calibration's exponent."""
+        copies = self.by_copy(probabilities, self.exported.network.classes)
+        mean = self.node("ReduceMean", copies, self.constant([0], np.int64), keepdims=0)
+        power = self.node("Pow", mean, self.constant(self.exported.calibration.exponent))
+        total = self.node("ReduceSum", power, self.constant([1], np.int64), keepdims=1)
+        return self.node("Div", power, total)
+
+    def score(self, detector: Detector) -> None:
+        """Add the detector, of the image that isn't moved."""
+        network = self.exported.network
+        means = [
+            self.mean_of_pixels(self.results[name]) if self.is_image[name] else self.results[name]
+            for name in network.hidden
+        ]
+        logits = self.results[network.logits]
+        number = self.constant([network.classes], np.int64)
+        ordered = f"ordered_{len(self.nodes)}"
+        self.nodes.append(helper.make_node("TopK", [logits, number], [ordered, "order"], axis=1))
+        features = self.node("Concat", *means, logits, ordered, axis=1)
+        if self.shifts:
+            middle = self.constant(self.copies // 2, np.int64)
+            copies = self.by_copy(features, len(detector.weights))
+            features = self.node("Gather", copies, middle, axis=0)
+        weights = self.constant(detector.weights[:, np.newaxis])
+        score = self.node("Gemm", features, weights, self.constant(detector.bias.reshape(1)))
+        self.node("Reshape", score, self.constant([-1], np.int64), name=SCORE)
+
+
+def tensor(name: str, dtype: int, *shape: str | int) -> onnx.ValueInfoProto:
+    """Describe what goes in or comes out."""
+    return helper.make_tensor_value_info(name, dtype, shape)

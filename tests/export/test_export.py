@@ -1,0 +1,227 @@
+"""A model in other forms reads as Keras does."""
+
+import json
+import zipfile
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from keras import layers
+from safetensors.numpy import load_file
+
+from k49.errors import K49Error
+from k49.export.check import largest_difference
+from k49.export.forms import Form, export
+from k49.inference.models import open_model, project_model
+from k49.inference.predict import describe, predict
+from k49.provenance import read_detector
+from k49.training.detector import outlier_scores
+from k49.training.model import build_model, load_model, predict_proba, save_model
+from tests.helpers import (
+    CALIBRATION,
+    CHARACTERS,
+    PLAIN,
+    SHAPE,
+    SMALL_MODEL,
+    bars,
+    provenance_of,
+    save_calibrated,
+)
+
+IMAGES = bars(1, seed=0).images[::7]
+
+
+def own(x, found, fit):
+    """Somebody's network: other layers, activations inside of layers, and a flattened image."""
+    x = layers.Conv2D(4, (5, 3), padding="valid", activation="tanh")(x)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.SpatialDropout2D(0.1)(layers.BatchNormalization(scale=False)(x))
+    x = layers.Flatten()(x)
+    return layers.ReLU()(layers.Dense(9, activation="sigmoid")(x))
+
+
+NETWORKS = {"mlp": [16, 8], "cnn": [4, 8], "resnet": [4, 8], "tests.export.test_export:own": [4]}
+
+
+def saved(folder, network="mlp", **known):
+    path = folder / "model.keras"
+    found = SMALL_MODEL.model_copy(update={"network": network, "units": NETWORKS[network]})
+    save_calibrated(path, found, **known)
+    return path
+
+
+def run(path, images, output="probabilities"):
+    return onnxruntime.InferenceSession(path).run([output], {"image": images})[0]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_onnx_reads_as_keras_does(tmp_path, network):
+    path, out = saved(tmp_path, network), tmp_path / "model.onnx"
+    model, detector = load_model(path), read_detector(path)
+    expected = predict_proba(model, IMAGES)
+    assert np.ptp(expected, axis=0).max() > 1e-4  # not the same for every image
+    export(path, Form.onnx, out)
+    assert largest_difference(out, IMAGES, expected) <= 1e-5
+    for images in (IMAGES, IMAGES[:1]):
+        assert run(out, images) == pytest.approx(expected[: len(images)], abs=1e-5)
+    scores = outlier_scores(model, detector, IMAGES)
+    assert run(out, IMAGES, "outlier_score") == pytest.approx(scores, abs=1e-4)
+    export(path, Form.onnx, out, averaged=True)
+    averaged = predict_proba(model, IMAGES, 1, CALIBRATION.exponent)
+    assert np.abs(averaged - expected).max() > 1e-4
+    assert run(out, IMAGES) == pytest.approx(averaged, abs=1e-5)
+    assert run(out, IMAGES, "outlier_score") == pytest.approx(scores, abs=1e-4)
+
+
+def test_a_file_of_another_model_is_noticed(tmp_path):
+    path, out = saved(tmp_path), tmp_path / "model.onnx"
+    export(path, Form.onnx, out)
+    other = np.roll(predict_proba(load_model(path), IMAGES), 1, axis=0)
+    with pytest.raises(K49Error, match="from those of the model"):
+        largest_difference(out, IMAGES, other)
+
+
+def test_the_same_bytes_again_and_batch_normalization_folded(tmp_path):
+    path, out = saved(tmp_path, "cnn"), tmp_path / "model.onnx"
+    export(path, Form.onnx, out)
+    first = out.read_bytes()
+    export(path, Form.onnx, out)
+    assert out.read_bytes() == first
+    kinds = {node.op_type for node in onnx.load(out).graph.node}
+    assert "BatchNormalization" not in kinds
+    assert "Conv" in kinds
+
+
+def test_metadata(tmp_path):
+    path, out = saved(tmp_path), tmp_path / "model.onnx"
+    export(path, Form.onnx, out, metrics={"test_accuracy": 0.5}, commit="0123abc")
+    found = {each.key: each.value for each in onnx.load(out).metadata_props}
+    assert json.loads(found["classes"]) == CHARACTERS
+    assert json.loads(found["metrics"]) == {"test_accuracy": 0.5}
+    assert (found["data"], found["commit"]) == ("bars", "0123abc")
+    assert "licence" in found
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_predict_reads_onnx_as_it_reads_keras(tmp_path, averaged):
+    path, out = saved(tmp_path, "cnn"), tmp_path / "model.onnx"
+    export(path, Form.onnx, out, averaged=averaged)
+    models = [open_model(each) for each in (path, out)]
+    keras, ours = (predict(model, IMAGES, top=5) for model in models)
+    for expected, found in zip(keras, ours, strict=True):
+        assert [row["character"] for row in found] == [row["character"] for row in expected]
+        for a, b in zip(expected, found, strict=True):
+            assert b["probability"] == pytest.approx(a["probability"], abs=1e-5)
+            assert (b["uncertain"], b["outlier"]) == (a["uncertain"], a["outlier"])
+    said = (describe(model)[0].partition(": ")[2] for model in models)
+    assert next(said) == next(said)
+
+
+def test_predict_takes_onnx_only_of_the_model_beside_it(tmp_path):
+    path, out = saved(tmp_path), tmp_path / "model.onnx"
+    assert project_model(tmp_path).path == path
+    export(path, Form.onnx, out)
+    assert project_model(tmp_path).path == out
+    saved(tmp_path, seed=1)
+    assert project_model(tmp_path).path == path
+    path.unlink()
+    assert project_model(tmp_path).path == out
+
+
+def test_other_data(tmp_path):
+    known = dict(classes=["ankle boot", "$x_1$", "c"], image_size=[16, 20], normalize="scale")
+    path, out = saved(tmp_path, "cnn", **known), tmp_path / "model.onnx"
+    export(path, Form.onnx, out)
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 20, 1), dtype=np.uint8)
+    assert run(out, images) == pytest.approx(predict_proba(load_model(path), images), abs=1e-5)
+    assert open_model(out).dataset == open_model(path).dataset
+
+
+def test_safetensors_hold_every_weight_by_name(tmp_path):
+    """Those of an mlp read an image, by matrix products."""
+    path, out = saved(tmp_path), tmp_path / "model.safetensors"
+    export(path, Form.safetensors, out)
+    found = load_file(out)
+    x = IMAGES.reshape(len(IMAGES), -1) / np.float32(255)
+    for name in ("hidden_0", "hidden_1"):
+        x = np.maximum(x @ found[f"{name}.kernel"] + found[f"{name}.bias"], 0)
+    logits = CALIBRATION.inverse_temperature * (x @ found["logits.kernel"] + found["logits.bias"])
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    expected = predict_proba(load_model(path), IMAGES)
+    assert odds / odds.sum(1, keepdims=True) == pytest.approx(expected, abs=1e-5)
+    assert found["detector.weights"].shape == (16 + 8 + 2 * 49,)
+
+
+def test_keras_is_the_file_itself(tmp_path):
+    path = saved(tmp_path)
+    export(path, Form.keras, tmp_path / "copy.keras")
+    assert (tmp_path / "copy.keras").read_bytes() == path.read_bytes()
+
+
+def test_model_of_before_calibration(tmp_path):
+    path, out = tmp_path / "model.keras", tmp_path / "model.onnx"
+    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), path, provenance_of("bars"))
+    export(path, Form.onnx, out)
+    (row, *_), *_ = predict(open_model(out), IMAGES, top=1)
+    assert (row["uncertain"], row["outlier"]) == (None, None)
+
+
+def strange(x, found, fit):
+    return layers.UnitNormalization(name="strange")(layers.Flatten()(x))
+
+
+def strided(x, found, fit):
+    return layers.Flatten()(layers.Conv2D(2, 3, strides=2, name="strided")(x))
+
+
+@pytest.mark.parametrize("name", ["strange", "strided"])
+def test_layer_that_cant_be_exported_is_named(tmp_path, name):
+    path = tmp_path / "model.keras"
+    found = SMALL_MODEL.model_copy(update={"network": f"tests.export.test_export:{name}"})
+    save_model(build_model(found, PLAIN, *SHAPE), path, provenance_of("bars"))
+    with pytest.raises(K49Error, match=rf"model.keras: layer {name}\b.*can") as error:
+        export(path, Form.onnx, tmp_path / "model.onnx")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_files_that_are_no_such_onnx(tmp_path):
+    path, out = saved(tmp_path), tmp_path / "model.onnx"
+    with pytest.raises(K49Error, match="no such model"):
+        open_model(out).read(IMAGES)
+    for content in (b"", b"no onnx", path.read_bytes()):
+        out.write_bytes(content)
+        with pytest.raises(K49Error, match=r"model.onnx: not a model as") as error:
+            open_model(out).read(IMAGES)
+        assert "\n" not in str(error.value)
+    export(path, Form.onnx, out)
+    other = onnx.load(out)
+    other.graph.output[0].name = other.graph.node[-1].output[0] = "something"
+    other.metadata_props[0].value = "[" * 1000
+    onnx.save(other, out)
+    with pytest.raises(K49Error, match=r"model.onnx: not a model as"):
+        open_model(out).read(IMAGES)
+
+
+def test_what_an_onnx_file_says_of_itself_is_checked(tmp_path):
+    path, out = saved(tmp_path), tmp_path / "model.onnx"
+    export(path, Form.onnx, out)
+    for value in ("[" * 100_000, "{}", '{"dataset": "\\u001b[2J"}'):
+        changed = onnx.load(out)
+        (said,) = (each for each in changed.metadata_props if each.key == "provenance")
+        said.value = value
+        onnx.save(changed, tmp_path / "changed.onnx")
+        with pytest.raises(K49Error, match=r"changed.onnx: provenance") as error:
+            open_model(tmp_path / "changed.onnx").read(IMAGES)
+        assert "\x1b" not in str(error.value)
+
+
+def test_damaged_detector(tmp_path):
+    path = saved(tmp_path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "bad.keras", "w") as target:
+        for name in source.namelist():
+            content = b"no npz" if name == "detector.npz" else source.read(name)
+            target.writestr(name, content)
+    with pytest.raises(K49Error, match=r"bad.keras: detector.npz"):
+        open_model(tmp_path / "bad.keras").read(IMAGES)
