@@ -72,4 +72,4 @@ lock:  ## pin the newest versions again (needs uv)
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again
-	rm -rf .venv .venv-bench data models/model.keras models/model.onnx predictions/test.npz predictions/variations.npy
+	rm -rf .venv .venv-bench data models/model.keras models/model.onnx models/reader.html predictions/test.npz predictions/variations.npy

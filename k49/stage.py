@@ -30,6 +30,7 @@ SEARCH = Path("data/search")  # journals of searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 MODEL = Path("models/model.keras")
 ONNX = Path("models/model.onnx")
+PAGE = Path("models/reader.html")
 PREDICTIONS = Path("predictions/test.npz")
 CLASSES = {name: Path(f"predictions/{name}_classes.npz") for name in ("val", "test")}  # for git
 VARIATIONS = Path("predictions/variations.npy")  # of two train images, for a picture

@@ -1,24 +1,37 @@
-"""export: the model as ONNX, cached; checked to read the test images as Keras did."""
+"""export: the model as ONNX and as a page, cached; ONNX is checked to read test as Keras did."""
 
 from pathlib import Path
 
 from k49.data.arrays import File, read_whole
+from k49.export.exported import load
+from k49.export.forms import Form, metrics_of, writer
+from k49.export.network import NotExportableError
+from k49.files import write_text
 from k49.profiling import timed
 from k49.settings import Settings
-from k49.stage import MODEL, ONNX, PREDICTIONS, load_dataset, run_stage
+from k49.stage import MODEL, ONNX, PAGE, PREDICTIONS, load_dataset, run_stage
 
 
 def main(settings: Settings) -> None:
     """Export, read test with what was exported, and compare."""
-    with timed("importing"):  # Keras takes seconds: settings are checked before
-        from k49.export.check import largest_difference
-        from k49.export.forms import Form, export, metrics_of
-    with timed("exporting"):
-        export(MODEL, Form.onnx, ONNX, metrics=metrics_of(Path()))
+    try:
+        with timed("exporting"):
+            found = load(MODEL, metrics=metrics_of(Path()))
+            writer(Form.onnx)(found, ONNX)
+            writer(Form.html)(found, PAGE)
+    except NotExportableError as error:  # of somebody's own network, which is no reason to stop
+        for path in (ONNX, PAGE):
+            write_text(path, "")
+        print(f"note: {error}; {ONNX} and {PAGE} are empty")
+        return
+
     with timed("checking"):
+        from k49.export.check import largest_difference
+
         probabilities = read_whole(File(PREDICTIONS, str(PREDICTIONS)), "probabilities")
         apart = largest_difference(ONNX, load_dataset("test").images, probabilities)
     print(f"wrote {ONNX}, which reads test as the model does: probabilities differ by {apart:.0e}")
+    print(f"wrote {PAGE}: open it in a browser")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from k49.data.checksums import md5
-from k49.errors import K49Error
-from k49.export.network import Network, network_of
+from k49.export.network import Network, NotExportableError, network_of
 from k49.model_file import Detector
 from k49.provenance import of_k49s_form, read_detector, read_provenance
 from k49.settings import Calibration, DatasetInfo
@@ -50,7 +49,8 @@ def load(
         averaged: over as many shifts as the model file says, in the form itself.
 
     Raises:
-        K49Error: it is no model, or one that can't be exported.
+        NotExportableError: its network has something that other forms don't.
+        K49Error: it is no model.
     """
     from k49.training.model import load_model  # Keras takes seconds: only now
 
@@ -59,8 +59,8 @@ def load(
     calibration = (said and said.calibration) or NO_DOUBT
     try:
         network = network_of(load_model(path))
-    except K49Error as error:
-        raise K49Error(f"{path}: {error}") from error
+    except NotExportableError as error:
+        raise NotExportableError(f"{path}: {error}") from error
     about = {
         "description": f"Reads single characters: uint8 images (N, {network.image_size[0]}, "
         f"{network.image_size[1]}, 1), light ink on black, to probabilities of the classes.",

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ class Form(StrEnum):
     onnx = "onnx"
     safetensors = "safetensors"
     keras = "keras"
+    html = "html"
 
 
 def export(model: Path, form: Form, path: Path, **told: Any) -> None:
@@ -51,13 +51,18 @@ def writer(form: Form) -> Callable[[Exported, Path], None]:
     Raises:
         K49Error: packages for it are missing.
     """
-    module = {Form.onnx: "onnx_file", Form.safetensors: "tensors"}[form]
     try:
-        return import_module(f"k49.export.{module}").write
+        if form is Form.onnx:
+            from k49.export.onnx_file import write
+        elif form is Form.safetensors:
+            from k49.export.tensors import write
+        else:
+            from k49.export.page import write
     except ModuleNotFoundError as error:
         raise K49Error(
             f"--format {form} needs the package {error.name}: pip install -e '.[onnx]'"
         ) from error
+    return write
 
 
 def metrics_of(project: Path) -> dict[str, Any]:

@@ -14,15 +14,21 @@ import numpy as np
 from k49.errors import K49Error
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
+WEIGHTED = ("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
 POOLS = {"AveragePooling2D": "average_pool", "MaxPooling2D": "max_pool"}
 IDENTITIES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
 IMAGE = "image"  # the name of what goes in
 KNOWN = (
-    "Rescaling, Flatten, Dense, Conv2D, BatchNormalization, Activation, ReLU, Softmax, Add, "
+    "Rescaling, Flatten, Dense, Conv2D, SeparableConv2D, DepthwiseConv2D, BatchNormalization, "
+    "Activation, ReLU, Softmax, Add, "
     f"AveragePooling2D, MaxPooling2D, GlobalAveragePooling2D, {', '.join(IDENTITIES)}"
 )
 
 Layer = Any  # one of Keras'
+
+
+class NotExportableError(K49Error):
+    """A network with something in it that no other form has."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Operation:
     """One step: takes results of earlier ones by their names, and has a name for its own.
 
     Kinds, on values (N, H, W, C) or (N, C): `scale` by `by`; `flatten` in that order; `dense` and
-    `convolve` (padding as Keras' "same" or "valid", steps of one pixel) with `kernel` and `bias`;
+    `convolve` (`padded` as Keras' "same", or not, in steps of one pixel, in `groups` of channels,
+    one or as many as there are) with `kernel` and `bias`;
     `affine`, `factor` and `shift` a channel; `relu`, `tanh`, `sigmoid`, `softmax` over the
     channels; `add`, of two; `average_pool` and `max_pool` of squares of `size` pixels that don't
     overlap; `mean` over the image.
@@ -69,7 +76,7 @@ def network_of(model: Any) -> Network:
         model: as `training.model.load_model` returns it, of layers that are each called once.
 
     Raises:
-        K49Error: one of its layers is of a kind, or has an option, that is not known here.
+        NotExportableError: one of its layers is of a kind, or has an option, that is not known.
     """
     readers = Counter(id(tensor) for layer in model.layers for tensor in taken(layer))
     names = {id(model.inputs[0]): IMAGE}
@@ -93,7 +100,9 @@ def network_of(model: Any) -> Network:
             hidden.append(names[id(layer.output)])
     *_, last = operations
     if last.kind != "softmax":
-        raise K49Error("the network's last layer is no softmax, and without it nothing is exported")
+        raise NotExportableError(
+            "the network's last layer is no softmax, and without it nothing is exported"
+        )
     height, width = model.input_shape[1:3]
     return Network((height, width), model.output_shape[-1], operations, hidden, last.takes[0])
 
@@ -112,12 +121,12 @@ def has_activation(layer: Layer) -> bool:
 def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     """Return what a layer does: no operation, one, or two, if it has an activation of its own."""
     kind, config, name = type(layer).__name__, layer.get_config(), layer.name
-    weights = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
     if kind in IDENTITIES:
         return []
-    if kind in ("Dense", "Conv2D"):
-        first = weighted(layer, takes, weights)
-        return [first, *activation(f"{name}_activation", first.name, config["activation"])]
+    if kind in WEIGHTED:
+        first = weighted(layer, takes)
+        last = f"{name}_activation"
+        return [*first, *activation(last, first[-1].name, config["activation"])]
     if kind == "Activation":
         return activation(name, takes[0], config["activation"])
     if kind == "ReLU" and config["max_value"] is None and not config["negative_slope"]:
@@ -136,24 +145,42 @@ def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     plain = {"Flatten": "flatten", "GlobalAveragePooling2D": "mean", "Add": "add"}
     if kind in plain and not config.get("keepdims") and len(takes) <= 2:
         return [Operation(name, plain[kind], takes)]
-    raise K49Error(
+    raise NotExportableError(
         f"layer {name} is a {kind} that can't be exported, or has an option that can't; known: "
         f"{KNOWN}"
     )
 
 
-def weighted(layer: Layer, takes: tuple[str, ...], weights: list[np.ndarray]) -> Operation:
-    """Return a dense layer or a convolution, without its activation."""
-    config = layer.get_config()
-    kernel, *rest = weights
-    arrays = {"kernel": kernel, "bias": rest[0] if rest else np.zeros(kernel.shape[-1], np.float32)}
-    if type(layer).__name__ == "Dense":
-        return Operation(layer.name, "dense", takes, arrays)
-    steps = (*config["strides"], *config["dilation_rate"], config["groups"])
-    if set(steps) != {1}:
-        raise K49Error(f"layer {layer.name}: a convolution in steps of one pixel can be exported")
-    padding = {"same": True, "valid": False}[config["padding"]]
-    return Operation(layer.name, "convolve", takes, arrays, {"padded": padding})
+def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
+    """Return a dense layer or a convolution, without its activation: one operation, or two."""
+    config, kind, name = layer.get_config(), type(layer).__name__, layer.name
+    arrays = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
+    kernels, bias = (arrays[:-1], arrays[-1]) if config["use_bias"] else (arrays, None)
+    if kind == "Dense":
+        return [Operation(name, "dense", takes, with_bias(kernels[0], bias))]
+    steps = {*config["strides"], *config["dilation_rate"], config.get("groups", 1)}
+    if steps - {1}:
+        raise NotExportableError(
+            f"layer {name}: of convolutions, those in steps of one pixel can be exported"
+        )
+    options = {"padded": config["padding"] == "same", "groups": 1}
+    if kind == "Conv2D":
+        return [Operation(name, "convolve", takes, with_bias(kernels[0], bias), options)]
+    height, width, channels, _ = kernels[0].shape
+    apart = kernels[0].reshape(height, width, 1, -1)
+    by_channel = options | {"groups": channels}
+    if kind == "DepthwiseConv2D":
+        return [Operation(name, "convolve", takes, with_bias(apart, bias), by_channel)]
+    first = Operation(f"{name}_depthwise", "convolve", takes, with_bias(apart), by_channel)
+    last = with_bias(kernels[1], bias)
+    return [first, Operation(name, "convolve", (first.name,), last, options)]
+
+
+def with_bias(kernel: np.ndarray, bias: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return a kernel and a bias, zeros if there is none."""
+    if bias is None:
+        bias = np.zeros(kernel.shape[-1], np.float32)
+    return {"kernel": kernel, "bias": bias}
 
 
 def activation(name: str, takes: str, kind: str) -> list[Operation]:
@@ -161,7 +188,7 @@ def activation(name: str, takes: str, kind: str) -> list[Operation]:
     if kind == "linear":
         return []
     if kind not in ACTIVATIONS:
-        raise K49Error(
+        raise NotExportableError(
             f"{name}: no activation {kind} can be exported; {', '.join(ACTIVATIONS)} can"
         )
     return [Operation(name, kind, (takes,))]

@@ -121,7 +121,8 @@ class Graph:
         after = [length - 1 - before for length, before in zip(kernel.shape, around, strict=False)]
         pads = [*around, *after] if operation.options["padded"] else [0] * 4
         weights = self.constant(kernel.transpose(3, 2, 0, 1))
-        return self.node("Conv", takes, weights, self.constant(operation.arrays["bias"]), pads=pads)
+        bias, groups = self.constant(operation.arrays["bias"]), operation.options["groups"]
+        return self.node("Conv", takes, weights, bias, pads=pads, group=groups)
 
     def mean_of_pixels(self, takes: str) -> str:
         """Add the mean over the image."""

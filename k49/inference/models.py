@@ -104,7 +104,8 @@ def open_model(path: Path) -> Model:
 def project_model(folder: Path) -> Model:
     """Open a project's model: as ONNX, which starts quickest, if that was made of this very one."""
     trained, exported = folder / "model.keras", OnnxModel(folder / "model.onnx")
-    if not exported.path.is_file() or find_spec("onnxruntime") is None:
+    there = exported.path.is_file() and exported.path.stat().st_size  # empty: can't be exported
+    if not there or find_spec("onnxruntime") is None:
         return KerasModel(trained)
     if trained.is_file() and exported.metadata.get(SOURCE) != md5(trained):
         return KerasModel(trained)

@@ -35,7 +35,8 @@ IMAGES = bars(1, seed=0).images[::7]
 def own(x, found, fit):
     """Somebody's network: other layers, activations inside of layers, and a flattened image."""
     x = layers.Conv2D(4, (5, 3), padding="valid", activation="tanh")(x)
-    x = layers.MaxPooling2D(2)(x)
+    x = layers.MaxPooling2D(2)(layers.SeparableConv2D(6, 3, depth_multiplier=2)(x))
+    x = layers.DepthwiseConv2D(2, depth_multiplier=2, use_bias=False, padding="same")(x)
     x = layers.SpatialDropout2D(0.1)(layers.BatchNormalization(scale=False)(x))
     x = layers.Flatten()(x)
     return layers.ReLU()(layers.Dense(9, activation="sigmoid")(x))

@@ -30,7 +30,7 @@ def experiment(reproduced, tmp_path_factory):
 
 def test_experiment_takes_a_number_in_scientific_notation(experiment, reproduced):
     repo, output = experiment
-    assert stages_run(output) == ["check", "train", "evaluate", "plot"]
+    assert stages_run(output) == ["check", "train", "evaluate", "export", "plot"]
     assert load_settings(repo.path / "params.yaml").train.learning_rate == 1e-5
     loss = [each.read("metrics/train.json")["val_loss"] for each in (repo, reproduced)]
     assert loss[0] > loss[1], "so small a rate learns less"
@@ -253,7 +253,7 @@ def test_network_of_ones_own_is_one_file(fresh):
     fresh.git("add", "networks/mine.py")
     change = "spaces.default.network=networks.mine:mine"
     output = fresh.dvc("exp", "run", "-S", change).stdout
-    assert stages_run(output) == ["check", "tune", "train", "evaluate", "plot"]
+    assert stages_run(output) == ["check", "tune", "train", "evaluate", "export", "plot"]
     assert fresh.read("models/hyperparameters.yaml")["network"] == "networks.mine:mine"
     assert "Network: networks.mine:mine of [" in fresh.read("MODEL_CARD.md")
     assert fresh.read("metrics/test.json")["test_accuracy"] > 0
@@ -262,5 +262,5 @@ def test_network_of_ones_own_is_one_file(fresh):
     assert len(fresh.run("k49", "predict", many, "--top", "1").stdout.splitlines()) >= 4
     (fresh.path / "networks/mine.py").write_text(OWN.replace("Max", "Average"))
     output = fresh.dvc("repro").stdout
-    assert stages_run(output) == ["tune", "train", "evaluate", "plot"]
+    assert stages_run(output) == ["tune", "train", "evaluate", "export", "plot"]
     assert "searched before" not in output

@@ -1,0 +1,267 @@
+"""The page that reads, in a browser: as Keras and `k49 predict` do, and without a network."""
+
+import base64
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from k49.export.forms import Form, export
+from k49.inference.pictures import stack
+from k49.pictures.characters import characters
+from k49.pictures.ink import NoInkError
+from k49.provenance import read_detector
+from k49.training.detector import outlier_scores
+from k49.training.model import load_model, predict_proba
+from tests.export.test_export import IMAGES, NETWORKS, saved
+from tests.helpers import CHARACTERS, lacks
+from tests.inference.test_characters import around, drawing, photo, shadow, sideways
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SIZE = 28, 28
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, with nothing around it to reach."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        lacks("browser", "chromium")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--proxy-server=http://127.0.0.1:9"]
+        running = playwright.chromium.launch(executable_path=found, args=options)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that exports a model as a page, opens it, and returns that page and the model.
+
+    In the end nothing but the page must have been asked for, and nothing have gone wrong.
+    """
+    asked, wrong, pages = [], [], []
+
+    def function(network="mlp", **options):
+        path, out = saved(tmp_path, network), tmp_path / "reader.html"
+        export(path, Form.html, out)
+        page = browser.new_page(**options)
+        pages.append(page)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(out.as_uri())
+        page.evaluate("ready.then(() => true)")
+        return page, path
+
+    yield function
+    for page in pages:
+        page.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_network_reads_as_keras_does(opened, network):
+    """Its weights have seven bits: probabilities differ by a hundredth or two."""
+    page, path = opened(network)
+    read = page.evaluate(
+        """async (images) => {
+            const model = await ready;
+            return images.map((image) => {
+                const {probabilities, score} = readImage(model, image);
+                return [...probabilities, score];
+            });
+        }""",
+        IMAGES.reshape(len(IMAGES), -1).tolist(),
+    )
+    model = load_model(path)
+    assert np.array(read)[:, :-1] == pytest.approx(predict_proba(model, IMAGES), abs=0.02)
+    scores = outlier_scores(model, read_detector(path), IMAGES)
+    assert np.array(read)[:, -1] == pytest.approx(scores, abs=0.05)
+
+
+def photographs():
+    """Characters on paper, one or three in a column, in any light and size; and blank paper."""
+    rng = np.random.default_rng(0)
+    for number, character in enumerate("あきしはふ安" * 2):
+        ink = drawing(character, int(rng.integers(30, 200)))
+        if number % 6 == 5:
+            gap = np.zeros((len(ink) // 2, ink.shape[1]))
+            ink = np.concatenate([ink, gap, ink, gap, ink])
+        grey = photo(
+            ink,
+            margin=rng.uniform(0, 0.4),
+            paper=rng.uniform(130, 250),
+            dark=rng.uniform(10, 60),
+            light=(1.0, sideways, shadow, around)[number % 4],
+            noise=rng.uniform(0, 5),
+        )
+        yield 255 - grey if number % 7 == 3 else grey
+    yield IMAGES[3, ..., 0]
+    yield np.full((60, 50), 230, np.uint8)
+
+
+def test_pictures_are_prepared_as_predict_does(opened):
+    page, _ = opened()
+    for grey in photographs():
+        try:
+            expected = stack(characters(grey.astype(np.float32), SIZE)[0])[..., 0]
+        except NoInkError:
+            expected = None
+        values = base64.b64encode(grey.tobytes()).decode()
+        picture = {"height": grey.shape[0], "width": grey.shape[1], "values": values}
+        found = page.evaluate(
+            """(picture) => {
+                try {
+                    const bytes = atob(picture.values);
+                    const values = Float32Array.from(bytes, (byte) => byte.charCodeAt(0));
+                    return characters({...picture, values}, [28, 28]).map((image) => [...image]);
+                } catch (error) {
+                    return error.message;
+                }
+            }""",
+            picture,
+        )
+        if expected is None:
+            assert "ink" in found
+        else:
+            assert np.abs(np.array(found).reshape(expected.shape) - expected).max() <= 2
+
+
+def shown(page):
+    """The likeliest characters and their percentages, when there are some."""
+    page.wait_for_selector("#candidates li")
+    rows = page.locator("#candidates li")
+    return [
+        (row.locator(".name").inner_text(), float(row.locator(".share").inner_text().split()[0]))
+        for row in rows.all()
+    ]
+
+
+def draw(page):
+    box = page.locator("#board").bounding_box()
+    points = [(0.35, 0.1), (0.33, 0.5), (0.5, 0.9), (0.8, 0.7)]
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"viewport": {"width": 320, "height": 640}, "color_scheme": "dark"}]
+)
+def test_draw_and_clear(opened, options):
+    page, _ = opened(**options)
+    assert page.locator("#candidates li").count() == 0
+    draw(page)
+    rows = shown(page)
+    assert len(rows) == 5
+    assert {name for name, _ in rows} <= set(CHARACTERS)
+    assert [share for _, share in rows] == sorted((share for _, share in rows), reverse=True)
+    assert page.locator("#spoken").text_content().startswith(f"{rows[0][0]} ")
+    widths = [bar.bounding_box()["width"] for bar in page.locator(".bar span").all()]
+    assert widths[0] >= widths[-1] > 0
+    assert page.locator(".example path").first.get_attribute("d").startswith("M")
+    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wide <= 0
+    page.get_by_role("button", name="Clear").press("Enter")
+    assert page.locator("#candidates li").count() == 0
+
+
+@pytest.fixture
+def picture(tmp_path):
+    """A photograph of a character."""
+    Image.fromarray(photo(drawing("は", 200))).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+GIVEN = {  # a way to give the page a file, as a DataTransfer
+    "drop": "new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true})",
+    "paste": "new ClipboardEvent('paste', {clipboardData: dataTransfer, bubbles: true})",
+}
+
+
+@pytest.mark.parametrize("way", ["choose", *GIVEN])
+def test_picture_is_read_however_it_comes(opened, picture, way):
+    page, path = opened()
+    if way == "choose":
+        page.set_input_files("#file", picture)
+    else:
+        page.evaluate(
+            f"""(bytes) => {{
+                const dataTransfer = new DataTransfer();
+                const file = new File([new Uint8Array(bytes)], "a.png", {{type: "image/png"}});
+                dataTransfer.items.add(file);
+                document.dispatchEvent({GIVEN[way]});
+            }}""",
+            list(picture.read_bytes()),
+        )
+    rows = shown(page)
+    grey = np.asarray(Image.open(picture), np.float32)
+    expected = predict_proba(load_model(path), stack(characters(grey, SIZE)[0]))[0]
+    for name, share in rows:
+        assert share / 100 == pytest.approx(expected[CHARACTERS.index(name)], abs=6e-3)
+
+
+def test_characters_of_a_column_are_read_one_by_one(opened, tmp_path):
+    page, _ = opened()
+    ink = drawing("は", 120)
+    column = np.concatenate([ink, np.zeros((90, ink.shape[1]))] * 3)
+    Image.fromarray(photo(column)).save(tmp_path / "column.png")
+    page.set_input_files("#file", tmp_path / "column.png")
+    shown(page)
+    parts = page.locator("#parts button")
+    assert parts.count() == 3
+    assert len(page.locator("#text").inner_text()) == 3
+    parts.nth(1).press("Enter")
+    assert [each.get_attribute("aria-pressed") for each in parts.all()] == [
+        "false",
+        "true",
+        "false",
+    ]
+
+
+def test_what_can_t_be_read_is_said(opened, tmp_path):
+    page, _ = opened()
+    Image.new("L", (80, 80), 200).save(tmp_path / "blank.png")
+    page.set_input_files("#file", tmp_path / "blank.png")
+    page.get_by_text("There is no ink").wait_for()
+    (tmp_path / "text.png").write_text("no picture")
+    page.set_input_files("#file", tmp_path / "text.png")
+    page.get_by_text("not a picture").wait_for()
+    assert page.locator("#candidates li").count() == 0
+
+
+def test_page_says_what_it_was_trained_on_and_asks_nobody(opened, tmp_path):
+    page, _ = opened()
+    assert "Trained on bars" in page.locator("footer").inner_text()
+    policy = page.locator("meta[http-equiv]").get_attribute("content")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    refused = page.evaluate("fetch('http://127.0.0.1:9/').then(() => false, () => true)")
+    assert refused
+
+
+def test_names_are_text_and_nothing_else(browser, tmp_path):
+    """Classes and data called as markup is."""
+    known = dict(classes=["</script><b>", '"><img src=x>', "c"], image_size=[16, 20])
+    path = saved(tmp_path, warning="<script>alert(1)</script>", **known)
+    export(path, Form.html, tmp_path / "reader.html")
+    page = browser.new_page()
+    page.goto((tmp_path / "reader.html").as_uri())
+    draw(page)
+    assert {name for name, _ in shown(page)} == set(known["classes"])
+    assert "<script>alert(1)" in page.locator("footer").inner_text()
+    assert page.locator("img, footer script").count() == 0
+    page.close()
+
+
+def test_the_same_bytes_again(tmp_path):
+    path = saved(tmp_path)
+    for name in ("a", "b"):
+        export(path, Form.html, tmp_path / name, metrics={"test_accuracy": 0.5})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert "reads 50.0% of the test images" in (tmp_path / "a").read_text("utf-8")
