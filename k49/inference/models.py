@@ -181,7 +181,10 @@ class OnnxModel(Model):
     @cached_property
     def metadata(self) -> dict[str, str]:
         """Return what the file says of itself, by key."""
-        return self.session.get_modelmeta().custom_metadata_map
+        try:
+            return self.session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError as error:
+            raise K49Error(f"{self.path}: its metadata are no UTF-8") from error
 
     @cached_property
     def said(self) -> Provenance | None:

@@ -183,6 +183,24 @@ def model(folder: Path) -> Kind:
     return Kind(path.read_bytes(), mutants.of_zip, read)
 
 
+def onnx(folder: Path) -> Kind:
+    """The same as ONNX."""
+    from k49.export.forms import Form, export
+    from k49.inference import predict
+    from k49.inference.models import open_model
+    from tests.helpers import save_calibrated
+
+    path, images = folder / "model.onnx", np.zeros((1, 28, 28, 1), np.uint8)
+    save_calibrated(folder / "model.keras")
+    export(folder / "model.keras", Form.onnx, path)
+
+    def read(content: bytes) -> None:
+        path.write_bytes(content)
+        predict.predict(open_model(path), images, top=5)
+
+    return Kind(path.read_bytes(), mutants.of_bytes, read)
+
+
 def journal(folder: Path) -> Kind:
     """A journal of a search."""
     from rich.console import Console
@@ -287,6 +305,7 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "class map": classmap,
     "description": description,
     "keras": model,
+    "onnx": onnx,
     "journal": journal,
     "params": params,
     "revision: params": revision("params.yaml", mutants.of_text),
