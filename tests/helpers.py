@@ -150,8 +150,10 @@ def save_calibrated(path, hyperparameters=SMALL_MODEL, shifts=1, seed=0, **known
     """
     from k49.training.calibrate import with_temperature
     from k49.training.detector import compile_features
+    from k49.training.fit import make_repeatable
     from k49.training.model import build_model, save_model
 
+    make_repeatable(seed)
     rng = np.random.default_rng(seed)
     said = provenance_of("bars", shifts, CALIBRATION, **known)
     shape = (*said.dataset.image_size, 1)

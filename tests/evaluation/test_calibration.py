@@ -65,7 +65,7 @@ def test_curves_name_their_probabilities():
 
 
 def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
-    """A byte for each score: within 3.4 % each, and less on the average."""
+    """A byte for each score: within 4 % each, and less on the average."""
     split = bars(60, 0)
     labels = split.labels.argmax(1)
     rng = np.random.default_rng(0)
@@ -78,7 +78,7 @@ def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
         found = predictions.load(file, "kept.npz")
     for name in ("doubt", "nll", "brier"):
         exact, byte = (getattr(each.scores, name) for each in (kept, found))
-        assert np.abs(byte - exact).max() <= 0.034 * exact.max()
+        assert np.abs(byte / exact - 1).max() <= 0.04
         assert byte.mean() == pytest.approx(exact.mean(), rel=0.015)
     exact, byte = (calibration.ece(1 - each.scores.doubt, each.right) for each in (kept, found))
     assert byte == pytest.approx(exact, abs=2e-3)
