@@ -71,6 +71,26 @@ def calibrated(path: Path) -> tuple[Provenance, Calibration, Detector]:
     return said, said.calibration, detector
 
 
+def check_size(path: Path, size: tuple[int, ...], dataset: DatasetInfo) -> None:
+    """Refuse a model file whose network takes or returns something else than it says.
+
+    Args:
+        path: of the file.
+        size: height and width of its network's images, and the number of classes.
+        dataset: what the file says.
+
+    Raises:
+        K49Error: they differ.
+    """
+    *takes, returns = size
+    if (*takes, returns) != (*dataset.image_size, len(dataset.classes)):
+        raise K49Error(
+            f"{path}: takes images of {takes[0]} x {takes[1]} and returns {returns} classes, but "
+            f"is said to know {len(dataset.classes)} classes in images of "
+            f"{dataset.image_size[0]} x {dataset.image_size[1]}"
+        )
+
+
 def of_k49s_form(name: str) -> DatasetInfo:
     """Return what is known of a dataset of K49's classes, by its name alone."""
     return DatasetInfo(**k49s_form(name))

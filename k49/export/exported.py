@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from k49.data.checksums import md5
+from k49.errors import K49Error
 from k49.export.network import Network, NotExportableError, network_of
 from k49.model_file import Detector
-from k49.provenance import of_k49s_form, read_detector, read_provenance
+from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance
 from k49.settings import Calibration, DatasetInfo
 
 # What goes out of an ONNX file, and keys of its metadata
@@ -50,7 +51,7 @@ def load(
 
     Raises:
         NotExportableError: its network has something that other forms don't.
-        K49Error: it is no model.
+        K49Error: it is no model, or its parts don't fit together.
     """
     from k49.training.model import load_model  # Keras takes seconds: only now
 
@@ -61,6 +62,12 @@ def load(
         network = network_of(load_model(path))
     except NotExportableError as error:
         raise NotExportableError(f"{path}: {error}") from error
+    check_size(path, (*network.image_size, network.classes), dataset)
+    if detector is not None and len(detector.weights) != network.features:
+        raise K49Error(
+            f"{path}: {detector.FILE} has {len(detector.weights)} weights, and its network "
+            f"{network.features} features"
+        )
     about = {
         "description": f"Reads single characters: uint8 images (N, {network.image_size[0]}, "
         f"{network.image_size[1]}, 1), light ink on black, to probabilities of the classes.",

@@ -58,7 +58,8 @@ class Network:
     classes: int
     operations: list[Operation]  # the last gives the probabilities
     hidden: list[str]  # results whose means over the image the detector of outliers takes, ...
-    logits: str  # ... and those, too
+    logits: str  # ... and those, twice
+    features: int  # how many numbers that are
 
     def as_json(self) -> str:
         """Return the operations in order, without their weights."""
@@ -81,7 +82,7 @@ def network_of(model: Any) -> Network:
     readers = Counter(id(tensor) for layer in model.layers for tensor in taken(layer))
     names = {id(model.inputs[0]): IMAGE}
     operations: list[Operation] = []
-    hidden = []
+    hidden, features = [], 2 * model.output_shape[-1]
     for layer in model.layers:
         if type(layer).__name__ == "InputLayer":
             continue
@@ -98,13 +99,15 @@ def network_of(model: Any) -> Network:
         names[id(layer.output)] = made[-1].name if made else takes[0]
         if has_activation(layer):
             hidden.append(names[id(layer.output)])
+            features += layer.output.shape[-1]
     *_, last = operations
     if last.kind != "softmax":
         raise NotExportableError(
             "the network's last layer is no softmax, and without it nothing is exported"
         )
     height, width = model.input_shape[1:3]
-    return Network((height, width), model.output_shape[-1], operations, hidden, last.takes[0])
+    classes = model.output_shape[-1]
+    return Network((height, width), classes, operations, hidden, last.takes[0], features)
 
 
 def taken(layer: Layer) -> list[Any]:

@@ -17,7 +17,7 @@ from k49.export.network import IMAGE
 from k49.model_file import MOST_BYTES
 from k49.outside import parse_json
 from k49.progress import each
-from k49.provenance import of_k49s_form, read_detector, read_provenance, said_by
+from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance, said_by
 from k49.settings import DatasetInfo, Provenance
 from k49.shifts import averaged, sharpened
 from k49.shown import printable
@@ -68,7 +68,7 @@ class Model(ABC):
         Raises:
             K49Error: the file is no model, or of other classes or images than it says, or fails.
         """
-        self.check_size()
+        check_size(self.path, self.size(), self.dataset)
         found = self.said.calibration if self.said else None
         shifts = self.said.shifts if self.said else 0
         try:
@@ -83,17 +83,6 @@ class Model(ABC):
         certain = found.averaged_certain if shifts else found.certain
         outlier = None if scores is None else scores > found.outlier
         return Reading(read, read.max(1) < certain, outlier)
-
-    def check_size(self) -> None:
-        """Refuse a file whose network takes or returns something else than it says."""
-        *takes, returns = self.size()
-        dataset = self.dataset
-        if (*takes, returns) != (*dataset.image_size, len(dataset.classes)):
-            raise K49Error(
-                f"{self.path}: takes images of {takes[0]} x {takes[1]} and returns {returns} "
-                f"classes, but is said to know {len(dataset.classes)} classes in images of "
-                f"{dataset.image_size[0]} x {dataset.image_size[1]}"
-            )
 
 
 def open_model(path: Path) -> Model:

@@ -15,6 +15,7 @@ from k49.export.check import largest_difference
 from k49.export.forms import Form, export
 from k49.inference.models import open_model, project_model
 from k49.inference.predict import describe, predict
+from k49.model_file import Detector
 from k49.provenance import read_detector
 from k49.training.detector import outlier_scores
 from k49.training.model import build_model, load_model, predict_proba, save_model
@@ -216,6 +217,20 @@ def test_what_an_onnx_file_says_of_itself_is_checked(tmp_path):
         with pytest.raises(K49Error, match=r"changed.onnx: provenance") as error:
             open_model(tmp_path / "changed.onnx").read(IMAGES)
         assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize("form", [Form.onnx, Form.html])
+def test_parts_that_don_t_fit_together_are_not_exported(tmp_path, form):
+    path, other = saved(tmp_path), tmp_path / "other.keras"
+    found = load_model(path)
+    said = provenance_of("bars", calibration=CALIBRATION)
+    save_model(found, other, said, Detector(np.zeros(3, np.float32), np.array(0, np.float32)))
+    with pytest.raises(K49Error, match=r"other.keras: detector.npz has 3 weights"):
+        export(other, form, tmp_path / "out")
+    save_model(found, other, provenance_of("bars", classes=["a", "b"]))
+    with pytest.raises(K49Error, match=r"returns 49 classes, but is said to know 2"):
+        export(other, form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_damaged_detector(tmp_path):

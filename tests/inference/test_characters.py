@@ -220,7 +220,7 @@ NEEDS_REAL = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def trained():
-    """A model of the default recipe after 20 epochs, calibrated on half of test; the other half.
+    """A model of the default recipe after 12 epochs, calibrated on half of test; the other half.
 
     The real images have ten of the classes.
     """
@@ -239,7 +239,7 @@ def trained():
     )
     settings = load_settings(ROOT / "params.yaml")
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
-    short = settings.train.model_copy(update={"epochs": 20, "min_steps": 0})
+    short = settings.train.model_copy(update={"epochs": 12, "min_steps": 0})
     config = training_config(settings.model_copy(update={"train": short}), found, len(train))
     model = fit(config, train, train).model
     return calibrate(model, train, val, 1, seed=49), test
@@ -253,7 +253,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
     60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
     found, test = trained
-    images, labels = test.images[::2], test.labels[::2].argmax(1)
+    images, labels = test.images[::4], test.labels[::4].argmax(1)
     rng, read = np.random.default_rng(0), []
     for image in images[..., 0]:
         size = int(rng.integers(60, 300))
@@ -270,7 +270,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
         for each in (images, stack(read))
     )
     assert arrays > 0.9
-    assert photographs >= arrays - 0.01
+    assert photographs >= arrays - 0.01  # one of 125
 
 
 @pytest.mark.slow
@@ -299,7 +299,7 @@ def test_what_is_no_kuzushiji_is_marked(trained):
     benchmarks/outliers.md.)
     """
     found, test = trained
-    others = np.concatenate([things.images(kind, 15, 0, SIZE) for kind in things.KINDS])
+    others = np.concatenate([things.images(kind, 8, 0, SIZE) for kind in things.KINDS])
     foreign, real = (
         outlier_scores(found.model, found.detector, images)
         for images in (stack(list(others)), test.images)
