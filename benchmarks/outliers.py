@@ -134,8 +134,8 @@ def table(rows: list[dict]) -> str:
         "# Outliers",
         "",
         f"Of each kind of picture, {EACH} of each, which share a score marks, in percent, if it is "
-        f"set so that it marks {REFUSED:.0%} of validation; `test` are the real test images, of "
-        "which none should be. Pictures without ink are refused before. By "
+        f"set so that it marks {REFUSED:.0%} of validation; `test` are the test images "
+        "themselves, of which none should be. Pictures without ink are refused before. By "
         "`python -m benchmarks.outliers`.",
         "",
         machine(),
