@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -80,6 +81,16 @@ def publish(name: str, rows: list[dict], text: str) -> None:
     write_json(HERE / f"{name}.json", rows)
     write_text(HERE / f"{name}.md", text)
     print(text)
+
+
+def publish_of_folders(
+    name: str, about: str, of_model: Callable[[Path], Iterable[dict]], table: Callable[..., str]
+) -> None:
+    """Measure the model of each folder of the command line, by default this one, and publish."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("folders", type=Path, nargs="*", default=[Path()])
+    rows = [row for folder in parser.parse_args().folders for row in of_model(folder)]
+    publish(name, rows, table(rows))
 
 
 def draw(folder: Path, scale: float) -> int:

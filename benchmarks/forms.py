@@ -6,7 +6,6 @@ Each FOLDER is a project in which `dvc repro` has run. Rounds are interleaved; m
 reads all test images in Chromium. Writes benchmarks/forms.json and .md.
 """
 
-import argparse
 import base64
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ import onnxruntime
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from benchmarks.epoch import machine, publish
+from benchmarks.epoch import machine, publish_of_folders
 from k49.files import read_npy
 from k49.outside import read_json
 from k49.provenance import calibrated
@@ -57,10 +56,7 @@ DRAWN = """async () => {
 
 def main() -> None:
     """Every form of every folder's model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="*", default=[Path()])
-    rows = [row for folder in parser.parse_args().folders for row in of_model(folder)]
-    publish("forms", rows, table(rows))
+    publish_of_folders("forms", __doc__, of_model, table)
 
 
 def of_model(folder: Path) -> Iterator[dict]:

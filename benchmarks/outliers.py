@@ -6,7 +6,6 @@ Each FOLDER is a project in which `dvc repro` has run. Pictures of `things`, 200
 prepared as `k49 predict` does. Writes benchmarks/outliers.json and .md.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -19,26 +18,23 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.epoch import machine, publish
+from benchmarks.epoch import machine, publish_of_folders
 from benchmarks.things import KINDS, images
+from k49.data import spread
 from k49.files import read_npy
 from k49.outside import read_json
 from k49.provenance import calibrated
 from k49.training import outliers
 from k49.training.calibrate import REFUSED
-from k49.training.detector import compile_features, extract, outlier_scores
+from k49.training.detector import IMAGES, compile_features, extract, outlier_scores
 from k49.training.model import load_model, predict_proba
 
 EACH = 200  # pictures of a kind
-TRAINED_ON = 4_000
 
 
 def main() -> None:
     """Every score on every folder's model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="*", default=[Path()])
-    rows = [row for folder in parser.parse_args().folders for row in of_model(folder)]
-    publish("outliers", rows, table(rows))
+    publish_of_folders("outliers", __doc__, of_model, table)
 
 
 def of_model(folder: Path) -> Iterator[dict]:
@@ -71,7 +67,7 @@ def scores(path: Path, shown: dict, folder: Path) -> dict[str, dict]:
     logits = {kind: each[:, -2 * classes : -classes] for kind, each in seen.items()}
     train = read_npy(folder / "data/split/train_images.npy")
     labels = read_npy(folder / "data/split/train_labels.npy").argmax(1)
-    rows = np.linspace(0, len(train) - 1, min(len(train), TRAINED_ON)).astype(int)
+    rows = spread(len(train), IMAGES)
     own, labels = train[rows], labels[rows]
     hidden = slice(-2 * classes - last, -2 * classes)
     distance = mahalanobis(extract(features, own)[:, hidden], labels)

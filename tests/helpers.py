@@ -351,6 +351,12 @@ def lacks(program, package):
     end(f"no {program}: apt-get install {package}")
 
 
+def browser():
+    """The path of a browser of Chromium's kind; ends a test that lacks one."""
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return next(found, None) or lacks("browser", "chromium")
+
+
 def free_port():
     """A port of this machine that nobody listens on."""
     with socket.socket() as probe:

@@ -1,13 +1,15 @@
 """Differences of metrics with their 95 % intervals, and McNemar's test."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from k49.comparison.runs import Run
-from k49.evaluation.calibration import bins, ece
+from k49.evaluation.calibration import bins
 from k49.evaluation.metrics import accuracy_and_f1, bootstrap
+from k49.evaluation.predictions import Scores
 
 LEVEL = 0.05
 PRIMARY_METRIC = "test_accuracy"  # whose p-value gives the verdict
@@ -38,13 +40,15 @@ def differ(
 ) -> tuple[dict[str, Difference], float]:
     """Return the differences of all metrics by name, and with several runs accuracy's p-value."""
     runs = [*a, *b]
-    known = all(run.test.scores is not None for run in runs)
-    found = [{**metrics_of(run), **(calibration_of(run) if known else {})} for run in runs]
+    found: list[dict[str, Any]] = [metrics_of(run) for run in runs]
     # a standard deviation needs fewer samples than percentiles do
     resamples = resamples if len(runs) == 2 else min(resamples, 1000)
     samples = bootstrap_metrics(runs, resamples, seed)
-    if known:
-        samples |= bootstrap_calibration(runs, resamples, seed)
+    added = [contributions(run, run.test.scores) for run in runs if run.test.scores is not None]
+    if len(added) == len(runs):  # all know of their probabilities
+        samples |= bootstrap_calibration(added, resamples, seed)
+        for metrics, each in zip(found, added, strict=True):
+            metrics |= calibration_of(each.mean(1))
     result, p_value = {}, 1.0
     for name in found[0]:
         of_a, of_b = np.split(np.array([metrics[name] for metrics in found]), [len(a)])
@@ -86,35 +90,34 @@ def metrics_of(run: Run) -> dict[str, float]:
     }
 
 
-def calibration_of(run: Run) -> dict[str, float]:
-    """Return how good a run's probabilities on test are, within the precision of `Scores`."""
-    scores = run.test.scores
-    assert scores is not None  # noqa: S101, for mypy
-    values = ece(1 - scores.doubt, run.test.right), scores.nll.mean(), scores.brier.mean()
-    return dict(zip(OF_PROBABILITIES, map(float, values), strict=True))
+def calibration_of(means: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how good probabilities are, of means (bins + 2, ...) of `contributions`."""
+    values = np.abs(means[:-2]).sum(0), means[-2], means[-1]
+    return dict(zip(OF_PROBABILITIES, values, strict=True))
 
 
-def bootstrap_calibration(runs: list[Run], resamples: int, seed: int) -> dict[str, np.ndarray]:
+def bootstrap_calibration(
+    added: list[np.ndarray], resamples: int, seed: int
+) -> dict[str, np.ndarray]:
     """Return `calibration_of` on bootstrap samples, each (runs, resamples).
 
-    All are functions of sums over many images, which are normally distributed from sample to
-    sample: those sums are drawn, all runs' together, not the images. The bins of `ece` stay.
+    All are functions of means over many images, which are normally distributed from sample to
+    sample: those are drawn, all runs' together, not the images. The bins of `ece` stay.
+
+    Args:
+        added: `contributions` of each run.
+        resamples: bootstrap samples.
+        seed: of the bootstrap.
     """
-    rows = [row for run in runs for row in contributions(run)]
-    values = np.stack(rows)  # (runs * rows of one, N)
-    n = values.shape[1]
-    means, covariance = values.mean(1), np.cov(values, bias=True) / n
+    values = np.concatenate(added)  # (runs * rows of one, N)
+    means, covariance = values.mean(1), np.cov(values, bias=True) / values.shape[1]
     rng = np.random.default_rng(seed)
     drawn = rng.multivariate_normal(means, covariance, resamples, method="eigh")
-    by_run = drawn.T.reshape(len(runs), -1, resamples)
-    samples = np.abs(by_run[:, :-2]).sum(1), by_run[:, -2], by_run[:, -1]
-    return dict(zip(OF_PROBABILITIES, samples, strict=True))
+    return calibration_of(drawn.T.reshape(len(added), -1, resamples).swapaxes(0, 1))
 
 
-def contributions(run: Run) -> np.ndarray:
+def contributions(run: Run, scores: Scores) -> np.ndarray:
     """Return what each image adds to each bin of `ece`, to nll and to brier: (bins + 2, N)."""
-    scores = run.test.scores
-    assert scores is not None  # noqa: S101, for mypy
     chosen = 1 - scores.doubt
     parts = bins(chosen)
     result = np.zeros((len(parts) + 2, len(chosen)))

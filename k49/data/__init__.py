@@ -58,6 +58,11 @@ def chunks(n: int, size: int = CHUNK_SIZE) -> Iterator[slice]:
     return (slice(first, min(first + size, n)) for first in range(0, n, size))
 
 
+def spread(n: int, most: int) -> np.ndarray:
+    """Return `most` of `n` rows, evenly spread; all, if there are no more."""
+    return np.linspace(0, n - 1, min(most, n)).astype(int)
+
+
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return labels (N,) as one-hot rows (N, classes) uint8."""
     return np.eye(classes, dtype=np.uint8)[labels]

@@ -92,14 +92,15 @@ def coverage(chosen: np.ndarray, right: np.ndarray) -> list[dict]:
 
     (Y. Geifman and R. El-Yaniv, 2017, arXiv:1705.08500)
     """
-    right = right[np.argsort(-chosen, kind="stable")]
+    order = np.argsort(-chosen, kind="stable")
+    chosen, right = chosen[order], right[order]
     so_far = right.cumsum() / np.arange(1, len(right) + 1)
     read = np.unique(-(-np.arange(1, COVERAGES + 1) * len(right) // COVERAGES))  # rounded up
     return [
         {
             "coverage": round(float(images / len(right)), 4),
             "accuracy": round(float(so_far[images - 1]), 4),
-            "probability": round(float(np.sort(chosen)[len(right) - images]), 4),
+            "probability": round(float(chosen[images - 1]), 4),
         }
         for images in read
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from k49.data import chunks
+from k49.data import chunks, spread
 from k49.errors import K49Error
 from k49.export.exported import PROBABILITIES
 from k49.export.network import IMAGE
@@ -27,7 +27,7 @@ def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray
     import onnxruntime
 
     session = onnxruntime.InferenceSession(onnx)
-    chosen = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
+    chosen = spread(len(images), IMAGES)
     read = [
         session.run([PROBABILITIES], {IMAGE: images[chosen[part]]})[0]
         for part in chunks(len(chosen), 256)

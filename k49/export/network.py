@@ -37,10 +37,9 @@ class Operation:
 
     Kinds, on values (N, H, W, C) or (N, C): `scale` by `by`; `flatten` in that order; `dense` and
     `convolve` (`padded` as Keras' "same", or not, in steps of one pixel, in `groups` of channels,
-    one or as many as there are) with `kernel` and `bias`;
-    `affine`, `factor` and `shift` a channel; `relu`, `tanh`, `sigmoid`, `softmax` over the
-    channels; `add`, of two; `average_pool` and `max_pool` of squares of `size` pixels that don't
-    overlap; `mean` over the image.
+    one or as many as there are) with `kernel` and `bias`; `affine`, `factor` and `shift` a channel;
+    `relu`, `tanh`, `sigmoid`, `softmax` over the channels; `add`, of two; `average_pool` and
+    `max_pool` of squares of `size` pixels that don't overlap; `mean` over the image.
     """
 
     name: str
@@ -48,6 +47,10 @@ class Operation:
     takes: tuple[str, ...]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)  # float32
     options: dict[str, Any] = field(default_factory=dict)
+
+    def described(self) -> dict[str, Any]:
+        """Return all but the weights, as JSON has it."""
+        return {"name": self.name, "kind": self.kind, "takes": self.takes, **self.options}
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,7 @@ class Network:
 
     def as_json(self) -> str:
         """Return the operations in order, without their weights."""
-        plain = [
-            {"name": step.name, "kind": step.kind, "takes": step.takes, **step.options}
-            for step in self.operations
-        ]
-        return json.dumps(plain)
+        return json.dumps([step.described() for step in self.operations])
 
 
 def network_of(model: Any) -> Network:
@@ -79,6 +78,8 @@ def network_of(model: Any) -> Network:
     Raises:
         NotExportableError: one of its layers is of a kind, or has an option, that is not known.
     """
+    from k49.training.detector import has_activation  # Keras is there, since a model is
+
     readers = Counter(id(tensor) for layer in model.layers for tensor in taken(layer))
     names = {id(model.inputs[0]): IMAGE}
     operations: list[Operation] = []
@@ -113,12 +114,6 @@ def network_of(model: Any) -> Network:
 def taken(layer: Layer) -> list[Any]:
     """Return the tensors that a layer takes."""
     return layer.input if isinstance(layer.input, list) else [layer.input]
-
-
-def has_activation(layer: Layer) -> bool:
-    """Return whether a layer is one of those that `training.detector` listens to."""
-    activation = getattr(layer, "activation", None)
-    return activation is not None and activation.__name__ != "linear"
 
 
 def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:

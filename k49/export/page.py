@@ -79,7 +79,7 @@ def packed(exported: Exported) -> str:
         "outlier": calibration.outlier if detector else None,
         "operations": [
             {
-                **{"name": step.name, "kind": step.kind, "takes": step.takes, **step.options},
+                **step.described(),
                 "arrays": {
                     name: {"shape": array.shape, "scales": array.shape[-1] if array.ndim > 1 else 1}
                     for name, array in step.arrays.items()

@@ -177,7 +177,7 @@ class OnnxModel(Model):
 
     @cached_property
     def said(self) -> Provenance | None:
-        """What the file says of itself; one averaged in its graph needs no shifts from outside."""
+        """What the file says of itself."""
         text = self.metadata.get(PROVENANCE)
         return said_by(text.encode(), f"{self.path}: {PROVENANCE}") if text else None
 

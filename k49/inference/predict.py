@@ -24,21 +24,16 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
         K49Error: as `Model.read`.
     """
     read = model.read(images)
-    unknown = [None] * len(images)
-    doubts = (
-        {
-            "uncertain": None if uncertain is None else bool(uncertain),
-            "outlier": None if outlier is None else bool(outlier),
-        }
-        for uncertain, outlier in zip(
-            unknown if read.uncertain is None else read.uncertain,
-            unknown if read.outlier is None else read.outlier,
-            strict=True,
-        )
+    uncertain, outlier = (
+        [None] * len(images) if found is None else found.tolist()
+        for found in (read.uncertain, read.outlier)
     )
     return [
-        [{**candidate, **doubt} for candidate in best(row, model.dataset.classes, top)]
-        for row, doubt in zip(read.probabilities, doubts, strict=True)
+        [
+            {**candidate, "uncertain": uncertain[i], "outlier": outlier[i]}
+            for candidate in best(row, model.dataset.classes, top)
+        ]
+        for i, row in enumerate(read.probabilities)
     ]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 from scipy.optimize import minimize_scalar
 
-from k49.data import Dataset
+from k49.data import Dataset, spread
 from k49.model_file import Detector
 from k49.settings import Calibration
 from k49.shifts import sharpened
@@ -44,11 +44,12 @@ def calibrate(
         shifts: that predictions are averaged over.
         seed: of the outliers.
     """
-    chosen = np.linspace(0, len(val) - 1, min(IMAGES, len(val))).astype(int)
+    chosen = spread(len(val), IMAGES)
     images, labels = val.images[chosen], val.labels[chosen].argmax(1)
-    inverse_temperature = fit_exponent(predict_proba(model, images), labels)
+    plain = predict_proba(model, images)
+    inverse_temperature = fit_exponent(plain, labels)
     model = with_temperature(model, inverse_temperature)
-    probabilities = predict_proba(model, images)
+    probabilities = sharpened(plain, inverse_temperature)  # what it says from now on
     averaged = predict_proba(model, images, shifts) if shifts else probabilities
     exponent = fit_exponent(averaged, labels) if shifts else 1.0
     detector = train_detector(model, train.images, seed)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from k49.data import chunks
+from k49.data import chunks, spread
 from k49.model_file import Detector
 from k49.training.engine import SCORED_AT_ONCE
 from k49.training.outliers import outliers
@@ -32,7 +32,7 @@ def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detecto
     from sklearn.linear_model import LogisticRegression  # not while Keras is imported
     from sklearn.preprocessing import StandardScaler
 
-    own = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)]
+    own = images[spread(len(images), IMAGES)]
     x = extract(compile_features(model), np.concatenate([own, outliers(own, seed)]))
     y = np.repeat([0, 1], len(own))
     scaler = StandardScaler().fit(x)

@@ -1,7 +1,7 @@
 """Images that show none of the classes: what a model is shown to learn what it can't read.
 
-Half are made of the dataset's own images, taken apart or turned, half are drawn: strokes, noise,
-letters and digits of the font that Pillow has. (D. Hendrycks et al., 2019, arXiv:1812.04606, train
+Some are parts and groups of the dataset's own images, most are drawn: strokes, noise, letters and
+digits of the font that Pillow has. (D. Hendrycks et al., 2019, arXiv:1812.04606, train
 the network itself on outliers; here only `detector` sees them.)
 """
 

@@ -1,7 +1,6 @@
 """The page that reads, in a browser: as Keras and `k49 predict` do, and without a network."""
 
 import base64
-import shutil
 
 import numpy as np
 import pytest
@@ -15,24 +14,22 @@ from k49.pictures.ink import NoInkError
 from k49.provenance import read_detector
 from k49.training.detector import outlier_scores
 from k49.training.model import load_model, predict_proba
+from tests import helpers
 from tests.export.test_export import IMAGES, saved
-from tests.helpers import CHARACTERS, lacks
+from tests.helpers import CHARACTERS
 from tests.inference.test_characters import around, drawing, photo, shadow, sideways
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = 28, 28
 
 
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, with nothing around it to reach."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        lacks("browser", "chromium")
+    path = helpers.browser()
     with sync_playwright() as playwright:
         options = ["--no-sandbox", "--proxy-server=http://127.0.0.1:9"]
-        running = playwright.chromium.launch(executable_path=found, args=options)
+        running = playwright.chromium.launch(executable_path=path, args=options)
         yield running
         running.close()
 

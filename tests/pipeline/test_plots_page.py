@@ -3,17 +3,14 @@
 import json
 import re
 import runpy
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers import CHARACTERS, DAG, ROOT, lacks, mirror_of
+from tests.helpers import CHARACTERS, DAG, ROOT, browser, mirror_of
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 # A proxy that isn't there: whatever the page would load from elsewhere fails, and says so.
 OFFLINE = ("--proxy-server=http://127.0.0.1:9", "--disable-background-networking")
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
@@ -42,8 +39,7 @@ def page(reproduced, tmp_path_factory):
 
     In the repository is an experiment on other data: nothing is the same in both revisions.
     """
-    if BROWSER is None:
-        lacks("browser", "chromium")
+    path = browser()
     folder = tmp_path_factory.mktemp("page")
     repo = reproduced.copy_to(folder)
     mirror = mirror_of(repo.path / "data/raw", folder / "mirror")
@@ -57,7 +53,13 @@ def page(reproduced, tmp_path_factory):
             "--enable-logging=stderr",
             "--window-size=1300,9000",
         )
-        chromium = [BROWSER, *OPTIONS, *OFFLINE, *given, f"--user-data-dir={folder}/profile"]
+        chromium = [
+            path,
+            *OPTIONS,
+            *OFFLINE,
+            *given,
+            f"--user-data-dir={folder}/profile",
+        ]
         address = (out / "index.html").as_uri()
         dom = subprocess.run(
             [*chromium, "--dump-dom", address], capture_output=True, encoding="utf-8", timeout=120

@@ -59,14 +59,9 @@ function greyOf(source, side) {
 }
 
 // A picture that is only scaled, for data whose own pictures were.
-function whole(source, {size: [height, width], invert}) {
-  const grey = greyOf(source, Infinity), factor = Math.min(height / grey.height, width / grey.width);
-  const small = scaled(grey, factor, LANCZOS), image = new Uint8ClampedArray(height * width);
-  const top = Math.floor((height - small.height) / 2), left = Math.floor((width - small.width) / 2);
-  small.values.forEach((value, i) => {
-    image[(top + Math.floor(i / small.width)) * width + left + (i % small.width)] = invert ? 255 - value : value;
-  });
-  return image;
+function whole(source, {size, invert}) {
+  const grey = fitted(greyOf(source, Infinity), size, invert ? 255 : 0);
+  return Uint8ClampedArray.from(grey, (value) => (invert ? 255 - value : value));
 }
 
 // --- showing ---

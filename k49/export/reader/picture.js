@@ -157,15 +157,20 @@ function segments(mask) {
 }
 
 // Ink scaled so that it just fits into an image, in the middle.
-function fit(strength, [height, width]) {
-  const factor = Math.min(height / strength.height, width / strength.width);
-  const small = scaled(strength, factor, LANCZOS), image = new Float64Array(height * width);
+function fit(strength, size) {
+  return stretchContrast(fitted(strength, size, 0).map((value) => Math.max(value, 0)));
+}
+
+// Scaled so that it just fits into a size, in the middle, `around` beside it.
+function fitted(picture, [height, width], around) {
+  const factor = Math.min(height / picture.height, width / picture.width);
+  const small = scaled(picture, factor, LANCZOS), image = new Float64Array(height * width).fill(around);
   const top = Math.floor((height - small.height) / 2), left = Math.floor((width - small.width) / 2);
   small.values.forEach((value, i) => {
     const y = top + Math.floor(i / small.width), x = left + (i % small.width);
-    if (y >= 0 && y < height && x >= 0 && x < width) image[y * width + x] = Math.max(value, 0);
+    if (y >= 0 && y < height && x >= 0 && x < width) image[y * width + x] = value;
   });
-  return stretchContrast(image);
+  return image;
 }
 
 function stretchContrast(values) {
