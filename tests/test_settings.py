@@ -1,6 +1,7 @@
 """params.yaml: what is read, and that every fault is refused in one line that says where."""
 
 import copy
+import itertools
 import json
 import re
 from pathlib import Path
@@ -465,28 +466,24 @@ def test_patience_is_without_effect_where_no_training_is_longer(patience, lines)
 # what `dvc exp run -S` makes of the file
 
 
-def other(value: Any) -> list[str]:
-    """Values, as `-S` takes them, that a setting of this kind may be given."""
-    if isinstance(value, list):
-        return ["[]", "[a]", "[a,b]"]
-    return ["null", "3", "1e-5", "[]", "''", "text"]
+def overrides():
+    """Each key, and a value that `-S` may give it, of all kinds in turn; of lists each."""
+    kinds = itertools.cycle(["null", "3", "1e-5", "[]", "''", "text"])
+    for key, value in sorted(flatten(COMMITTED)):
+        for other in ["[]", "[a]", "[a,b]"] if isinstance(value, list) else [next(kinds)]:
+            yield pytest.param(key, other, id=f"{key}={other}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", sorted(dict(flatten(COMMITTED))))
-def test_any_override_leaves_a_valid_file(tmp_path, key):
+@pytest.mark.parametrize(("key", "value"), overrides())
+def test_any_override_leaves_a_valid_file(tmp_path, key, value):
     """Was: an empty list of mirrors joined two lines, and the file was YAML no longer."""
-    text = PARAMS.read_text("utf-8")
-    before = dict(flatten(COMMITTED))
-    for value in other(before[key]):
-        path = written(tmp_path, text)
-        apply_overrides(path, [f"{key}={value}"])
-        after = dict(flatten(read_yaml(path)))
-        assert {k: v for k, v in after.items() if k != key} == {
-            k: v for k, v in before.items() if k != key
-        }, value
-        comments = re.findall(r"#.*", text)
-        assert re.findall(r"#.*", path.read_text("utf-8")) == comments, value
+    path = written(tmp_path, PARAMS.read_text("utf-8"))
+    comments = re.findall(r"#.*", path.read_text("utf-8"))
+    apply_overrides(path, [f"{key}={value}"])
+    after, before = (dict(flatten(content)) for content in (read_yaml(path), COMMITTED))
+    assert {**after, key: None} == {**before, key: None}
+    assert re.findall(r"#.*", path.read_text("utf-8")) == comments
 
 
 # files

@@ -177,7 +177,7 @@ def test_p_values_of_equal_models_are_uniform():
 
 @pytest.mark.slow
 def test_interval_covers_the_truth_as_often_as_it_says():
-    rng, pairs = np.random.default_rng(0), 500
+    rng, pairs = np.random.default_rng(0), 200
     inside = dict.fromkeys(("test_accuracy", "overfitting_gap", "val_minus_test"), 0)
     for number in range(pairs):
         a, b = simulated(rng, 1960, 0.1, difference=0.02)
@@ -185,9 +185,8 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         found = by_metric(compare([run(a, val_a)], [run(b, val_b)], 500, seed=3 * number))
         for name, truth in zip(inside, (0.02, 0.0, -0.02), strict=True):
             inside[name] += found[name].low <= truth <= found[name].high
-    assert 0.93 <= inside["test_accuracy"] / pairs <= 0.97
-    assert 0.92 <= inside["overfitting_gap"] / pairs <= 0.98  # three standard deviations
-    assert 0.92 <= inside["val_minus_test"] / pairs <= 0.98
+    for name, count in inside.items():
+        assert 0.9 <= count / pairs <= 0.99, name  # about three standard deviations
 
 
 # --- seeds ---------------------------------------------------------------------------------------
@@ -233,7 +232,7 @@ def test_spread_of_seeds_judges():
 @pytest.mark.parametrize(("sizes", "spread"), [((5, 5), 0.01), ((1, 5), 0.0)])
 def test_interval_over_seeds_covers_as_often_as_it_says(sizes, spread):
     """Recipes of which the second is 2 points better; seeds and images are drawn anew each time."""
-    rng, inside, times = np.random.default_rng(0), 0, 300
+    rng, inside, times = np.random.default_rng(0), 0, 150
     for number in range(times):
         hard = rng.beta(1, 9, 980)
         sides = [
@@ -250,7 +249,7 @@ def test_interval_over_seeds_covers_as_often_as_it_says(sizes, spread):
         found = differences["test_accuracy"]
         inside += found.low <= 0.02 <= found.high
         assert (p_value < 0.05) == found.significant
-    assert 0.92 <= inside / times <= 0.98
+    assert 0.9 <= inside / times <= 0.99
 
 
 def test_welch_without_images_is_scipys():

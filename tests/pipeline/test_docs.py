@@ -31,6 +31,7 @@ LEFT_OUT = {
     "make lint": "ran before it",
     "source .venv/bin/activate": "the environment that this runs in",
     "dvc exp run -S data.source=k49": "needs its authors' server",
+    "dvc exp run --queue --name seeds -S 'train.seed=range(1, 6)'": "README's has a shorter range",
 }
 SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
 # What stands for the reader's own; fewer seeds, and recipes cut short behind what they set.
@@ -44,7 +45,6 @@ PLACES = {
     "/path/to/store": "{mirror}/../store",
     "0.001,0.003 -S train.epochs=20,80": "0.001,0.002",
     "5e-3, 3)": "5e-3, 1)",
-    "range(1, 6)": "range(1, 3)",
     "range(1, 4)": "range(1, 3)",
     **{f"recipe {name})": f"recipe {name}) {SHORT}" for name in ("cnn", "default", "report")},
 }
@@ -127,7 +127,7 @@ def test_commands_one_after_the_other(repo, tmp_path, page):
             content = content.replace(place, mine.format(mirror=tmp_path / "mirror"))
         (repo.path / name).write_text(content, "utf-8")
     for command, comment in COMMANDS[page]:
-        if command in LEFT_OUT:
+        if command in LEFT_OUT or (page != "README.md" and "'seeds-*'" in command):
             continue
         changed = command
         for place, mine in PLACES.items():

@@ -167,8 +167,12 @@ if __name__ == "__main__":
     sys.path[:] = [root, *(path for path in sys.path if path != str(Path(__file__).parent))]
     for module in MODULES.split():
         importlib.import_module(module)
+    from dvc_task.worker import TemporaryWorker
+
     for module in [each for each in sys.modules if each.partition(".")[0] in OURS]:
         del sys.modules[module]
     sys.path.remove(root)
+    # DVC's worker looks after so many seconds whether its queue is empty: 10 of DVC's own
+    TemporaryWorker.timeout = property(lambda _: 3, lambda *_: None)
     gc.freeze()  # what is there already is not looked through again by each fork
     serve(sys.argv[1])
