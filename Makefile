@@ -68,7 +68,7 @@ ablation: install  ## from the report's recipe to the default one, through DVC's
 	python -m benchmarks.ablation $(SOURCE)
 
 lock:  ## pin the newest versions again (needs uv)
-	uv pip compile pyproject.toml --extra cpu --extra dev --extra onnx --universal --generate-hashes \
+	uv pip compile pyproject.toml --extra cpu --extra dev --extra onnx --extra serve --universal --generate-hashes \
 		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:  ## remove the environment and everything that dvc can make again

@@ -1,4 +1,4 @@
-"""The command `k49`."""
+"""The command `k49`; each imports what takes long only when it is called."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 import sys
 from enum import StrEnum
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -16,16 +17,12 @@ from k49.ending import status_of
 from k49.errors import K49Error
 from k49.export import forms
 from k49.files import flatten, write_text
-from k49.inference import output as outputs
-from k49.inference import pictures
-from k49.inference import predict as inference
-from k49.inference.models import open_model, project_model
 from k49.outside import read_yaml
-from k49.settings import MOST_CLASSES, Augment, Fit
 from k49.shown import printable
 
 RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
+SERVING = ("httptools", "multipart", "onnxruntime", "pebble", "prometheus_client", "uvicorn")
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -73,7 +70,7 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="The model file; by default the project's.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, max=MOST_CLASSES, help="Characters to print.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Characters to print.")] = 5,
     format: Annotated[
         PredictionFormat, typer.Option(help="How to print.")
     ] = PredictionFormat.table,
@@ -83,6 +80,11 @@ def predict(
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
+    from k49.inference import output as outputs
+    from k49.inference import pictures
+    from k49.inference import predict as inference
+    from k49.inference.models import open_model, project_model
+
     chosen = open_model(model) if model else project_model(project() / "models")
     read, notes, faults = pictures.read_all(images, chosen.dataset)
     for note in notes:
@@ -101,6 +103,38 @@ def predict(
         warn(f"error: {fault}")
     if faults:
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path | None, typer.Option(help="The model file, of ONNX; by default the project's.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8049,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes that read.", show_default="one a processor"),
+    ] = os.cpu_count() or 1,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, max=600, help="Seconds to arrive, to wait and to be read: each."),
+    ] = 10,
+) -> None:
+    """Read characters over HTTP, and show the page that does.
+
+    POST pictures to /v1/predict; /openapi.json describes it all. Whoever can reach the address can
+    ask: by default this machine alone.
+    """
+    if missing := [name for name in SERVING if find_spec(name) is None]:
+        raise K49Error(f"serve needs {', '.join(missing)}: `pip install 'k49[serve]'`")
+    from k49.process import start_server
+
+    start_server("k49.serve.reading")  # takes as long as all that follows
+    from k49.serve.limits import Limits
+    from k49.serve.server import serve
+
+    serve(model or project() / "models", host, port, Limits(workers, timeout))
 
 
 @app.command()
@@ -164,7 +198,7 @@ def compare(
     changed most, the parameters that differ, and a verdict. Everything is read from git: neither
     cache nor remote is needed.
     """
-    from k49.comparison import compare as comparing  # SciPy and DVC take a second: only now
+    from k49.comparison import compare as comparing
     from k49.comparison import text
     from k49.revisions import revisions
 
@@ -224,6 +258,8 @@ def recipe(
     For `dvc exp run $(k49 recipe report)`: it sets everything but the data, whatever was changed
     before, and `-S` after it changes it.
     """
+    from k49.settings import Augment, Fit
+
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status

@@ -4,14 +4,15 @@ import shutil
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k49.errors import K49Error
-from k49.export import exported
-from k49.export.exported import Exported
 from k49.files import atomic_write
 from k49.model_file import check
 from k49.outside import read_json
+
+if TYPE_CHECKING:
+    from k49.export.exported import Exported
 
 METRICS = ("metrics/train.json", "metrics/test.json")
 
@@ -42,10 +43,12 @@ def export(model: Path, form: Form, path: Path, **told: Any) -> None:
         with atomic_write(path) as tmp:
             shutil.copyfile(model, tmp)
     else:
+        from k49.export import exported  # takes a moment, as what it needs does
+
         writer(form)(exported.load(model, **told), path)
 
 
-def writer(form: Form) -> Callable[[Exported, Path], None]:
+def writer(form: Form) -> "Callable[[Exported, Path], None]":
     """Return the function that writes a form.
 
     Raises:

@@ -9,7 +9,7 @@ from k49.data.arrays import File, open_array
 from k49.data.images import image_chunks, size_of
 from k49.errors import K49Error
 from k49.pictures.characters import characters
-from k49.pictures.files import read_grayscale
+from k49.pictures.files import Source, read_grayscale
 from k49.pictures.ink import NoInkError
 from k49.pictures.single import read_single
 from k49.progress import each
@@ -35,21 +35,25 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
     """
     if str(path) != "-" and not path.is_file():
         raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    height, width = dataset.image_size
-    doubt, single = "", False
-    if path.suffix.lower() in (".npz", ".npy"):
-        images = list(read_array(path, (height, width)))
-    elif dataset.normalize == "scale":
-        image = read_single(path, (height, width), "scale", dataset.invert)
-        images, single = [255 - image if dataset.invert else image], True
-    else:
-        try:
-            images, doubt = characters(read_grayscale(path), (height, width))
-        except NoInkError as error:
-            raise K49Error(f"{path}: {error}") from error
-        single = len(images) == 1
-    names = [str(path)] if single else [f"{path}[{i}]" for i in range(len(images))]
-    return list(zip(names, images, strict=True)), doubt
+    if path.suffix.lower() not in (".npz", ".npy"):
+        return read_picture(path, dataset)
+    images = read_array(path, (dataset.image_size[0], dataset.image_size[1]))
+    return [(f"{path}[{i}]", image) for i, image in enumerate(images)], ""
+
+
+def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]], str]:
+    """Read the characters of a picture; as `read`."""
+    size = (dataset.image_size[0], dataset.image_size[1])
+    if dataset.normalize == "scale":
+        image = read_single(source, size, "scale", dataset.invert)
+        return [(str(source), 255 - image if dataset.invert else image)], ""
+    try:
+        images, doubt = characters(read_grayscale(source), size)
+    except NoInkError as error:
+        raise K49Error(f"{source}: {error}") from error
+    if len(images) == 1:
+        return [(str(source), images[0])], doubt
+    return [(f"{source}[{i}]", image) for i, image in enumerate(images)], doubt
 
 
 def read_all(

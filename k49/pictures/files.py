@@ -5,7 +5,9 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,19 +19,40 @@ MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
 MOST_BYTES = 1 << 28  # of a picture on standard input
 
 
+@dataclass(frozen=True)
+class Received:
+    """A picture that somebody sent, who may be anybody: of a common kind, and not large."""
+
+    name: str
+    content: bytes
+
+    KINDS: ClassVar = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+    MOST_PIXELS: ClassVar = 4_000_000
+
+    def __str__(self) -> str:
+        """Return its name, for messages."""
+        return self.name
+
+
+Source = Path | Received  # of a picture; the path `-` is standard input
+
+
 @contextmanager
-def open_picture(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
-    """Open a picture, turned as its camera says; `-` is one on standard input.
+def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
+    """Open a picture, turned as its camera says.
 
     Raises:
         K49Error: it is no picture, damaged, or has more pixels. So do errors of Pillow that the
             caller's block lets out: most of a file is read only there.
     """
+    kinds = None
+    if isinstance(path, Received):
+        kinds, most_pixels = path.KINDS, min(most_pixels, path.MOST_PIXELS)
     advice = f"more than {most_pixels:,}; cut out one character"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, refused below, and of odd metadata
-            with Image.open(from_standard_input() if str(path) == "-" else path) as picture:
+            with Image.open(file_of(path), formats=kinds) as picture:
                 if picture.width * picture.height > most_pixels:
                     size = f"{picture.width} x {picture.height} pixels"
                     raise K49Error(f"{path}: {size}, {advice}")
@@ -37,13 +60,21 @@ def open_picture(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Image.I
     except (K49Error, NoInkError):
         raise
     except UnidentifiedImageError as error:
-        raise K49Error(f"{path}: not a picture in a known format (PNG, JPEG, TIFF, ...)") from error
+        known = ", ".join(kinds or ("PNG", "JPEG", "TIFF", "..."))
+        raise K49Error(f"{path}: not a picture in a known format ({known})") from error
     except Image.DecompressionBombError as error:
         raise K49Error(f"{path}: {advice}") from error
     except Exception as error:  # whatever one of Pillow's forty readers raises
         raise K49Error(
             f"{path}: a damaged picture: {str(error) or type(error).__name__}"
         ) from error
+
+
+def file_of(source: Source) -> Path | io.BytesIO:
+    """Return what Pillow opens."""
+    if isinstance(source, Received):
+        return io.BytesIO(source.content)
+    return from_standard_input() if str(source) == "-" else source
 
 
 def from_standard_input() -> io.BytesIO:
@@ -58,7 +89,7 @@ def from_standard_input() -> io.BytesIO:
     return io.BytesIO(content)
 
 
-def read_grayscale(path: Path, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+def read_grayscale(path: Source, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Read a picture as grayscale, (H, W) float32, 0 to 255; transparent parts become paper."""
     with open_picture(path, most_pixels) as picture:
         return to_grayscale(picture)

@@ -1,13 +1,11 @@
 """Pictures that each show one character, as images of a dataset: cut to the ink, or only scaled."""
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
 
 from k49.errors import K49Error
 from k49.pictures.characters import fitted, one_character
-from k49.pictures.files import open_picture, read_grayscale
+from k49.pictures.files import Source, open_picture, read_grayscale
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize
 
@@ -15,7 +13,7 @@ MOST_PIXELS = 10_000_000  # of a picture of one character
 LEAST_COLOUR = 16  # levels between the channels of a pixel that is no grey
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(path: Source) -> tuple[int, int]:
     """Return a picture's height and width, by its header.
 
     Raises:
@@ -26,7 +24,7 @@ def picture_size(path: Path) -> tuple[int, int]:
 
 
 def read_single(
-    path: Path, size: tuple[int, int], normalize: Normalize, dark_ink: bool = False
+    path: Source, size: tuple[int, int], normalize: Normalize, dark_ink: bool = False
 ) -> np.ndarray:
     """Read a picture of one character as an image of that size, uint8.
 

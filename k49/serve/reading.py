@@ -1,0 +1,198 @@
+"""What the processes do that read: from a request's body to its answer."""
+
+import base64
+import json
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+import multipart
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from threadpoolctl import threadpool_limits
+
+from k49.errors import K49Error
+from k49.export.exported import SOURCE
+from k49.inference.models import Model, OnnxModel, open_model, project_model
+from k49.inference.output import candidate_rows
+from k49.inference.pictures import read_picture, stack
+from k49.inference.predict import predict
+from k49.outside import parse_json
+from k49.pictures.files import Received
+from k49.serve.limits import MOST_BODY, MOST_PICTURES, Refused
+from k49.shown import printable
+from k49.validation import validate
+
+MOST_NAME = 200  # characters of a picture's name
+RAW = ("application/octet-stream", "image/")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for pictures to be read."""
+
+    kind: str  # the header content-type
+    query: str
+    body: bytes
+
+
+class Query(BaseModel):
+    """What may stand behind the address."""
+
+    model_config = ConfigDict(extra="forbid")
+    top: Annotated[int, Field(ge=1)] = 5
+
+
+def decoded(text: object) -> bytes:
+    """Return what base64 stands for, a `data:` address as well; raises ValueError if it is none."""
+    if not isinstance(text, str):
+        raise ValueError("should be text in base64")
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+Picture = Annotated[
+    bytes,
+    BeforeValidator(decoded),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+
+
+class Encoded(BaseModel):
+    """A body of JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+    images: Annotated[list[Picture], Field(min_length=1, max_length=MOST_PICTURES)]
+
+
+@cache
+def model_at(path: Path) -> OnnxModel:
+    """Open a model, once in each process: a file of ONNX, or the one in a project's folder.
+
+    Raises:
+        K49Error: there is none, or it is no ONNX.
+    """
+    threadpool_limits(1)  # the processes share the processors
+    model = (project_model if path.is_dir() else open_model)(path, threads=1)
+    if not isinstance(model, OnnxModel):
+        raise K49Error(
+            f"{path}: has no ONNX made of its model; `dvc repro` or `k49 export` does it"
+        )
+    model.size()  # reads the file
+    return model
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Say what a model was trained on, and how well it reads, for people and for programs."""
+    model = model_at(path)
+    told = {key: text for key, text in model.metadata.items() if key in ("licence", SOURCE)}
+    metrics = model.metadata.get("metrics", "{}")
+    return {
+        "file": str(model.path),
+        "data": model.dataset.name,
+        "warning": model.dataset.warning,
+        "classes": model.dataset.classes,
+        "metrics": parse_json(metrics.encode(), f"{model.path}: metrics"),
+        **told,
+    }
+
+
+def read(path: Path, asked: Asked) -> tuple[int, bytes, int]:
+    """Read the pictures of a request.
+
+    Returns:
+        The status, the answer as JSON, and how many characters were read.
+    """
+    try:
+        answer = read_pictures(model_at(path), asked)
+    except Refused as refused:
+        return (*problem(refused.status, refused.detail), 0)
+    except K49Error as error:
+        return (*problem(400, str(error)), 0)
+    if not answer["rows"]:
+        return (*problem(422, "; ".join(answer["errors"])), 0)
+    return 200, as_json(answer), sum(row["rank"] == 1 for row in answer["rows"])
+
+
+def read_pictures(model: Model, asked: Asked) -> dict[str, list]:
+    """Read the pictures of a request, as `k49 predict --format json` does, faults among them apart.
+
+    Raises:
+        Refused, K49Error: it asks for something else.
+    """
+    top = validate(Query, dict(parse_qsl(asked.query, keep_blank_values=True)), "query").top
+    found, notes, errors = [], [], []
+    for picture in pictures_of(asked):
+        try:
+            images, doubt = read_picture(picture, model.dataset)
+        except K49Error as error:
+            errors.append(str(error))
+            continue
+        found += images
+        if doubt:
+            notes.append(f"{picture}: {doubt}")
+    if model.dataset.warning:
+        notes.append(f"warning: {model.dataset.warning}")
+    if not found:
+        return {"rows": [], "notes": notes, "errors": errors}
+    names, images = zip(*found, strict=True)
+    rows = candidate_rows(list(names), predict(model, stack(list(images)), top))
+    return {"rows": rows, "notes": notes, "errors": errors}
+
+
+def pictures_of(asked: Asked) -> list[Received]:
+    """Return the pictures of a request.
+
+    Raises:
+        Refused: 415, its body is of another kind; 413, too many.
+        K49Error: the body isn't what it says.
+    """
+    kind, options = multipart.parse_options_header(asked.kind)
+    if kind == "multipart/form-data":
+        return of_form(asked.body, options.get("boundary", ""))
+    if kind == "application/json":
+        sent = validate(Encoded, parse_json(asked.body, "body"), "body")
+        return [Received(f"images[{i}]", content) for i, content in enumerate(sent.images)]
+    if kind.startswith(RAW):
+        return [Received("body", asked.body)]
+    raise Refused(
+        415,
+        f"a body of {printable(kind, 80) or 'no known kind'}; send image/png or the like, "
+        "multipart/form-data or application/json",
+    )
+
+
+def of_form(body: bytes, boundary: str) -> list[Received]:
+    """Return the files of a form.
+
+    Raises:
+        Refused: 413, they are too many.
+        K49Error: it is no form, or a field is no file.
+    """
+    bounds = {"part_limit": MOST_PICTURES, "spool_limit": MOST_BODY, "memory_limit": MOST_BODY}
+    found = []
+    try:
+        form = multipart.MultipartParser(BytesIO(body), boundary, len(body), strict=True, **bounds)
+        for number, part in enumerate(form):
+            if part.filename is None:
+                raise K49Error(f"body: field {printable(part.name, 80)} is no file")
+            name = printable(part.filename, MOST_NAME) or f"file {number}"
+            found.append(Received(name, part.raw))
+    except multipart.ParserLimitReached as error:
+        raise Refused(413, f"body: {error}; {MOST_PICTURES} pictures at most") from error
+    except multipart.MultipartError as error:
+        raise K49Error(f"body: no form: {error}") from error
+    return found
+
+
+def problem(status: int, detail: str) -> tuple[int, bytes]:
+    """Return a status and an answer in the form of RFC 9457."""
+    return status, as_json({"status": status, "detail": printable(detail)})
+
+
+def as_json(content: dict) -> bytes:
+    """Return JSON, in UTF-8."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

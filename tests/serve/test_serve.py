@@ -1,0 +1,359 @@
+"""`k49 serve` as a process: what it answers, what it refuses, and what it lives through."""
+
+import base64
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+import pytest
+import requests
+from jsonschema import validate
+from openapi_spec_validator import validate as validate_openapi
+from PIL import Image
+
+from k49 import cli
+from k49.errors import K49Error
+from k49.export.forms import Form, export
+from tests.helpers import environment, ink, save_calibrated
+
+MOST_MEMORY = 400 << 20  # bytes
+SECONDS = 2.0  # --timeout of the server that most tests share
+
+
+def encoded(picture, form="PNG", **options) -> bytes:
+    """The bytes of a picture file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, form, **options)
+    return file.getvalue()
+
+
+PICTURE = encoded(255 - ink(100, 100))
+BLANK = encoded(np.full((60, 60), 200, np.uint8))
+
+
+class Served:
+    """A server in a process of its own, and its address."""
+
+    def __init__(self, folder: Path, *options: object) -> None:
+        command = [sys.executable, "-c", "from k49.cli import main; main()", "serve", "--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *map(str, options)],
+            cwd=folder,
+            env=environment(folder, warm=False),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self.process.stdout.readline().split(" at ")[-1].strip().rstrip("/")
+
+    def post(self, body, kind="image/png", query="", **options) -> requests.Response:
+        """POST to /v1/predict."""
+        headers = {"content-type": kind} if kind else {}
+        address = f"{self.address}/v1/predict{query}"
+        return requests.post(address, data=body, headers=headers, timeout=60, **options)
+
+    def connect(self) -> socket.socket:
+        """A connection to it."""
+        parts = urlsplit(self.address)
+        return socket.create_connection((parts.hostname, parts.port), timeout=60)
+
+    def processes(self) -> list[psutil.Process]:
+        """It and those that it has started."""
+        return [found := psutil.Process(self.process.pid), *found.children(recursive=True)]
+
+    def readers(self) -> list[psutil.Process]:
+        """The processes that read: forks of a fork server."""
+        return [each for each in self.processes() if each.ppid() not in (self.process.pid, 1)][-2:]
+
+    def end(self) -> int:
+        """Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A model as ONNX, untrained, with a page beside it."""
+    folder = tmp_path_factory.mktemp("models")
+    save_calibrated(folder / "model.keras")
+    export(folder / "model.keras", Form.onnx, folder / "model.onnx")
+    (folder / "reader.html").write_text("<!doctype html><title>page</title>")
+    return folder / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def served(model):
+    found = Served(model.parent, "--model", model, "--workers", 2, "--timeout", SECONDS)
+    yield found
+    assert found.end() == 130
+
+
+@pytest.fixture(scope="module")
+def schemas(served):
+    document = requests.get(f"{served.address}/openapi.json", timeout=60).json()
+    validate_openapi(document)
+    return document
+
+
+def conforms(response: requests.Response, document: dict) -> None:
+    """Fail unless an answer is one of those that the server describes."""
+    described = document["paths"]["/v1/predict"]["post"]["responses"][str(response.status_code)]
+    kind = response.headers["content-type"]
+    schema = described["content"][kind]["schema"] | {"components": document["components"]}
+    validate(response.json(), schema)
+
+
+# what it answers
+
+
+def test_every_way_to_ask_is_answered_as_predict_does(served, model, schemas, tmp_path):
+    (tmp_path / "a.png").write_bytes(PICTURE)
+    (tmp_path / "b.jpg").write_bytes(encoded(255 - ink(40, 90), "JPEG", quality=95))
+    names = ["a.png", "b.jpg"]
+    command = [sys.executable, "-c", "from k49.cli import main; main()", "predict", *names]
+    command += ["--model", model, "--format", "json", "--top", "3"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    expected = json.loads(printed)
+    contents = [(tmp_path / name).read_bytes() for name in names]
+    files = [("file", (name, content)) for name, content in zip(names, contents, strict=True)]
+    form = served.post(None, "", "?top=3", files=files)
+    assert form.json() == {"rows": expected, "notes": [], "errors": []}
+    texts = [base64.b64encode(content).decode() for content in contents]
+    texts[1] = f"data:image/jpeg;base64,{texts[1]}"
+    in_json = served.post(json.dumps({"images": texts}), "application/json", "?top=3")
+    raw = served.post(contents[0], "image/png", "?top=3")
+    for found, named, rows in ((in_json, "images[0]", expected), (raw, "body", expected[:3])):
+        conforms(found, schemas)
+        assert found.json()["rows"][0]["image"] == named
+        without_names = [
+            [{**row, "image": ""} for row in part] for part in (found.json()["rows"], rows)
+        ]
+        assert without_names[0] == without_names[1]
+
+
+def test_pictures_that_cannot_be_read_are_told_beside_the_others(served, schemas):
+    names = {"good.png": PICTURE, "blank.png": BLANK, "\x1b[31mred.png": b"no picture"}
+    found = served.post(None, "", files=[("file", item) for item in names.items()])
+    conforms(found, schemas)
+    answer = found.json()
+    assert {row["image"] for row in answer["rows"]} == {"good.png"}
+    assert answer["errors"][0].startswith("blank.png: blank")
+    assert "not a picture in a known format" in answer["errors"][1]
+    assert "\x1b" not in str(answer)
+    alone = served.post(BLANK)
+    conforms(alone, schemas)
+    assert (alone.status_code, alone.json()["detail"]) == (422, "body: blank: there is no ink")
+
+
+def test_page_health_model_and_counts(served):
+    def get(path):
+        return requests.get(f"{served.address}{path}", timeout=60)
+
+    assert get("/").text == "<!doctype html><title>page</title>"
+    assert get("/healthz").json() == {"status": "ok"}
+    about = get("/v1/model").json()
+    assert (about["data"], len(about["classes"])) == ("bars", 49)
+    before, _ = (get("/metrics").text, served.post(PICTURE))
+    after = get("/metrics").text
+
+    def counted(text, name):
+        return float(next((x.split()[-1] for x in text.splitlines() if x.startswith(name)), 0))
+
+    for name in ('k49_requests_total{status="200"}', "k49_characters_total"):
+        assert counted(after, name) == counted(before, name) + 1
+    assert get("/nothing").json()["detail"].startswith("nothing is at /nothing")
+    assert get("/v1/predict").status_code == 405
+
+
+# what it refuses
+
+FORM = "multipart/form-data; boundary=b"
+PART = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f.png"\r\n\r\n'
+WIDE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x01\x86\xa0\x00\x01\x86\xa0\x08\x00\x00\x00\x00"
+REFUSED = {
+    "kind": (415, "text/html", b"<p>", "a body of text/html"),
+    "no kind": (415, "", b"x", "no known kind"),
+    "no JSON": (400, "application/json", b"{", "not valid JSON"),
+    "deep JSON": (400, "application/json", b"[" * 100_000, "not valid JSON"),
+    "other JSON": (400, "application/json", b'{"image": "x"}', "image: unknown key"),
+    "no base64": (400, "application/json", b'{"images": ["!"]}', "images.0"),
+    "no pictures": (400, "application/json", b'{"images": []}', "images"),
+    "many pictures": (
+        400,
+        "application/json",
+        json.dumps({"images": ["QUJD"] * 17}).encode(),
+        "images",
+    ),
+    "no boundary": (400, "multipart/form-data", PART, "no form"),
+    "no form": (400, FORM, b"--x--", "no form"),
+    "cut off": (400, FORM, PART + PICTURE[:100], "no form"),
+    "no end": (400, FORM, PART * 3, "no form"),
+    "long header": (413, FORM, b"--b\r\nA: " + b"x" * 100_000, "pictures at most"),
+    "no file": (400, FORM, PART.replace(b'; filename="f.png"', b"") + b"1\r\n--b--\r\n", "no file"),
+    "many files": (413, FORM, (PART + b"\r\n") * 17 + b"--b--\r\n", "16 pictures at most"),
+    "too large": (413, "image/png", bytes((8 << 20) + 1), "more than 8,388,608 bytes"),
+    "bomb": (422, "image/png", WIDE + bytes(20), "body: "),
+    "many pixels": (422, "image/png", encoded(np.zeros((2001, 2000), np.uint8)), "4,000,000"),
+    "runs a program": (
+        422,
+        "image/eps",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "known",
+    ),
+    "empty": (422, "image/png", b"", "not a picture"),
+}
+
+
+@pytest.mark.parametrize(("status", "kind", "body", "says"), REFUSED.values(), ids=REFUSED)
+def test_refusal(served, schemas, status, kind, body, says):
+    found = served.post(body, kind)
+    conforms(found, schemas)
+    assert (found.status_code, found.json()["status"]) == (status, status)
+    assert says in found.json()["detail"]
+
+
+@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?top=", "?bottom=1"])
+def test_query_is_refused(served, query):
+    found = served.post(PICTURE, query=query)
+    assert found.status_code == 400
+    assert found.json()["detail"].startswith("query: ")
+
+
+def test_body_without_a_length_is_bounded_too(served):
+    found = served.post(bytes(1 << 20) for _ in range(9))
+    assert found.status_code == 413
+
+
+# what it lives through
+
+
+def test_slow_clients_are_left_and_harm_nobody(served):
+    """Heads that never end, heads without an end, bodies that trickle in: three hundred at once."""
+    length = (
+        b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n"
+    )
+    beginnings = (b"", b"POST /v1/pre", length, length + b"\r\nabc")
+    slow = [served.connect() for _ in range(300)]
+    start = time.monotonic()
+    for number, connection in enumerate(slow):
+        connection.sendall(beginnings[number % 4])
+    endless = served.connect()
+    with pytest.raises(OSError, match=r"reset|pipe"):
+        for _ in range(10_000):
+            endless.sendall(b"x-more: " + b"y" * 1000 + b"\r\n" if _ else b"GET / HTTP/1.1\r\n")
+    assert served.post(PICTURE).status_code == 200
+    answers = [connection.makefile("rb").read() for connection in slow]  # to the end
+    assert time.monotonic() - start < 20 * SECONDS
+    assert [answer[9:12] for answer in answers[:4]] == [b"", b"", b"", b"408"]
+    for connection in slow:
+        connection.close()
+
+
+def test_flood_of_bombs_and_large_pictures_leaves_memory_low_and_answers_on(served):
+    rng = np.random.default_rng(0)
+    large = encoded(rng.integers(0, 256, (1400, 1400, 3), np.uint8))  # 6 MB, the most pixels nearly
+    pale = encoded(np.zeros((2000, 2000), np.uint8))
+    most, done = [0], threading.Event()
+
+    def watch():
+        while not done.wait(0.1):
+            sizes = [each.memory_full_info().pss for each in served.processes()]
+            most[0] = max(most[0], sum(sizes))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    bodies = [large, pale, WIDE, PICTURE] * 50
+    with ThreadPoolExecutor(200) as clients:
+        found = list(clients.map(served.post, bodies))
+    done.set()
+    watching.join()
+    assert {each.status_code for each in found} <= {200, 408, 413, 422, 503}
+    assert all("retry-after" in each.headers for each in found if each.status_code == 503)
+    assert 0 < most[0] < MOST_MEMORY
+    assert served.post(PICTURE).status_code == 200
+
+
+def test_process_that_hangs_or_dies_is_replaced(served):
+    for wrong, status, says in (
+        (signal.SIGSTOP, 413, "takes more"),
+        (signal.SIGKILL, 422, "ended"),
+    ):
+        for reader in served.readers():
+            reader.send_signal(wrong)
+        for _ in range(2):
+            found = served.post(PICTURE)
+            assert (found.status_code, says in found.json()["detail"]) == (status, True)
+        assert served.post(PICTURE).status_code == 200
+
+
+def test_ctrl_c_ends_it_when_all_is_answered(model):
+    served = Served(model.parent, "--model", model, "--workers", 1)
+    (reader,) = served.readers()[-1:]
+    reader.suspend()
+    with ThreadPoolExecutor() as clients:
+        asked = clients.submit(served.post, PICTURE)
+        while "k49_arriving 0" not in requests.get(f"{served.address}/metrics", timeout=60).text:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        served.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert served.process.poll() is None
+        with pytest.raises(OSError):
+            served.connect()
+        reader.resume()
+        assert asked.result().status_code == 200
+    assert served.process.wait(60) == 130
+
+
+# how it doesn't start
+
+
+def refusal(folder, *options) -> str:
+    """The one line that `k49 serve` ends with."""
+    command = ["k49", "serve", "--port", "0", *map(str, options)]
+    done = subprocess.run(command, env=environment(folder), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("none.onnx", "none.onnx: no such model"),
+        ("reader.html", "reader.html: has no ONNX made of its model"),
+        ("empty", "empty: has no ONNX made of its model"),
+        ("text.onnx", "text.onnx: not a model as `k49 export` writes it"),
+    ],
+)
+def test_model_that_it_cannot_serve(model, tmp_path, name, says):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.onnx").write_text("text")
+    folder = model.parent if name == "reader.html" else tmp_path
+    assert says in refusal(tmp_path, "--model", folder / name)
+
+
+def test_address_that_is_taken_or_not_here(model, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal(tmp_path, "--model", model, "--port", port)
+        assert f"--host 127.0.0.1 --port {port}: Address already in use" in said
+    assert "--host nowhere.invalid" in refusal(
+        tmp_path, "--model", model, "--host", "nowhere.invalid"
+    )
+
+
+def test_packages_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setattr(cli, "SERVING", ("uvicorn", "no_such_package"))
+    with pytest.raises(K49Error, match=r"needs no_such_package: `pip install 'k49\[serve\]'`"):
+        cli.serve()
