@@ -3,6 +3,7 @@ PYTHON ?= python3
 SOURCE ?= standin
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := --universal --generate-hashes --no-emit-index-url --no-annotate --quiet
 PARALLEL := --numprocesses=auto --dist=loadscope --no-loadscope-reorder
 # the system's certificates, as pip has them: also those of a company's own network
 export UV_SYSTEM_CERTS := 1
@@ -68,8 +69,9 @@ ablation: install  ## from the report's recipe to the default one, through DVC's
 	python -m benchmarks.ablation $(SOURCE)
 
 lock:  ## pin the newest versions again (needs uv)
-	uv pip compile pyproject.toml --extra cpu --extra dev --extra onnx --extra serve --universal --generate-hashes \
-		--no-emit-index-url --no-annotate --upgrade --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra cpu --extra dev --extra onnx --extra serve $(LOCK) --upgrade \
+		--output-file requirements.lock
+	uv pip compile --group server --constraint requirements.lock $(LOCK) --output-file requirements-server.lock
 
 clean:  ## remove the environment and everything that dvc can make again
 	rm -rf .venv .venv-bench data models/model.keras models/model.onnx models/reader.html predictions/test.npz predictions/variations.npy

@@ -22,7 +22,7 @@ from k49.shown import printable
 
 RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
-SERVING = ("httptools", "multipart", "onnxruntime", "pebble", "prometheus_client", "uvicorn")
+SERVING = ("httptools", "multipart", "onnxruntime", "prometheus_client", "starlette", "uvicorn")
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

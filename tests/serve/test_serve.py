@@ -1,7 +1,6 @@
 """`k49 serve` as a process: what it answers, what it refuses, and what it lives through."""
 
 import base64
-import io
 import json
 import signal
 import socket
@@ -10,84 +9,23 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
 import pytest
 import requests
 from jsonschema import validate
 from openapi_spec_validator import validate as validate_openapi
-from PIL import Image
 
 from k49 import cli
 from k49.errors import K49Error
-from k49.export.forms import Form, export
-from tests.helpers import environment, ink, save_calibrated
+from tests.helpers import environment, ink
+from tests.serve.served import PICTURE, Served, encoded
 
 MOST_MEMORY = 400 << 20  # bytes
-SECONDS = 2.0  # --timeout of the server that most tests share
+SECONDS = 3.0  # --timeout of the server that most tests share
 
 
-def encoded(picture, form="PNG", **options) -> bytes:
-    """The bytes of a picture file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, form, **options)
-    return file.getvalue()
-
-
-PICTURE = encoded(255 - ink(100, 100))
 BLANK = encoded(np.full((60, 60), 200, np.uint8))
-
-
-class Served:
-    """A server in a process of its own, and its address."""
-
-    def __init__(self, folder: Path, *options: object) -> None:
-        command = [sys.executable, "-c", "from k49.cli import main; main()", "serve", "--port", "0"]
-        self.process = subprocess.Popen(
-            [*command, *map(str, options)],
-            cwd=folder,
-            env=environment(folder, warm=False),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.address = self.process.stdout.readline().split(" at ")[-1].strip().rstrip("/")
-
-    def post(self, body, kind="image/png", query="", **options) -> requests.Response:
-        """POST to /v1/predict."""
-        headers = {"content-type": kind} if kind else {}
-        address = f"{self.address}/v1/predict{query}"
-        return requests.post(address, data=body, headers=headers, timeout=60, **options)
-
-    def connect(self) -> socket.socket:
-        """A connection to it."""
-        parts = urlsplit(self.address)
-        return socket.create_connection((parts.hostname, parts.port), timeout=60)
-
-    def processes(self) -> list[psutil.Process]:
-        """It and those that it has started."""
-        return [found := psutil.Process(self.process.pid), *found.children(recursive=True)]
-
-    def readers(self) -> list[psutil.Process]:
-        """The processes that read: forks of a fork server."""
-        return [each for each in self.processes() if each.ppid() not in (self.process.pid, 1)][-2:]
-
-    def end(self) -> int:
-        """Ctrl-C."""
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    """A model as ONNX, untrained, with a page beside it."""
-    folder = tmp_path_factory.mktemp("models")
-    save_calibrated(folder / "model.keras")
-    export(folder / "model.keras", Form.onnx, folder / "model.onnx")
-    (folder / "reader.html").write_text("<!doctype html><title>page</title>")
-    return folder / "model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +235,7 @@ def test_process_that_hangs_or_dies_is_replaced(served):
 
 def test_ctrl_c_ends_it_when_all_is_answered(model):
     served = Served(model.parent, "--model", model, "--workers", 1)
-    (reader,) = served.readers()[-1:]
+    (reader,) = served.readers()
     reader.suspend()
     with ThreadPoolExecutor() as clients:
         asked = clients.submit(served.post, PICTURE)
