@@ -49,13 +49,14 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 
 .venv-bench/installed: .venv/installed requirements.lock benchmarks/requirements.txt
 	$(PYTHON) -m venv .venv-bench
-	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python .venv-bench/bin/python --compile-bytecode --require-hashes -r requirements.lock
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
 bench: install .venv-bench/installed  ## time our training beside other ways to do it (an hour)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
+	.venv-bench/bin/python -m benchmarks.serving
 	python -m benchmarks.cost
 	python -m benchmarks.breakdown
 

@@ -50,7 +50,7 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 - **Returns** probabilities (N, {len(dataset.classes)}), in this order:
   {in_markdown("  ".join(dataset.classes))}
 - **Use**: `k49 predict picture.png`{cutting}{averaging(provenance.shifts)};
-  in a browser `reader.html`, a page that needs no network; in a program
+  in a browser `reader.html`, a page that needs no network; over HTTP `k49 serve`; in a program
   `onnxruntime.InferenceSession("model.onnx").run(None, {{"image": images}})`, which also says how
   unlike the training data each image is, or `keras.saving.load_model("model.keras")`. Stage
   `export` writes `reader.html` and `model.onnx`.

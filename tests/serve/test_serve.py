@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from shutil import which
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from openapi_spec_validator import validate as validate_openapi
 
 from k49 import cli
 from k49.errors import K49Error
-from tests.helpers import environment, ink
+from tests.helpers import ROOT, environment, ink, lacks
 from tests.serve.served import PICTURE, Served, encoded
 
 MOST_MEMORY = 400 << 20  # bytes
@@ -76,6 +78,28 @@ def test_every_way_to_ask_is_answered_as_predict_does(served, model, schemas, tm
             [{**row, "image": ""} for row in part] for part in (found.json()["rows"], rows)
         ]
         assert without_names[0] == without_names[1]
+
+
+def test_lines_of_the_page_do_what_it_says(served, tmp_path):
+    for name, content in (("scan.png", PICTURE), ("another.jpg", PICTURE)):
+        (tmp_path / name).write_bytes(content)
+    which("curl") or lacks("curl", "curl")
+    page = (ROOT / "docs/serve.md").read_text("utf-8")
+    said = []
+    for line in re.findall(r"^curl (.*)", page, re.MULTILINE):
+        command = f"curl --silent {line.replace('http://127.0.0.1:8049', served.address)}"
+        said.append(subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True))
+    rows = [json.loads(each.stdout)["rows"] for each in said[:3]]
+    assert [[row["image"] for row in found if row["rank"] == 1] for found in rows] == [
+        ["body"],
+        ["scan.png", "another.jpg"],
+        ["images[0]"],
+    ]
+    assert [len(found) for found in rows] == [5, 2, 5]
+    assert all(each.stdout and not each.returncode for each in said)
+    answer, *_ = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    assert {*json.loads(answer)} == {"rows", "notes", "errors"}
+    assert {*json.loads(answer)["rows"][0]} == {*rows[0][0]}
 
 
 def test_pictures_that_cannot_be_read_are_told_beside_the_others(served, schemas):
