@@ -215,8 +215,8 @@ def table(rows: list[dict]) -> str:
         "as they are, with the same weights. Memory is that of all processes, what they share "
         "counted once.",
         "",
-        "| server | data | requests a second | k49 serve has | median, ms | p99, ms | start, s | MiB "
-        "| reads as k49 serve |",
+        "| server | data | requests a second | k49 serve has | median, ms | p99, ms | start, s "
+        "| MiB | reads as k49 serve |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from k49.serve.limits import IN_MEMORY, MOST_ARRIVING, MOST_BODY, Limits, Refused
 
 MOST_DIGITS = 10  # of a length
-GRACE = 1.0  # seconds; an arrival that takes longer gives its place to a new one, if there is none
+GRACE = 0.2  # seconds; an arrival that takes longer gives its place to a new one, if there is none
 
 
 class Arrivals:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 MOST_BODY = 8 << 20  # bytes of a request
 MOST_HEAD = 64 << 10  # bytes of a request's headers
 MOST_PICTURES = 16  # of a request
-MOST_ARRIVING = 256  # requests whose bodies are still on their way
+# All of these, with a file for each body, are fewer than the 1,024 files that a process may open
+MOST_IDLE = 256  # connections on which no request has begun
+MOST_ARRIVING = 128  # requests whose bodies are still on their way
 MOST_WAITING = 128  # requests that have arrived and wait for a process
 IN_MEMORY = 64 << 10  # bytes of a body above which it lies on disk until it is read
 

@@ -61,14 +61,15 @@ class Readers:
             async with asyncio.timeout(self.limits.seconds):
                 head, answer = await reader.ask({"kind": kind, "query": query}, file.read())
         except TimeoutError:
-            reader = await self.replaced(reader)
+            await self.replace(reader)
             seconds = f"{self.limits.seconds:g} seconds"
             raise Refused(413, f"takes more than {seconds} to read; send fewer pictures") from None
-        except GONE as error:
-            reader = await self.replaced(reader)
-            raise Refused(422, "reading it ended the process that read") from error
-        finally:
-            self.free.put_nowait(reader)
+        except BaseException as error:  # also the end of the server: its answer is nobody else's
+            await self.replace(reader)
+            if isinstance(error, GONE):
+                raise Refused(422, "reading it ended the process that read") from error
+            raise
+        self.free.put_nowait(reader)
         return head["status"], answer, head["characters"]
 
     async def turn(self) -> "Reader":
@@ -88,13 +89,14 @@ class Readers:
         finally:
             self.waiting -= 1
 
-    async def replaced(self, reader: "Reader") -> "Reader":
-        """End a process, and return another."""
+    async def replace(self, reader: "Reader") -> None:
+        """End a process, and start another; if that fails, the next request tries again."""
         reader.end()
-        self.all.remove(reader)
-        self.all.append(other := Reader(self.model))
-        await other.begin()
-        return other
+        other = self.all[self.all.index(reader)] = Reader(self.model)
+        try:
+            await other.begin()
+        finally:
+            self.free.put_nowait(other)
 
 
 class Reader:

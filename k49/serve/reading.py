@@ -13,6 +13,7 @@ import multipart
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from threadpoolctl import threadpool_limits
 
+from k49 import ending
 from k49.errors import K49Error
 from k49.export.exported import SOURCE
 from k49.inference.models import Model, OnnxModel, open_model, project_model
@@ -112,6 +113,8 @@ def read(path: Path, asked: Asked) -> tuple[int, bytes, int]:
         return (*problem(refused.status, refused.detail), 0)
     except K49Error as error:
         return (*problem(400, str(error)), 0)
+    except Exception as error:  # of a library, or ours
+        return (*problem(500, ending.described(error, "send fewer pictures")), 0)
     if not answer["rows"]:
         return (*problem(422, "; ".join(answer["errors"])), 0)
     return 200, as_json(answer), sum(row["rank"] == 1 for row in answer["rows"])

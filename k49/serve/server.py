@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from k49.errors import K49Error
 from k49.serve.app import Service, application
-from k49.serve.limits import MOST_HEAD, Limits
+from k49.serve.limits import MOST_HEAD, MOST_IDLE, Limits
 from k49.serve.readers import Readers
 from k49.shown import printable
 
@@ -65,7 +65,7 @@ def configuration(readers: Readers) -> uvicorn.Config:
     seconds = readers.limits.seconds
 
     class Protocol(Impatient):
-        patience = seconds
+        patience, idle = seconds, {}
 
     return uvicorn.Config(
         application(Service(readers)),
@@ -83,10 +83,12 @@ def configuration(readers: Readers) -> uvicorn.Config:
 class Impatient(HttpToolsProtocol):
     """HTTP of a client whose headers come soon and are not large, or the connection is closed.
 
-    (Uvicorn 0.54 waits for a first request's headers as long as it takes, and takes them all.)
+    Where too many connections are without, so is the one that has been for longest. (Uvicorn 0.54
+    waits for a first request's headers as long as it takes, and takes them all.)
     """
 
     patience: float  # seconds
+    idle: dict["Impatient", None]  # connections without a request, the oldest first
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -126,9 +128,15 @@ class Impatient(HttpToolsProtocol):
         self.wait_no_more()
         self.head = 0
         self.awaited = self.loop.call_later(self.patience, self.transport.close)
+        self.idle[self] = None
+        if len(self.idle) > MOST_IDLE:
+            oldest = next(iter(self.idle))
+            oldest.wait_no_more()
+            oldest.transport.close()
 
     def wait_no_more(self) -> None:
         """Forget the time."""
+        self.idle.pop(self, None)
         if self.awaited:
             self.awaited.cancel()
         self.awaited = None

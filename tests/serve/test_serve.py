@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from shutil import which
 
 import numpy as np
@@ -199,25 +200,29 @@ def test_body_without_a_length_is_bounded_too(served):
 
 
 def test_slow_clients_are_left_and_harm_nobody(served):
-    """Heads that never end, heads without an end, bodies that trickle in: three hundred at once."""
+    """Heads that never end, heads without an end, bodies that trickle in: seven hundred at once."""
     length = (
         b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n"
     )
     beginnings = (b"", b"POST /v1/pre", length, length + b"\r\nabc")
-    slow = [served.connect() for _ in range(300)]
-    start = time.monotonic()
+    slow = [served.connect() for _ in range(700)]
     for number, connection in enumerate(slow):
-        connection.sendall(beginnings[number % 4])
+        with suppress(OSError):  # its place is another's already
+            connection.sendall(beginnings[number % 4])
     endless = served.connect()
     with pytest.raises(OSError, match=r"reset|pipe"):
         for _ in range(10_000):
             endless.sendall(b"x-more: " + b"y" * 1000 + b"\r\n" if _ else b"GET / HTTP/1.1\r\n")
-    assert served.post(PICTURE).status_code == 200
-    answers = [connection.makefile("rb").read() for connection in slow]  # to the end
-    assert time.monotonic() - start < 20 * SECONDS
-    assert [answer[9:12] for answer in answers[:4]] == [b"", b"", b"", b"408"]
+    while (found := served.post(PICTURE)).status_code == 503:
+        time.sleep(float(found.headers["retry-after"]))
+    assert found.status_code == 200
+    answers = []
     for connection in slow:
+        with suppress(ConnectionResetError), connection.makefile("rb") as answer:
+            answers.append(answer.read()[9:12])  # to the end
         connection.close()
+    assert set(answers) <= {b"", b"408", b"503"}
+    assert b"408" in answers
 
 
 def test_flood_of_bombs_and_large_pictures_leaves_memory_low_and_answers_on(served):
