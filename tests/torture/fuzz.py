@@ -4,7 +4,9 @@
 each kind: how many were tried, and the memory that they took.
 """
 
+import base64
 import io
+import json
 import random
 import re
 import signal
@@ -79,16 +81,14 @@ def fuzz(kind: Kind, n: int, seed: int) -> Iterator[str]:
 
 def picture(form: str, folder: Path) -> Kind:
     """A picture of a character."""
-    file = io.BytesIO()
-    image = Image.fromarray(255 - ink()).convert("RGB")
-    image.save(file, form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
+    content = encoded(form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
     path = folder / f"picture.{form.lower()}"
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
         pictures.read(path, info_of())
 
-    return Kind(file.getvalue(), mutants.of_bytes, read)
+    return Kind(content, mutants.of_bytes, read)
 
 
 def exif() -> Image.Exif:
@@ -185,20 +185,56 @@ def model(folder: Path) -> Kind:
 
 def onnx(folder: Path) -> Kind:
     """The same as ONNX."""
-    from k49.export.forms import Form, export
     from k49.inference import predict
     from k49.inference.models import open_model
-    from tests.helpers import save_calibrated
 
-    path, images = folder / "model.onnx", np.zeros((1, 28, 28, 1), np.uint8)
-    save_calibrated(folder / "model.keras")
-    export(folder / "model.keras", Form.onnx, path)
+    path, images = exported(folder), np.zeros((1, 28, 28, 1), np.uint8)
 
     def read(content: bytes) -> None:
         path.write_bytes(content)
         predict.predict(open_model(path), images, top=5)
 
     return Kind(path.read_bytes(), mutants.of_bytes, read)
+
+
+def exported(folder: Path) -> Path:
+    """A model as ONNX."""
+    from k49.export.forms import Form, export
+    from tests.helpers import save_calibrated
+
+    save_calibrated(folder / "model.keras")
+    export(folder / "model.keras", Form.onnx, folder / "model.onnx")
+    return folder / "model.onnx"
+
+
+def request(kind: str, content: bytes) -> Callable[[Path], Kind]:
+    """A body of that kind, for `k49 serve`."""
+
+    def make(folder: Path) -> Kind:
+        from k49.serve import reading
+
+        path = exported(folder)
+
+        def read(content: bytes) -> None:
+            status, answer, _ = reading.read(path, reading.Asked(kind, "", content))
+            assert status < 500, answer
+            json.loads(answer)
+
+        return Kind(
+            content, mutants.of_bytes if kind.startswith("multi") else mutants.of_text, read
+        )
+
+    return make
+
+
+def encoded(form: str, **options) -> bytes:
+    """A picture of a character as a file."""
+    file = io.BytesIO()
+    Image.fromarray(255 - ink()).convert("RGB").save(file, form, **options)
+    return file.getvalue()
+
+
+FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f.png"\r\n\r\n%b\r\n--b--\r\n'
 
 
 def journal(folder: Path) -> Kind:
@@ -306,6 +342,10 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "description": description,
     "keras": model,
     "onnx": onnx,
+    "request: form": request("multipart/form-data; boundary=b", FILE % encoded("PNG")),
+    "request: JSON": request(
+        "application/json", b'{"images": ["%b"]}' % base64.b64encode(encoded("PNG"))
+    ),
     "journal": journal,
     "params": params,
     "revision: params": revision("params.yaml", mutants.of_text),
