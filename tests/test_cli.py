@@ -14,6 +14,7 @@ from PIL import Image
 
 from k49 import cli
 from k49.data.characters import code_point
+from k49.export.forms import Form, export
 from k49.inference import output
 from k49.inference.pictures import read, stack
 from tests.helpers import SHAPE, SMALL_MODEL, environment, info_of, ink, plain, provenance_of, saved
@@ -220,9 +221,10 @@ def test_picture_on_standard_input(folder):
     assert [row["image"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["-"] * 5
 
 
-def test_terminal_without_japanese(folder):
+def test_terminal_without_japanese(folder, tmp_path):
+    export(folder / "models/model.keras", Form.onnx, tmp_path / "model.onnx")
     env = {**environment(folder, warm=False), "PYTHONIOENCODING": "ascii"}
-    done = k49("predict", "ink.png", folder=folder, env=env)
+    done = k49("predict", "ink.png", "--model", tmp_path / "model.onnx", folder=folder, env=env)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\\u") == 5

@@ -563,9 +563,8 @@ def test_environment_of_another_kind_changes_no_answer(tmp_path, model):
         TERM="dumb",
     )
     command = ["k49", "predict", "ink.png", "--model", model, "--format", "csv"]
-    plainly = environment(tmp_path, warm=False)
     answers = []
-    for env in (plainly, {**plainly, **odd}):
+    for env in (environment(tmp_path), {**environment(tmp_path, warm=False), **odd}):
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         answers.append(done.stdout)

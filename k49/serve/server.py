@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from k49.errors import K49Error
 from k49.serve.app import Service, application
-from k49.serve.limits import MOST_HEAD, MOST_IDLE, Limits
+from k49.serve.limits import MOST_BODY, MOST_HEAD, MOST_IDLE, Limits
 from k49.serve.readers import Readers
 from k49.shown import printable
 
@@ -93,7 +93,7 @@ class Impatient(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.awaited: asyncio.TimerHandle | None = None  # while headers are
-        self.head = 0  # bytes of them
+        self.came = 0  # bytes meanwhile
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
@@ -104,8 +104,10 @@ class Impatient(HttpToolsProtocol):
         """Count what comes while headers are awaited."""
         super().data_received(data)
         if self.awaited:
-            self.head += len(data)
-            if self.head > MOST_HEAD:
+            self.came += len(data)
+            # of a request that is refused already, the rest: who sends it hears why only then
+            rest = self.cycle is not None and self.cycle.more_body
+            if self.came > (2 * MOST_BODY if rest else MOST_HEAD):
                 self.transport.close()
 
     def on_headers_complete(self) -> None:
@@ -126,7 +128,7 @@ class Impatient(HttpToolsProtocol):
     def wait_for_headers(self) -> None:
         """Close the connection if none are complete in time."""
         self.wait_no_more()
-        self.head = 0
+        self.came = 0
         self.awaited = self.loop.call_later(self.patience, self.transport.close)
         self.idle[self] = None
         if len(self.idle) > MOST_IDLE:

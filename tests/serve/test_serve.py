@@ -196,6 +196,16 @@ def test_body_without_a_length_is_bounded_too(served):
     assert found.status_code == 413
 
 
+def test_body_that_goes_on_after_the_refusal_is_cut_off(served):
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+    with served.connect() as connection:
+        connection.sendall(head)
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            for _ in range(1000):
+                connection.sendall(bytes(1 << 20))
+
+
 # what it lives through
 
 
