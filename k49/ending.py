@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from os import _exit  # here, and not os._exit later: for the one that is left behind
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -85,24 +84,23 @@ def obituary(line: str) -> Iterator[None]:
     Linux kills what takes too much memory, and libraries in C++ abort: Python can say nothing then.
     """
     reading, writing = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited: it survives Ctrl-C
-    try:
-        left_behind = os.fork()
+    shown = printable(line).encode("ascii", "backslashreplace").decode()
+    try:  # a shell, since a fork of a large process takes long, and memory
+        left_behind = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", 'read -r end || printf "%s\\n" "$0" >&2', shown],
+            {},
+            file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_CLOSE, 1)],
+            setsigmask=SIGNALS,  # it survives Ctrl-C
+        )
     except OSError:  # no memory, or no process more: then it isn't said
-        left_behind = -1
-    if left_behind == 0:
-        with suppress(OSError):
-            os.close(writing)
-            if not os.read(reading, 1):  # closed, and nothing written
-                os.write(2, f"{printable(line)}\n".encode("ascii", "backslashreplace"))
-        _exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        left_behind = 0
     os.close(reading)
     try:
         yield
     finally:
-        if left_behind > 0:
+        if left_behind:
             with suppress(OSError):
-                os.write(writing, b".")
+                os.write(writing, b".\n")
                 os.waitpid(left_behind, 0)
         os.close(writing)

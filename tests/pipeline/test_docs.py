@@ -35,7 +35,7 @@ LEFT_OUT = {
     "dvc exp run $(k49 recipe default)": "as the line before it, with the other recipe",
 }
 SHORT = "-S tune.trials=1 -S tune.epochs=1 -S train.epochs=3 -S train.min_steps=0"
-# What stands for the reader's own; fewer seeds and rates, and recipes cut short behind what they set.
+# What stands for the reader's own; fewer runs, and recipes cut short behind what they set.
 PLACES = {
     "/path/to/fashion-mnist": "{mirror}/../fashion",
     "/path/to/emnist-letters": "{mirror}/../emnist",
