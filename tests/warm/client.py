@@ -4,7 +4,7 @@ Of Python's ways to start, `-m` and what multiprocessing starts its servers with
 without a server, the real command takes its place.
 """
 
-import json
+import marshal
 import os
 import signal
 import socket
@@ -45,7 +45,7 @@ asked = {
 }
 for number in (signal.SIGINT, signal.SIGTERM):  # passed on, for the fork to answer
     signal.signal(number, lambda number, _: server.sendall(bytes([number])))
-content = json.dumps(asked).encode()
+content = marshal.dumps(asked)
 socket.send_fds(server, [len(content).to_bytes(4, "big")], numbers)
 server.sendall(content)
 for number in numbers:  # the fork has them, and closes them when it ends

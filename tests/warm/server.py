@@ -7,7 +7,7 @@ import atexit
 import fcntl
 import gc
 import importlib
-import json
+import marshal
 import os
 import runpy
 import selectors
@@ -17,7 +17,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from multiprocessing import spawn
+from multiprocessing import spawn, util
 from pathlib import Path
 from typing import NoReturn
 
@@ -71,7 +71,7 @@ def begin(client: socket.socket, events: selectors.BaseSelector) -> None:
     content = client.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL)
     pid = os.fork()
     if not pid:
-        run(files, **json.loads(content))
+        run(files, **marshal.loads(content))
     for each in files:
         os.close(each)
     process = os.pidfd_open(pid)
@@ -174,5 +174,8 @@ if __name__ == "__main__":
     sys.path.remove(root)
     # DVC's worker looks after so many seconds whether its queue is empty: 10 of DVC's own
     TemporaryWorker.timeout = property(lambda _: 3, lambda *_: None)
+    # What the libraries do at the end takes a fork 9 ms, and is in vain but for multiprocessing's
+    atexit._clear()
+    atexit.register(util._exit_function)
     gc.freeze()  # what is there already is not looked through again by each fork
     serve(sys.argv[1])
