@@ -224,7 +224,8 @@ def test_kmnist_from_its_mirror(fresh, server, tmp_path):
         content = (tmp_path / "served" / name).read_bytes()
         description["files"][name] = {"md5": hashlib.md5(content).hexdigest()}
     write_yaml(fresh.path / "datasets/kmnist.yaml", description)
-    output = fresh.dvc("exp", "run", "-S", "data.source=kmnist", "-S", mirror).stdout
+    short = ("-S", "tune.trials=1")
+    output = fresh.dvc("exp", "run", "-S", "data.source=kmnist", "-S", mirror, *short).stdout
     assert "4 files downloaded, verified by their MD5 sums and their contents" in output
     assert stages_run(output)[-5:] == STAGES[-5:]
     assert fresh.read("metrics/data.json")["dataset"] == "Kuzushiji-MNIST"
@@ -252,7 +253,7 @@ def test_network_of_ones_own_is_one_file(fresh):
     (fresh.path / "networks/mine.py").write_text(OWN)
     fresh.git("add", "networks/mine.py")
     change = "spaces.default.network=networks.mine:mine"
-    output = fresh.dvc("exp", "run", "-S", change).stdout
+    output = fresh.dvc("exp", "run", "-S", change, "-S", "tune.trials=1").stdout
     assert stages_run(output) == ["check", "tune", "train", "evaluate", "export", "plot"]
     assert fresh.read("models/hyperparameters.yaml")["network"] == "networks.mine:mine"
     assert "Network: networks.mine:mine of [" in fresh.read("MODEL_CARD.md")
