@@ -27,6 +27,7 @@ from benchmarks.epoch import environment, machine, publish_of_folders
 from k49.files import read_npy
 from k49.outside import read_json
 
+FIGURES = ("start_s", "a_second", "p50_ms", "p99_ms", "memory_mib")
 ROUNDS, SECONDS, CONNECTIONS = 3, 4.0, 8
 IMAGES = 200
 PORT = 8149
@@ -65,9 +66,6 @@ def of_model(folder: Path) -> Iterator[dict]:
             **medians,
             "as_ours": float(alike.mean()),
         }
-
-
-FIGURES = ("start_s", "a_second", "p50_ms", "p99_ms", "memory_mib")
 
 
 async def measured(folder: Path, command: list[str], known: dict, pictures: list[bytes]) -> dict:
@@ -212,8 +210,9 @@ def table(rows: list[dict]) -> str:
         "",
         "`k49 serve` prepares each picture (finds the ink, cuts to it), averages over nine shifts, "
         "and says what it doubts. The others, `benchmarks/rival_server.py`, read the pixels once, "
-        "as they are, with the same weights. Memory is that of all processes, what they share "
-        "counted once.",
+        "as they are, with the same weights, which all of them take from Keras' file: a part of "
+        "their start and of their memory is Keras. Memory is that of all processes, what they "
+        "share counted once.",
         "",
         "| server | data | requests a second | k49 serve has | median, ms | p99, ms | start, s "
         "| MiB | reads as k49 serve |",

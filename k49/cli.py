@@ -17,7 +17,7 @@ from k49.ending import status_of
 from k49.errors import K49Error
 from k49.export import forms
 from k49.files import flatten, write_text
-from k49.outside import read_yaml
+from k49.outside import MOST_CLASSES, read_yaml
 from k49.shown import printable
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -70,7 +70,7 @@ def predict(
     model: Annotated[
         Path | None, typer.Option(help="The model file; by default the project's.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Characters to print.")] = 5,
+    top: Annotated[int, typer.Option(min=1, max=MOST_CLASSES, help="Characters to print.")] = 5,
     format: Annotated[
         PredictionFormat, typer.Option(help="How to print.")
     ] = PredictionFormat.table,

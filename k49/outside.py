@@ -15,6 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from k49.errors import K49Error
 
+MOST_CLASSES = 256  # of a dataset or a model
 MOST_JSON = 1 << 24  # bytes: twice what 256 classes have in plots/confusion.json
 MOST_YAML = 1 << 19  # bytes: params.yaml has 9,000
 MOST_VALUES = 50_000  # of YAML, those counted again that anchors repeat

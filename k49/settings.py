@@ -13,6 +13,8 @@ from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from k49.outside import MOST_CLASSES
+
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -31,7 +33,6 @@ Normalize = Literal["ink", "scale"]
 SIDES = range(8, 65)  # of an image, in pixels
 Side = Annotated[int, Field(ge=SIDES[0], le=SIDES[-1])]
 ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
-MOST_CLASSES = 256
 
 
 NETWORKS = Path(__file__).parent / "training" / "networks"

@@ -81,8 +81,6 @@ def pytest_configure(config):
         folder = Path(tempfile.mkdtemp(prefix="k49-tests-"))
         config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
         os.environ["K49_WARM"] = str(folder / "bin")
-        # hundreds of processes import this project: they needn't compile it each time
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         if config.getoption("numprocesses", None):  # of ours, which share the cores
             os.environ.update(warm.ONE_THREAD)
         os.environ["PYTHONPATH"] = python_path(warm.SITE)

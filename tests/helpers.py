@@ -1,6 +1,7 @@
 """What tests of several rooms need: a repository with DVC, stages as processes, small data."""
 
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -373,6 +374,13 @@ def ink(width: int = 120, height: int = 120) -> np.ndarray:
     draw.line((w * 0.25, h * 0.2, w * 0.3, h * 0.8), fill=255, width=max(w, h) // 12)
     draw.line((w * 0.5, h * 0.5, w * 0.7, h * 0.7), fill=128, width=max(w, h) // 20)
     return np.asarray(picture.resize((width, height), Image.Resampling.BOX))
+
+
+def encoded(picture: Image.Image, form: str = "PNG", **options) -> bytes:
+    """The bytes of a picture file."""
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
 
 
 def saved(path: Path, picture: Image.Image, **options) -> Path:

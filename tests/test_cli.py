@@ -73,7 +73,7 @@ def k49(*arguments: str | Path, folder: Path, **options) -> subprocess.Completed
     ("arguments", "said"),
     [
         (["predict", "a.png", "--format", "xml"], "'xml' is not one of 'table', 'json', 'csv'."),
-        (["predict", "a.png", "--top", "0"], "'--top': should be greater than or equal to 1"),
+        (["predict", "a.png", "--top", "999"], "'--top': should be less than or equal to 256"),
         (["predict"], "Missing argument 'images'."),
         (["nonsense"], "No such command 'nonsense'."),
     ],

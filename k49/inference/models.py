@@ -205,15 +205,15 @@ class OnnxModel(Model):
         """Return probabilities (N, C)."""
         if self.averages:
             return self.run(PROBABILITIES, images)
-        parts = each(list(chunks(len(images), AT_ONCE)), f"predicting, batches of {AT_ONCE}")
-        found = np.concatenate([self.of_copies(images[part], shifts) for part in parts])
-        return sharpened(found, exponent)
 
-    def of_copies(self, images: np.ndarray, shifts: int) -> np.ndarray:
-        """Return probabilities (N, C), averaged; one run for all copies is quicker than nine."""
-        together = np.concatenate(list(copies(images, shifts)))
-        found = self.run(PROBABILITIES, together)
-        return found.reshape(-1, len(images), found.shape[-1]).mean(0)
+        def of_copies(part: np.ndarray) -> np.ndarray:
+            """Average over copies; one run for all of them is quicker than nine."""
+            found = self.run(PROBABILITIES, np.concatenate(list(copies(part, shifts))))
+            return found.reshape(-1, len(part), found.shape[-1]).mean(0)
+
+        few = AT_ONCE // (2 * shifts + 1) ** 2
+        parts = each(list(chunks(len(images), few)), f"predicting, batches of {few}")
+        return sharpened(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
 
     def scores(self, images: np.ndarray) -> np.ndarray | None:
         """Return scores (N,)."""
@@ -222,7 +222,7 @@ class OnnxModel(Model):
 
     def run(self, output: str, images: np.ndarray) -> np.ndarray:
         """Return an output for images, some at once."""
-        parts = chunks(len(images), AT_ONCE)
+        parts = each(list(chunks(len(images), AT_ONCE)), f"predicting, batches of {AT_ONCE}")
         return np.concatenate(
             [self.session.run([output], {IMAGE: images[part]})[0] for part in parts]
         )

@@ -1,5 +1,6 @@
 """Picture files of any size and kind, and arrays of many, as images that a model takes."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,23 +38,28 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
         raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     if path.suffix.lower() not in (".npz", ".npy"):
         return read_picture(path, dataset)
-    images = read_array(path, (dataset.image_size[0], dataset.image_size[1]))
-    return [(f"{path}[{i}]", image) for i, image in enumerate(images)], ""
+    height, width = dataset.image_size
+    return numbered(path, read_array(path, (height, width))), ""
 
 
 def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]], str]:
     """Read the characters of a picture; as `read`."""
-    size = (dataset.image_size[0], dataset.image_size[1])
+    height, width = dataset.image_size
     if dataset.normalize == "scale":
-        image = read_single(source, size, "scale", dataset.invert)
+        image = read_single(source, (height, width), "scale", dataset.invert)
         return [(str(source), 255 - image if dataset.invert else image)], ""
     try:
-        images, doubt = characters(read_grayscale(source), size)
+        images, doubt = characters(read_grayscale(source), (height, width))
     except NoInkError as error:
         raise K49Error(f"{source}: {error}") from error
     if len(images) == 1:
         return [(str(source), images[0])], doubt
-    return [(f"{source}[{i}]", image) for i, image in enumerate(images)], doubt
+    return numbered(source, images), doubt
+
+
+def numbered(source: Source, images: Iterable[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """Return the images of a file with their names."""
+    return [(f"{source}[{i}]", image) for i, image in enumerate(images)]
 
 
 def read_all(

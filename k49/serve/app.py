@@ -17,7 +17,6 @@ from k49.serve.limits import Refused
 from k49.serve.readers import Readers
 from k49.shown import printable
 
-JSON = "application/json"
 PROBLEM = "application/problem+json"  # RFC 9457
 HEADERS = {"x-content-type-options": "nosniff"}
 RETRY = {"retry-after": "1"}  # seconds
@@ -54,9 +53,8 @@ class Service:
         """
         async with self.arrivals.body(request) as file:
             kind, query = request.headers.get("content-type", ""), request.url.query
-            status, content, characters = await self.readers.read(kind, query, file)
-        form = JSON if status == HTTPStatus.OK else PROBLEM
-        return Response(content, status, HEADERS, form), characters
+            content, characters = await self.readers.read(kind, query, file)
+        return Response(content, headers=HEADERS, media_type="application/json"), characters
 
     async def about(self, _: Request) -> Response:
         """Say what the model was trained on."""
@@ -98,7 +96,8 @@ async def not_allowed(request: Request, _: Exception) -> Response:
 def problem(status: int, detail: str) -> Response:
     """Return an answer that says what is wrong."""
     headers = HEADERS | (RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
-    return JSONResponse({"status": status, "detail": detail}, status, headers, PROBLEM)
+    content = {"status": status, "detail": printable(detail)}
+    return JSONResponse(content, status, headers, PROBLEM)
 
 
 def application(service: Service) -> Starlette:

@@ -48,12 +48,12 @@ class Readers:
             for reader in self.all:
                 reader.end()
 
-    async def read(self, kind: str, query: str, file: IO[bytes]) -> tuple[int, bytes, int]:
+    async def read(self, kind: str, query: str, file: IO[bytes]) -> tuple[bytes, int]:
         """Read the body of a request when it is its turn; return as `reading.read`.
 
         Raises:
-            Refused: 503, too many wait, or it waited too long; 413, it takes too long to read; 422,
-                it ended the process.
+            Refused: as there, and 503, too many wait, or it waited too long; 413, it takes too long
+                to read; 422, it ended the process.
         """
         reader = await self.turn()
         try:
@@ -70,7 +70,9 @@ class Readers:
                 raise Refused(422, "reading it ended the process that read") from error
             raise
         self.free.put_nowait(reader)
-        return head["status"], answer, head["characters"]
+        if "refused" in head:
+            raise Refused(*head["refused"])
+        return answer, head["characters"]
 
     async def turn(self) -> "Reader":
         """Wait until a process is free.
@@ -155,7 +157,9 @@ def work(there: socket.socket, model: Path) -> None:
             return
         while size := stream.read(SIZE.size):
             head, _, body = stream.read(*SIZE.unpack(size)).partition(b"\n")
-            status, answer, characters = reading.read(
-                model, reading.Asked(body=body, **json.loads(head))
-            )
-            there.sendall(message({"status": status, "characters": characters}, answer))
+            asked = reading.Asked(**json.loads(head), body=body)
+            try:
+                answer, characters = reading.read(model, asked)
+                there.sendall(message({"characters": characters}, answer))
+            except Refused as refused:
+                there.sendall(message({"refused": [refused.status, refused.detail]}, b""))

@@ -20,7 +20,7 @@ from k49.inference.models import Model, OnnxModel, open_model, project_model
 from k49.inference.output import candidate_rows
 from k49.inference.pictures import read_picture, stack
 from k49.inference.predict import predict
-from k49.outside import parse_json
+from k49.outside import MOST_CLASSES, parse_json
 from k49.pictures.files import Received
 from k49.serve.limits import MOST_BODY, MOST_PICTURES, Refused
 from k49.shown import printable
@@ -43,7 +43,7 @@ class Query(BaseModel):
     """What may stand behind the address."""
 
     model_config = ConfigDict(extra="forbid")
-    top: Annotated[int, Field(ge=1)] = 5
+    top: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 5
 
 
 def decoded(text: object) -> bytes:
@@ -101,23 +101,27 @@ def described(path: Path) -> dict[str, Any]:
     }
 
 
-def read(path: Path, asked: Asked) -> tuple[int, bytes, int]:
+def read(path: Path, asked: Asked) -> tuple[bytes, int]:
     """Read the pictures of a request.
 
     Returns:
-        The status, the answer as JSON, and how many characters were read.
+        The answer as JSON, and how many characters were read.
+
+    Raises:
+        Refused: 400, it can't be understood; 413, too many pictures; 415, a body of another kind;
+            422, none of them can be read; 500, a fault of a library, or ours.
     """
     try:
         answer = read_pictures(model_at(path), asked)
-    except Refused as refused:
-        return (*problem(refused.status, refused.detail), 0)
+    except Refused:
+        raise
     except K49Error as error:
-        return (*problem(400, str(error)), 0)
-    except Exception as error:  # of a library, or ours
-        return (*problem(500, ending.described(error, "send fewer pictures")), 0)
+        raise Refused(400, str(error)) from error
+    except Exception as error:
+        raise Refused(500, ending.described(error, "send fewer pictures")) from error
     if not answer["rows"]:
-        return (*problem(422, "; ".join(answer["errors"])), 0)
-    return 200, as_json(answer), sum(row["rank"] == 1 for row in answer["rows"])
+        raise Refused(422, "; ".join(answer["errors"]))
+    return as_json(answer), sum(row["rank"] == 1 for row in answer["rows"])
 
 
 def read_pictures(model: Model, asked: Asked) -> dict[str, list]:
@@ -189,11 +193,6 @@ def of_form(body: bytes, boundary: str) -> list[Received]:
     except multipart.MultipartError as error:
         raise K49Error(f"body: no form: {error}") from error
     return found
-
-
-def problem(status: int, detail: str) -> tuple[int, bytes]:
-    """Return a status and an answer in the form of RFC 9457."""
-    return status, as_json({"status": status, "detail": printable(detail)})
 
 
 def as_json(content: dict) -> bytes:

@@ -1,6 +1,5 @@
 """A server for tests, in a process of its own."""
 
-import io
 import signal
 import socket
 import subprocess
@@ -13,19 +12,12 @@ import psutil
 import requests
 from PIL import Image
 
-from tests.helpers import environment, ink
+from tests.helpers import encoded, environment, ink
 
 REAL = Path(sys.executable).with_name("k49")  # and not the one of tests/warm
 
 
-def encoded(picture, form="PNG", **options) -> bytes:
-    """The bytes of a picture file."""
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, form, **options)
-    return file.getvalue()
-
-
-PICTURE = encoded(255 - ink(100, 100))
+PICTURE = encoded(Image.fromarray(255 - ink(100, 100)))
 
 
 class Served:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +17,16 @@ import pytest
 import requests
 from jsonschema import validate
 from openapi_spec_validator import validate as validate_openapi
+from PIL import Image
 
 from k49 import cli
 from k49.errors import K49Error
-from tests.helpers import ROOT, environment, ink, lacks
-from tests.serve.served import PICTURE, Served, encoded
+from tests.helpers import ROOT, encoded, environment, ink, lacks, saved
+from tests.serve.served import PICTURE, Served
 
 MOST_MEMORY = 400 << 20  # bytes
 SECONDS = 3.0  # --timeout of the server that most tests share
-
-
-BLANK = encoded(np.full((60, 60), 200, np.uint8))
+BLANK = encoded(Image.new("L", (60, 60), 200))
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +56,11 @@ def conforms(response: requests.Response, document: dict) -> None:
 
 def test_every_way_to_ask_is_answered_as_predict_does(served, model, schemas, tmp_path):
     (tmp_path / "a.png").write_bytes(PICTURE)
-    (tmp_path / "b.jpg").write_bytes(encoded(255 - ink(40, 90), "JPEG", quality=95))
+    saved(tmp_path / "b.jpg", Image.fromarray(255 - ink(40, 90)), quality=95)
     names = ["a.png", "b.jpg"]
-    command = [sys.executable, "-c", "from k49.cli import main; main()", "predict", *names]
-    command += ["--model", model, "--format", "json", "--top", "3"]
-    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    command = ["k49", "predict", *names, "--model", model, "--format", "json", "--top", "3"]
+    options = {"cwd": tmp_path, "env": environment(tmp_path)}
+    printed = subprocess.run(command, **options, capture_output=True, check=True).stdout
     expected = json.loads(printed)
     contents = [(tmp_path / name).read_bytes() for name in names]
     files = [("file", (name, content)) for name, content in zip(names, contents, strict=True)]
@@ -165,7 +163,7 @@ REFUSED = {
     "many files": (413, FORM, (PART + b"\r\n") * 17 + b"--b--\r\n", "16 pictures at most"),
     "too large": (413, "image/png", bytes((8 << 20) + 1), "more than 8,388,608 bytes"),
     "bomb": (422, "image/png", WIDE + bytes(20), "body: "),
-    "many pixels": (422, "image/png", encoded(np.zeros((2001, 2000), np.uint8)), "4,000,000"),
+    "many pixels": (422, "image/png", encoded(Image.new("L", (2000, 2001))), "4,000,000"),
     "runs a program": (
         422,
         "image/eps",
@@ -237,8 +235,9 @@ def test_slow_clients_are_left_and_harm_nobody(served):
 
 def test_flood_of_bombs_and_large_pictures_leaves_memory_low_and_answers_on(served):
     rng = np.random.default_rng(0)
-    large = encoded(rng.integers(0, 256, (1400, 1400, 3), np.uint8))  # 6 MB, the most pixels nearly
-    pale = encoded(np.zeros((2000, 2000), np.uint8))
+    noise = rng.integers(0, 256, (1400, 1400, 3), np.uint8)  # 6 MB, which a body may have
+    large = encoded(Image.fromarray(noise))
+    pale = encoded(Image.new("L", (2000, 2000)))
     most, done = [0], threading.Event()
 
     def watch():

@@ -28,7 +28,7 @@ from k49.data.fetch import fetch
 from k49.errors import K49Error
 from k49.inference import pictures
 from tests import forms
-from tests.helpers import CHARACTERS, DATA, ROOT, STANDIN, info_of, ink
+from tests.helpers import CHARACTERS, DATA, ROOT, STANDIN, encoded, info_of, ink
 from tests.torture import mutants
 from tests.torture.tried import Tried, tried
 
@@ -81,7 +81,7 @@ def fuzz(kind: Kind, n: int, seed: int) -> Iterator[str]:
 
 def picture(form: str, folder: Path) -> Kind:
     """A picture of a character."""
-    content = encoded(form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
+    content = encoded(PICTURE, form, **({"exif": exif()} if form in ("JPEG", "WEBP") else {}))
     path = folder / f"picture.{form.lower()}"
 
     def read(content: bytes) -> None:
@@ -212,13 +212,16 @@ def request(kind: str, content: bytes) -> Callable[[Path], Kind]:
 
     def make(folder: Path) -> Kind:
         from k49.serve import reading
+        from k49.serve.limits import Refused
 
         path = exported(folder)
 
         def read(content: bytes) -> None:
-            status, answer, _ = reading.read(path, reading.Asked(kind, "", content))
-            assert status < 500, answer
-            json.loads(answer)
+            try:
+                answer, _ = reading.read(path, reading.Asked(kind, "", content))
+                json.loads(answer)
+            except Refused as refused:
+                assert refused.status < 500, refused.detail
 
         return Kind(
             content, mutants.of_bytes if kind.startswith("multi") else mutants.of_text, read
@@ -227,13 +230,7 @@ def request(kind: str, content: bytes) -> Callable[[Path], Kind]:
     return make
 
 
-def encoded(form: str, **options) -> bytes:
-    """A picture of a character as a file."""
-    file = io.BytesIO()
-    Image.fromarray(255 - ink()).convert("RGB").save(file, form, **options)
-    return file.getvalue()
-
-
+PICTURE = Image.fromarray(255 - ink()).convert("RGB")
 FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f.png"\r\n\r\n%b\r\n--b--\r\n'
 
 
@@ -342,9 +339,9 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "description": description,
     "keras": model,
     "onnx": onnx,
-    "request: form": request("multipart/form-data; boundary=b", FILE % encoded("PNG")),
+    "request: form": request("multipart/form-data; boundary=b", FILE % encoded(PICTURE)),
     "request: JSON": request(
-        "application/json", b'{"images": ["%b"]}' % base64.b64encode(encoded("PNG"))
+        "application/json", b'{"images": ["%b"]}' % base64.b64encode(encoded(PICTURE))
     ),
     "journal": journal,
     "params": params,
