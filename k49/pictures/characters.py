@@ -55,7 +55,7 @@ def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def as_it_is(grey: np.ndarray, ink: Ink) -> np.ndarray:
     """Return a picture that is cut already as an image: light ink on black, the contrast full."""
-    return stretch_contrast(grey.astype(np.float32) * (1 if ink.light else -1))
+    return stretch_contrast(grey.astype(np.float64) * (1 if ink.light else -1))
 
 
 def is_cut(mask: np.ndarray, size: tuple[int, int]) -> bool:
@@ -139,7 +139,7 @@ def fitted(
 ) -> np.ndarray:
     """Scale a picture so that it just fits into `size`, in the middle, `around` beside it."""
     small = scale(values, min(np.divide(size, values.shape)), by)
-    image = np.full(size, around, np.float32)
+    image = np.full(size, around, np.float64)
     top, left = ((whole - part) // 2 for whole, part in zip(size, small.shape, strict=True))
     image[top : top + small.shape[0], left : left + small.shape[1]] = small
     return image

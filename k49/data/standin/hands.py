@@ -31,7 +31,7 @@ LOYALTY = 0.15  # the more, the fewer of a class's forms a book uses
 
 @dataclass(frozen=True)
 class Books:
-    """The hands of B books for F forms, all float32."""
+    """The hands of B books for F forms, all float64."""
 
     path: np.ndarray  # (B, F, POINTS, 2) column and row, sizes of a character, 0 is its middle
     pressure: np.ndarray  # (B, F, POINTS) of the pen, 1 on paper, less where it was in the air
@@ -52,7 +52,7 @@ def open_books(n: int, rng: np.random.Generator) -> Books:
     shape = n, len(characters)
     path, pressure = write(characters, rng.uniform(*SPEED, n))
     lift = rng.beta(*LIFT, (n, 1)) * rng.uniform(0.3, 1.0, shape)
-    pressure += (1 - pressure) * lift[..., np.newaxis].astype(np.float32)
+    pressure += (1 - pressure) * lift[..., np.newaxis]
     path += bending() @ normal(rng, (*shape, KNOTS, 2), BEND)
     path = path @ (maps(shape, FORM * SPREAD, rng) @ maps((n, 1), SPREAD, rng))
     choice = rng.standard_gamma(np.where(common, common / LOYALTY, 0), (n, *common.shape))
@@ -60,54 +60,52 @@ def open_books(n: int, rng: np.random.Generator) -> Books:
     return Books(
         path,
         pressure,
-        pen=rng.uniform(*PEN, n).astype(np.float32),
-        brush=rng.uniform(*BRUSH, n).astype(np.float32),
-        angle=rng.uniform(0, np.pi, n).astype(np.float32),
-        ink=rng.uniform(*INK, n).astype(np.float32),
-        joins=rng.beta(*LIFT, n).astype(np.float32),
-        choice=(choice / choice[..., -1:]).astype(np.float32),
+        pen=rng.uniform(*PEN, n),
+        brush=rng.uniform(*BRUSH, n),
+        angle=rng.uniform(0, np.pi, n),
+        ink=rng.uniform(*INK, n),
+        joins=rng.beta(*LIFT, n),
+        choice=(choice / choice[..., -1:]),
     )
 
 
 def write(characters: list[str], speeds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Write characters at speeds (B,): return `path` and `pressure` of `Books`."""
-    points, paper = (
-        np.array(part, np.float32) for part in zip(*map(trajectory, characters), strict=True)
-    )
-    points = points @ np.array([[NARROW, -RISE], [0, 1]], np.float32)
+    points, paper = (np.array(part) for part in zip(*map(trajectory, characters), strict=True))
+    points = points @ np.array([[NARROW, -RISE], [0, 1]])
     path = np.stack([low_pass(speed) @ points for speed in speeds])
     pressure = np.stack([paper @ low_pass(max(0.35 * speed, 1)).T for speed in speeds])
     return path, pressure
 
 
 def low_pass(deviation: float) -> np.ndarray:
-    """Return a Gaussian filter along a trajectory; (POINTS, SAMPLES) float32."""
+    """Return a Gaussian filter along a trajectory; (POINTS, SAMPLES)."""
     at = np.linspace(0, SAMPLES - 1, POINTS)[:, np.newaxis]
     weights = np.exp(-(((np.arange(SAMPLES) - at) / deviation) ** 2) / 2)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return weights / weights.sum(1, keepdims=True)
 
 
 @cache
 def bending() -> np.ndarray:
-    """Return what each control point adds to each point of a path; (POINTS, KNOTS) float32.
+    """Return what each control point adds to each point of a path; (POINTS, KNOTS).
 
     Cubic B-splines, so that neighbouring points move alike.
     """
     positions = np.arange(-3.0, KNOTS + 1)
     at = np.linspace(0, KNOTS - 3, POINTS, endpoint=False)
-    return BSpline.design_matrix(at, positions, 3).toarray().astype(np.float32)
+    return BSpline.design_matrix(at, positions, 3).toarray()
 
 
 def maps(shape: tuple[int, ...], spread: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw slant, turn and stretch, to multiply from the right; (*shape, 2, 2) float32."""
+    """Draw slant, turn and stretch, to multiply from the right; (*shape, 2, 2)."""
     slant, turn, wide, tall = np.moveaxis(normal(rng, (*shape, 4), 1), -1, 0)
     slant, turn = slant * spread[0], turn * spread[1]
     wide, tall = np.exp(wide * spread[2]), np.exp(tall * spread[2])
     cos, sin = np.cos(turn), np.sin(turn)
     rows = [[wide * cos, wide * sin], [slant * cos - tall * sin, slant * sin + tall * cos]]
-    return np.moveaxis(np.array(rows, np.float32), (0, 1), (-2, -1))
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
-    """Draw normal numbers of standard deviation `spread`, float32."""
-    return rng.standard_normal(shape, np.float32) * np.float32(spread)
+    """Draw normal numbers of standard deviation `spread`."""
+    return rng.standard_normal(shape) * spread
