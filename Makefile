@@ -27,7 +27,7 @@ install: .venv/installed  ## make .venv from requirements.lock (once; again cost
 repro: install  ## run every stale stage, then say whether it reads better than the last commit
 	dvc repro
 	dvc metrics diff --all
-	k49 compare HEAD workspace
+	k49 compare HEAD workspace --if-comparable
 
 test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 	pytest $(PARALLEL)

@@ -27,10 +27,10 @@ others. A recipe (`k49 recipe cnn`) sets all sections but `data`, `standin`, `sp
 """
 
 
-def page() -> str:
+def page(path_of_params: Path = ROOT / "params.yaml") -> str:
     """The whole page."""
-    params, schema = read_yaml(ROOT / "params.yaml"), Settings.model_json_schema()
-    about, read_by, parts = comments(), readers(), [HEAD]
+    params, schema = read_yaml(path_of_params), Settings.model_json_schema()
+    about, read_by, parts = comments(path_of_params), readers(), [HEAD]
     for section, content in params.items():
         path, name, fields = section, section, schema["properties"][section]
         if section == "spaces":  # all of them have the same keys: the first stands for them
@@ -49,7 +49,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def comments() -> dict[str, str]:
+def comments(params: Path) -> dict[str, str]:
     """What params.yaml says of each dotted key: in the lines above it, and behind it.
 
     A line above that begins with the name of another key and a comma is about that one.
@@ -57,7 +57,7 @@ def comments() -> dict[str, str]:
     found: dict[str, str] = {}
     above: list[str] = []
     path: list[str] = []
-    for line in (ROOT / "params.yaml").read_text("utf-8").splitlines():
+    for line in params.read_text("utf-8").splitlines():
         if match := re.match(r"( *)([\w]+):[^#]*(?:# (.*))?$", line):
             indent, key, behind = match.groups()
             path = [*path[: len(indent) // 2], key]

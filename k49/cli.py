@@ -14,7 +14,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from k49.ending import status_of
-from k49.errors import K49Error
+from k49.errors import K49Error, NotComparableError
 from k49.export import forms
 from k49.files import flatten, write_text
 from k49.outside import MOST_CLASSES, read_yaml
@@ -191,6 +191,13 @@ def compare(
     format: Annotated[
         ComparisonFormat, typer.Option(help="How to print.")
     ] = ComparisonFormat.table,
+    if_comparable: Annotated[
+        bool,
+        typer.Option(
+            "--if-comparable",
+            help="Where A or B has no run, or other test images: say so, and exit with 0.",
+        ),
+    ] = False,
 ) -> None:
     """Say whether B is better than A on the same test images.
 
@@ -203,7 +210,13 @@ def compare(
     from k49.revisions import revisions
 
     with revisions(project()) as found:
-        result = comparing.compare(found.side(a), found.side(b))
+        try:
+            result = comparing.compare(found.side(a), found.side(b))
+        except NotComparableError as error:
+            if not if_comparable:
+                raise
+            print(printable(f"nothing to compare with: {error}"))
+            return
     if format is ComparisonFormat.table:
         show(text.terminal(result))
     else:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from k49.errors import K49Error, is_out_of_memory
+from k49.errors import K49Error, is_out_of_memory, place_of
 from k49.shown import printable
 
 STOPPED = 130  # exit status, as of a program that Ctrl-C has ended
@@ -49,9 +49,10 @@ def described(error: Exception, to_lower: str) -> str:
         return f"out of memory; {to_lower}"
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}"
+    place = next(iter(getattr(error, "__notes__", [])), place_of(error))
     return (
-        f"a bug in k49, {type(error).__name__}: {printable(error, 200)}; {traceback_kept(error)} "
-        "(CONTRIBUTING.md says how to report it)"
+        f"a bug in k49, or in what was changed in it, at {place}: {type(error).__name__}: "
+        f"{printable(error, 200)}; {traceback_kept(error)} (CONTRIBUTING.md says how to report it)"
     )
 
 

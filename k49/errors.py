@@ -1,6 +1,10 @@
-"""The one exception for what a user can put right, and what tells that memory ran out."""
+"""The exceptions for what a user can put right, and what tells that memory ran out."""
 
 import errno
+import sysconfig
+import traceback
+from contextlib import suppress
+from pathlib import Path
 
 from k49.shown import printable
 
@@ -10,6 +14,26 @@ class K49Error(Exception):
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(message))
+
+
+class NotComparableError(K49Error):
+    """Two runs that have no test images in common, or a revision without a run."""
+
+
+LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")}
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line where code of this project, and of no library, raised an error."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*LIBRARIES, "<"))]
+    last = (own or list(frames))[-1]
+    path = Path(last.filename)
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return f"{path}, line {last.lineno}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

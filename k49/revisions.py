@@ -20,7 +20,7 @@ from dvc.repo.experiments.utils import exp_refs
 from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 
 from k49.comparison.runs import Curves, Run, TrainMetrics
-from k49.errors import K49Error
+from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
 from k49.files import flatten
 from k49.outside import MOST_JSON, MOST_YAML, check_size, parse_json, parse_yaml, read_bytes
@@ -131,7 +131,8 @@ class Revisions:
         """Return the content of a file of `most` bytes at most.
 
         Raises:
-            K49Error: there is no such file, or it is larger.
+            NotComparableError: the revision has no such file.
+            K49Error: the workspace has none, or the file is larger.
         """
         root = Path(self._repo.root_dir)
         advice = "`dvc repro` makes it, and the commit must hold it"
@@ -148,7 +149,9 @@ class Revisions:
                 raise KeyError(path)
             _, size = self._git.odb.read_header(entry.id)  # before it is unpacked
         except (KeyError, pygit2.GitError) as error:
-            raise K49Error(f"{name}: {path} is not in git in that revision; {advice}") from error
+            raise NotComparableError(
+                f"{name}: {path} is not in git in that revision; {advice}"
+            ) from error
         check_size(size, most, f"{name}: {path}")
         return self._git[entry.id].data
 

@@ -1,7 +1,7 @@
 """check: params.yaml as a whole, before any other stage runs and DVC takes its outputs away."""
 
 from k49.settings import Settings
-from k49.stage import run_stage
+from k49.stage import run_stage, touch_tracked_files
 from k49.validation import ineffective_settings
 
 
@@ -12,4 +12,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    touch_tracked_files()  # first of all: also where settings are refused, or Ctrl-C stops this
     run_stage(main)

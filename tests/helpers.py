@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset, descriptions, one_hot
 from k49.data import raw as raws
+from k49.files import atomic_write, flatten
 from k49.model_file import Detector
 from k49.outside import read_json, read_yaml
 from k49.provenance import of_k49s_form
@@ -52,6 +53,54 @@ def outputs(stage):
 
 
 OUTPUTS = [path for stage in STAGES for path in outputs(stage)]
+
+# params.yaml as the project has it, whatever value an experiment has changed in it
+DATA_DEFAULTS = {
+    "data": {
+        "source": "standin",
+        "invert": False,
+        "transpose": False,
+        "normalize": None,
+        "image_size": None,
+        "test_share": 0.15,
+        "seed": 49,
+        "mirrors": [],
+        "timeout": 30,
+        "retries": 4,
+    },
+    "standin": {"classes": 49, "seed": 49, "scale": 0.15, "train_books": 90, "test_books": 30},
+    "split": {"seed": 49, "validation_share": 0.16589},
+    "tune": {"workers": None, "scheduler": None},
+    "gate": {"overfitting_gap": 0.1, "fall": 0.0},
+}
+
+
+def default_params() -> Path:
+    """The path of params.yaml with the values of the recipe `default`, and its own comments."""
+    yaml = YAML()
+    yaml.width = 1000
+    content = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
+    recipe = read_yaml(ROOT / "k49/recipes/default.yaml")
+    augment, fit = (
+        model.model_validate(recipe[name]).model_dump()
+        for name, model in (("augment", Augment), ("fit", Fit))
+    )
+    changed = False
+    for values in (recipe, {"augment": augment, "fit": fit}, DATA_DEFAULTS):
+        for key, value in flatten(values):
+            *sections, last = key.split(".")
+            node = content
+            for section in sections:
+                node = node[section]
+            if node[last] != value:
+                node[last], changed = value, True
+    if not changed:
+        return ROOT / "params.yaml"
+    path = ROOT / ".pytest_cache" / "params.yaml"
+    with atomic_write(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
+    return path
+
 
 # Enough for every stage to do its work, and no more.
 SMALL = {
@@ -96,6 +145,7 @@ SMALL_MODEL = Hyperparameters(
     learning_rate=0.01,
     weight_decay=None,
 )
+PARAMS = default_params()
 K49 = descriptions.packaged("k49")
 CHARACTERS = K49.classes
 SHAPE = (28, 28, 1), 49  # of an image, and how many classes
@@ -287,6 +337,7 @@ def copy_files(target):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
+    shutil.copyfile(PARAMS, target / "params.yaml")
 
 
 def stages_run(output):

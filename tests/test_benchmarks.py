@@ -14,7 +14,7 @@ from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
 from k49.outside import read_json
 from k49.stage import load_settings
-from tests.helpers import ROOT, bars, environment
+from tests.helpers import PARAMS, ROOT, bars, environment
 from tests.search import small
 
 # Those whose packages are in the project's own environment.
@@ -174,7 +174,7 @@ def test_ablation_ends_at_the_default_recipe(tmp_path):
     found = []
     for recipe, behind in (("report", changes), ("default", [])):
         path = tmp_path / f"{recipe}.yaml"
-        path.write_bytes((ROOT / "params.yaml").read_bytes())
+        path.write_bytes(PARAMS.read_bytes())
         options = ablation.shell("k49", "recipe", recipe).split()
         overrides = [option.removeprefix("--set-param=") for option in options]
         apply_overrides(path, [*overrides, *behind, "evaluate.shifts=1"])

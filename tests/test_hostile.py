@@ -40,6 +40,7 @@ from k49.training.model import build_model, load_model, save_model
 from tests import forms
 from tests.helpers import (
     DATA,
+    PARAMS,
     ROOT,
     SHAPE,
     SMALL_MODEL,
@@ -178,7 +179,7 @@ def test_files_between_stages_that_lack_something_are_named(tmp_path):
 
 def params_with(tmp_path, line, instead):
     path = tmp_path / "params.yaml"
-    content = (ROOT / "params.yaml").read_text("utf-8")
+    content = PARAMS.read_text("utf-8")
     assert line in content
     path.write_text(content.replace(line, instead), "utf-8")
     return path
@@ -520,7 +521,7 @@ def test_search_here_listens_on_nothing_but_loopback(monkeypatch, variable):
     """Was: each worker listened to the whole network."""
     if variable:
         monkeypatch.setenv(variable, "nonsense")
-    tune = load_settings(ROOT / "params.yaml").tune.model_copy(update={"workers": 2})
+    tune = load_settings(PARAMS).tune.model_copy(update={"workers": 2})
     before = {each.laddr for each in psutil.Process().net_connections("inet")}
     client, cluster = connect(tune)
     try:

@@ -10,9 +10,8 @@ from k49.outside import read_yaml
 from k49.settings import Settings
 from k49.stage import load_settings
 from k49.validation import validate
-from tests.helpers import ROOT
+from tests.helpers import PARAMS
 
-PARAMS = ROOT / "params.yaml"
 COMMITTED = load_settings(PARAMS)
 RECIPES = ("cnn", "default", "report", "resnet")
 # Everything that a recipe sets, changed as far from it as it goes.
@@ -106,7 +105,7 @@ def what_trains(settings: Settings) -> dict:
     return {**kept, "space": settings.spaces[settings.tune.space].model_dump()}
 
 
-def test_committed_settings_are_the_default_recipe(params):
+def test_delivered_settings_are_the_default_recipe(params):
     assert after(params, options("default")) == COMMITTED
 
 

@@ -18,8 +18,8 @@ from k49.outside import read_yaml
 from k49.settings import Hyperparameters, Settings, Space
 from k49.stage import load_settings
 from k49.validation import ineffective_settings, validate
+from tests.helpers import PARAMS
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
 COMMITTED = read_yaml(PARAMS)
 ABSENT = object()
 

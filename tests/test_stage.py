@@ -21,13 +21,13 @@ from k49.files import write_yaml
 from k49.outside import read_yaml
 from k49.process import start_server
 from k49.profiling import timed
-from tests.helpers import ROOT, bars, start_stage
+from tests.helpers import PARAMS, ROOT, bars, start_stage
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty folder with the committed params.yaml, entered; the stage is called `train`."""
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "params.yaml").write_bytes(PARAMS.read_bytes())
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stages/train.py"])
     monkeypatch.setattr(stage, "leave", sys.exit)
@@ -62,7 +62,7 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
         time.sleep(0.1)
 
     assert ending(main) == 0
-    assert got == [stage.load_settings(ROOT / "params.yaml")]
+    assert got == [stage.load_settings(PARAMS)]
     said = capsys.readouterr().out
     pattern = r"train: (\d\.\d) s \((\d\.\d) waiting, (\d\.\d) the rest\), peak memory \d+ MiB\n"
     seconds, waiting, rest = map(float, re.fullmatch(pattern, said).groups())
@@ -115,7 +115,8 @@ def test_bug_is_one_line_that_says_where_its_traceback_is(folder, capsys, monkey
     assert ending(raising(ZeroDivisionError("by\nzero"))) == 1
     said = capsys.readouterr().err
     pattern = (
-        r"error in train: a bug in k49, ZeroDivisionError: by\\nzero; the traceback is in (\S+) "
+        r"error in train: a bug in k49, or in what was changed in it, at \S+test_stage\.py, "
+        r"line \d+: ZeroDivisionError: by\\nzero; the traceback is in (\S+) "
         r"\(CONTRIBUTING.md says how to report it\)\n"
     )
     text = Path(re.fullmatch(pattern, said)[1]).read_text("utf-8")

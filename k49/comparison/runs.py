@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from k49.errors import K49Error
+from k49.errors import K49Error, NotComparableError
 from k49.evaluation.predictions import Predictions
 from k49.settings import MAX_EPOCHS, Line
 
@@ -58,15 +58,18 @@ def check_test_images(runs: list[Run]) -> None:
     """Refuse runs on other test images.
 
     Raises:
-        K49Error: there are some.
+        NotComparableError: there are some.
     """
     first = runs[0]
     for run in runs[1:]:
         if run.test.images != first.test.images:
-            raise K49Error(
+            of_first, of_run = (
+                f"{len(each.test):,} of {each.dataset}, fingerprint {each.test.images[:8]}"
+                for each in (first, run)
+            )
+            raise NotComparableError(
                 f"{first.name} and {run.name} have other test images, so their figures say nothing "
-                f"of each other: {len(first.test)} of {first.dataset}, {len(run.test)} of "
-                f"{run.dataset}; run both on the same data"
+                f"of each other: {of_first}; {of_run}; run both on the same data"
             )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from k49.data import chunks
-from k49.errors import K49Error
+from k49.errors import K49Error, is_out_of_memory, place_of
 from k49.files import atomic_write
 from k49.model_file import Detector, check
 from k49.progress import each
@@ -38,7 +38,18 @@ def build_model(
     network.check_size(len(hyperparameters.units), image_shape[:2])
     image = keras.Input(image_shape, dtype="uint8", name="image")
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
-    hidden = network.hidden(scaled, hyperparameters, fit)  # first: their weights are drawn in order
+    try:
+        hidden = network.hidden(scaled, hyperparameters, fit)  # first: weights are drawn in order
+    except Exception as error:  # whatever somebody's own network raises
+        if is_out_of_memory(error):
+            raise
+        raise K49Error(
+            f"network {hyperparameters.network}: {place_of(error)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(hidden, keras.KerasTensor):
+        raise K49Error(
+            f"network {hyperparameters.network}: returns {type(hidden).__name__}, expected a tensor"
+        )
     logits = layers.Dense(classes, name="logits")(hidden)
     probabilities = layers.Softmax(name="probabilities")(logits)
     name = re.sub(r"\W", "_", hyperparameters.network)

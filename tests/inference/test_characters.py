@@ -21,7 +21,7 @@ from k49.training.calibrate import calibrate
 from k49.training.detector import outlier_scores
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
-from tests.helpers import ROOT
+from tests.helpers import PARAMS, ROOT
 
 FONT = matplotlib_fontja.get_font_ttf_path()
 DRAWN = "あきしはふ安"
@@ -237,7 +237,7 @@ def trained():
             ("test", slice(None, None, 2)),
         )
     )
-    settings = load_settings(ROOT / "params.yaml")
+    settings = load_settings(PARAMS)
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
     short = settings.train.model_copy(update={"epochs": 12, "min_steps": 0})
     config = training_config(settings.model_copy(update={"train": short}), found, len(train))

@@ -16,7 +16,7 @@ from k49.outside import read_yaml
 from k49.stage import load_settings
 from tests import forms
 from tests.forms import made
-from tests.helpers import CHARACTERS, DAG, GUIDE, KEPT, OUTPUTS, STAGES, mirror_of, stages_run
+from tests.helpers import CHARACTERS, DAG, GUIDE, KEPT, OUTPUTS, STAGES, Repo, mirror_of, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -235,6 +235,73 @@ def test_kmnist_from_its_mirror(fresh, server, tmp_path):
     refused = fresh.run("k49", "compare", check=False)
     assert refused.returncode == 1
     assert "have other test images" in refused.stdout
+    lenient = fresh.run("k49", "compare", "--if-comparable")  # as `make repro` does
+    assert lenient.stdout.startswith("nothing to compare with: HEAD (")
+    assert len(lenient.stdout.splitlines()) == 1
+
+
+def test_tests_hold_where_an_experiment_is_committed(fresh, tmp_path):
+    """Was: 52 of them failed after README's `git commit -m "Train longer"`."""
+    changes = {"fit.dropout": 0.3, "tune.space": "report", "data.source": tmp_path, "gate.fall": 1}
+    for key, value in changes.items():
+        fresh.set_param(key, value)
+    fresh.commit("Other settings, another source")
+    modules = ("test_recipes.py", "test_settings.py", "pipeline/test_docs.py")  # read params.yaml
+    fresh.run("pytest", "-m", "not slow", *(f"tests/{name}" for name in modules))
+
+
+LOOKED_AT = (
+    "params.yaml",
+    "metrics/test.json",
+    "metrics/train.json",
+    "predictions/test_classes.npz",
+)
+
+
+def test_git_sees_what_a_refused_experiment_left(fresh, tmp_path):
+    """Was: in 9 of 10 tries not, and then `git add -A` left changed metrics out of a commit."""
+    for i in range(3):
+        fresh.dvc("exp", "run", "-S", f"train.epochs=-{i + 1}", check=False)  # of the same size
+        assert fresh.git("diff", "--name-only").stdout.split() == ["params.yaml"]
+        fresh.git("checkout", "--quiet", ".")
+        assert fresh.read("params.yaml")["train"]["epochs"] == 2
+    fresh.dvc("exp", "run", "-S", "train.epochs=3", "-S", "train.learning_rate=0.003")
+    fresh.dvc("exp", "run", "-S", "train.epochs=0", check=False)
+    fresh.set_param("train.epochs", 3)
+    fresh.commit("Another rate")
+    fresh.git("clone", "--quiet", ".", tmp_path / "clone")
+    for name in LOOKED_AT:
+        assert (tmp_path / "clone" / name).read_bytes() == (fresh.path / name).read_bytes()
+        assert name in fresh.git("show", "--name-only", "--format=").stdout
+
+
+def test_clone_of_git_for_windows_is_the_same_bytes(reproduced, tmp_path):
+    """Was: CRLF in all files, so that every stage was stale and bash read no script."""
+    repo = Repo(tmp_path / "clone")
+    reproduced.git("clone", "--quiet", "--config", "core.autocrlf=true", ".", repo.path)
+    for name in filter(None, repo.git("ls-files", "-z").stdout.split("\0")):
+        assert (repo.path / name).read_bytes() == (reproduced.path / name).read_bytes(), name
+
+
+def test_merge_of_two_experiments_by_the_guide(fresh):
+    """Two branches that change one parameter each, in the same files; then what the guide says."""
+    for branch, change in (("longer", "train.epochs=3"), ("drawn", "evaluate.resamples=101")):
+        fresh.git("checkout", "--quiet", "-b", branch, "main")
+        fresh.dvc("checkout", "--force", "--quiet")
+        fresh.dvc("exp", "run", "-S", change)
+        fresh.commit(branch)
+    assert "CONFLICT" in fresh.git("merge", "longer", check=False).stdout
+    (block,) = re.findall(r"```console\n(\$ git checkout --ours.*?)```", GUIDE, re.DOTALL)
+    lines = [line.partition("  #")[0] for line in re.findall(r"^\$ (.+)", block, re.MULTILINE)]
+    outputs = [fresh.run("bash", "-c", line).stdout for line in lines]
+    params = load_settings(fresh.path / "params.yaml")
+    assert (params.train.epochs, params.evaluate.resamples) == (3, 101)
+    ran = [stage for output in outputs for stage in stages_run(output)]
+    assert "fetch" not in ran
+    assert "tune" not in ran
+    assert fresh.read("metrics/train.json")["epochs"] == 3
+    assert not fresh.dvc_json("status")
+    assert not fresh.git("status", "--porcelain").stdout
 
 
 OWN = """

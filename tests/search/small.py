@@ -7,14 +7,14 @@ from k49.outside import read_json, read_yaml
 from k49.search.search import search_config
 from k49.settings import SearchConfig
 from k49.stage import load_settings
-from tests.helpers import ROOT
+from tests.helpers import PARAMS
 
 TRIALS = 3
 
 
 def config(**changes) -> SearchConfig:
     """The committed search, over small models and few epochs."""
-    found = search_config(load_settings(ROOT / "params.yaml"))
+    found = search_config(load_settings(PARAMS))
     layers = found.space.layers.model_copy(update={"min": 1, "max": 3, "step": 1})
     units = found.space.units.model_copy(update={"min": 8, "max": 64, "step": 8})
     trials = {"trials": TRIALS, "epochs": 2}
@@ -31,7 +31,7 @@ def config(**changes) -> SearchConfig:
 
 def prepare(folder, train, val, scheduler=None):
     """A folder that has what stage tune reads."""
-    params = read_yaml(ROOT / "params.yaml")
+    params = read_yaml(PARAMS)
     small = config(scheduler=scheduler)
     params["tune"] = small.tune.model_dump()
     params["spaces"][small.tune.space] = small.space.model_dump()

@@ -28,7 +28,7 @@ from k49.data.fetch import fetch
 from k49.errors import K49Error
 from k49.inference import pictures
 from tests import forms
-from tests.helpers import CHARACTERS, DATA, ROOT, STANDIN, encoded, info_of, ink
+from tests.helpers import CHARACTERS, DATA, PARAMS, ROOT, STANDIN, encoded, info_of, ink
 from tests.torture import mutants
 from tests.torture.tried import Tried, tried
 
@@ -272,7 +272,7 @@ def params(folder: Path) -> Kind:
         path.write_bytes(content)
         ineffective_settings(load_settings(path))
 
-    return Kind((ROOT / "params.yaml").read_bytes(), mutants.of_text, read)
+    return Kind(PARAMS.read_bytes(), mutants.of_text, read)
 
 
 RUN = {  # all that `k49 compare` and `k49 report` read of a commit: the committed run's

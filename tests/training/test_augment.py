@@ -5,9 +5,9 @@ import pytest
 
 from k49.settings import Augment
 from k49.stage import load_settings
-from tests.helpers import ROOT
+from tests.helpers import PARAMS
 
-AUGMENT = load_settings(ROOT / "params.yaml").augment
+AUGMENT = load_settings(PARAMS).augment
 
 NOTHING = {"rotation": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.0, "elastic": 0.0}
 

@@ -15,7 +15,7 @@ from k49.training.fit import (
     summarize,
     training_config,
 )
-from tests.helpers import NO_AUGMENT, PLAIN, ROOT, SMALL_MODEL, bars
+from tests.helpers import NO_AUGMENT, PARAMS, PLAIN, SMALL_MODEL, bars
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def weights(model) -> np.ndarray:
 
 
 def test_config_is_of_the_settings_and_of_what_was_found():
-    settings = load_settings(ROOT / "params.yaml")
+    settings = load_settings(PARAMS)
     found = training_config(settings, SMALL_MODEL, 100)
     assert found.hyperparameters == SMALL_MODEL
     assert (found.fit, found.augment) == (settings.fit, settings.augment)
@@ -93,7 +93,7 @@ def test_config_is_of_the_settings_and_of_what_was_found():
     ],
 )
 def test_few_images_are_seen_often_enough(images, min_steps, epochs):
-    settings = load_settings(ROOT / "params.yaml")
+    settings = load_settings(PARAMS)
     train = settings.train.model_copy(update={"epochs": 20, "min_steps": min_steps})
     fit = settings.fit.model_copy(update={"batch_size": 64})
     found = settings.model_copy(update={"train": train, "fit": fit})
@@ -101,7 +101,7 @@ def test_few_images_are_seen_often_enough(images, min_steps, epochs):
 
 
 def test_learning_rate_of_train_replaces_the_searchs():
-    settings = load_settings(ROOT / "params.yaml")
+    settings = load_settings(PARAMS)
     changed = settings.train.model_copy(update={"learning_rate": 0.5})
     found = training_config(settings.model_copy(update={"train": changed}), SMALL_MODEL, 100)
     assert found.hyperparameters == SMALL_MODEL.model_copy(update={"learning_rate": 0.5})

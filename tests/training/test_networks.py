@@ -11,9 +11,9 @@ from k49.settings import Space
 from k49.stage import load_settings
 from k49.training import networks
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PLAIN, ROOT, SHAPE, SMALL_MODEL, plain, provenance_of
+from tests.helpers import PARAMS, PLAIN, SHAPE, SMALL_MODEL, plain, provenance_of
 
-SPACES = load_settings(ROOT / "params.yaml").spaces
+SPACES = load_settings(PARAMS).spaces
 OWN = """
 from keras import layers
 
@@ -105,6 +105,22 @@ def outside(tmp_path, monkeypatch):
     sys.modules.pop("somebodys", None)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("return layers.Conv2D(3, 3)(layers.Flatten()(x))", "FILE, line 4: ValueError: Input 0"),
+        ("layers.Flatten()(x)", "returns NoneType, expected a tensor"),
+    ],
+)
+def test_error_in_somebodys_network_is_theirs(outside, tmp_path, line, says):
+    """Was: "a bug in k49", for which they were asked to report their own slip."""
+    outside(f"from keras import layers\n\ndef mine(x, found, fit):\n    {line}\n")
+    with pytest.raises(K49Error) as caught:
+        build_model(SMALL_MODEL.model_copy(update={"network": "somebodys:mine"}), PLAIN, *SHAPE)
+    says = says.replace("FILE", str(tmp_path / "somebodys.py"))
+    assert str(caught.value).startswith(f"network somebodys:mine: {says}")
+
+
 def test_function_of_somebodys_own(outside):
     outside(OWN)
     found = SMALL_MODEL.model_copy(update={"network": "somebodys:mine"})
@@ -118,13 +134,14 @@ def test_function_of_somebodys_own(outside):
     [
         ("", "nobodys:mine", "ModuleNotFoundError: No module named 'nobodys'"),
         ("", "somebodys:mine", "AttributeError: module 'somebodys' has no attribute 'mine'"),
-        ("def mine(:", "somebodys:mine", "SyntaxError: invalid syntax"),
-        ("1 / 0", "somebodys:mine", "ZeroDivisionError: division by zero"),
+        ("def mine(:", "somebodys:mine", "FILE, line 1: SyntaxError: invalid syntax"),
+        ("\n1 / 0", "somebodys:mine", "FILE, line 2: ZeroDivisionError: division by zero"),
     ],
 )
-def test_network_that_can_not_be_imported(outside, text, name, says):
+def test_network_that_can_not_be_imported(outside, tmp_path, text, name, says):
     outside(text)
     with pytest.raises(K49Error) as caught:
         networks.load(name)
+    says = says.replace("FILE", str(tmp_path / "somebodys.py"))
     assert str(caught.value).startswith(f"network {name}: {says}")
     assert len(str(caught.value).splitlines()) == 1

@@ -10,7 +10,7 @@ from importlib import import_module
 from math import log2
 from typing import Any
 
-from k49.errors import K49Error
+from k49.errors import K49Error, place_of
 from k49.settings import MAX_UNITS, Fit, Hyperparameters, Space
 
 Tensor = Any  # Keras' symbolic one
@@ -61,7 +61,8 @@ def load(name: str) -> Network:
         found = import_module(module if attribute else f"{__name__}.{name}")
         network = getattr(found, attribute or "NETWORK")
     except Exception as error:  # whatever happens while somebody's file is imported
-        raise K49Error(f"network {name}: {type(error).__name__}: {error}") from error
+        where = "" if isinstance(error, ImportError | AttributeError) else f"{place_of(error)}: "
+        raise K49Error(f"network {name}: {where}{type(error).__name__}: {error}") from error
     return network if isinstance(network, Network) else Network(network)
 
 
