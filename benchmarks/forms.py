@@ -46,7 +46,7 @@ DRAWN = """async () => {
     for (let y = 10; y < 100; y++) values.fill(30, y * BOARD + 50, y * BOARD + 56);
     for (let time = 0; time < 50; time++) {
         const start = performance.now();
-        const [image] = characters({height: BOARD, width: BOARD, values}, model.size);
+        const {images: [image]} = characters({height: BOARD, width: BOARD, values}, model.size);
         readImage(model, image);
         times.push(performance.now() - start);
     }

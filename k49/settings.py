@@ -6,6 +6,7 @@ What the settings mean, and why they have the values they have, stands in params
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +67,11 @@ Line = Annotated[str, AfterValidator(check_line)]
 
 
 def check_class_name(name: str) -> str:
-    """Raise ValueError unless it can stand in a table, in a picture and in a file; return it."""
+    """Raise ValueError unless it can stand in a table, in a picture and in a file; return it.
+
+    In Unicode's form NFC: macOS gives names in NFD, which look the same.
+    """
+    name = unicodedata.normalize("NFC", name)
     if not name.isprintable() or name != name.strip() or not 1 <= len(name) <= 64:
         raise ValueError(f"{name!r:.80} is no name of a class: 1 to 64 printable characters")
     return name
@@ -129,7 +134,10 @@ class DatasetInfo(Section):
     classes: Classes
     image_size: ImageSize
     normalize: Normalize  # how pictures became its images, and so those that its models read
+    # where they were cut to their ink, the share of the longer side that it takes up
+    ink_extent: Annotated[float, Field(gt=0, le=1)] = 1.0
     invert: bool  # of those that are only scaled: ink is darker than paper
+    white: Annotated[int, Field(ge=1, le=255)] = 255  # pixel value in arrays that became 255
     language: Line | None
     licence: Line | None
     warning: Line | None

@@ -42,7 +42,8 @@ TRACKED = (PARAMS, Path("dvc.lock"), CARD, HYPERPARAMETERS, *CLASSES.values())  
 TO_LOWER = (
     "lower fit.batch_size, tune.workers, standin.scale, or layers.max and units.max of the space"
 )
-OF_RESULTS = ("classes", "image_size", "normalize", "invert")  # keys of `DatasetInfo`
+# keys of `DatasetInfo`
+OF_RESULTS = ("classes", "image_size", "normalize", "ink_extent", "invert", "white")
 
 
 def load_settings(path: Path = PARAMS) -> Settings:

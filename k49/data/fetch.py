@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from k49.data import descriptions, places
+from k49.data import descriptions, places, spread
 from k49.data import raw as raws
 from k49.data.arrays import open_array
 from k49.data.descriptions import Arrays, Description
@@ -21,6 +21,8 @@ from k49.data.raw import Part
 from k49.errors import K49Error
 from k49.progress import counted
 from k49.settings import Data, Normalize, Standin
+
+MEASURED = 50  # train images
 
 
 def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> str:
@@ -121,13 +123,14 @@ def store_files(
             chosen = size_of(images, size)
             chunks, numbers = image_chunks(images, chosen), read_labels(labels)
             parts.append(Part(images.where, labels.where, len(images), chosen, chunks, numbers))
-        note = store(raw, parts, names, description, normalized(data, "ink"))
+        notes = [store(raw, parts, names, description, data)]
+    notes += measure(raw, data.normalize)
     if found.again:
         for file in found.files.values():
             file.path.unlink(missing_ok=True)
     n = len(found.files)
     said = f"{n} file{'s' if n > 1 else ''} {found.how} their contents"
-    return "; ".join(filter(None, [said, note]))
+    return "; ".join(filter(None, [said, *notes]))
 
 
 def store_pictures(folder: Path, description: Description | None, data: Data, raw: Path) -> str:
@@ -135,17 +138,12 @@ def store_pictures(folder: Path, description: Description | None, data: Data, ra
     from k49.data.folders import read_class_folders  # imports what finds ink: only where it does
 
     size = description.image_size if description else None
-    data = normalized(data, "scale")
+    data = data.model_copy(update={"normalize": data.normalize or "scale"})
     train, test, how = read_class_folders(folder, size, data)
     names = description.classes if description else []
     note = store(raw, [train, test], names, description, data)
     said = f"{train.n + test.n:,} pictures from {folder}"
     return "; ".join(filter(None, [said, how, note]))
-
-
-def normalized(data: Data, otherwise: Normalize) -> Data:
-    """Return settings in which `normalize` says something."""
-    return data.model_copy(update={"normalize": data.normalize or otherwise})
 
 
 def store(
@@ -155,7 +153,7 @@ def store(
     description: Description | None,
     data: Data,
 ) -> str:
-    """Write train and test into `raw`; return what is worth a word all the same, or nothing."""
+    """Write train and test into `raw`; return notes for the user, or nothing."""
     train, test = (
         replace(part, chunks=counted(part.chunks, split, part.n))
         for part, split in zip(parts, ("train", "test"), strict=True)
@@ -163,6 +161,33 @@ def store(
     stored = raws.write(raw, train, test, names, data)
     raws.write_info(raw, dataset_info(description, stored, data))
     return stored.note
+
+
+def measure(raw: Path, asked: Normalize | None) -> list[str]:
+    """Write down what makes images as the train images in `raw` of pictures; return notes.
+
+    Images whose pixels go up to 1 or 16 only are made as bright as pictures are.
+
+    Args:
+        raw: with the arrays of a dataset.
+        asked: data.normalize; with "ink" only its extent is measured.
+    """
+    from k49.pictures.measure import normalization_of  # SciPy and scikit-image: only here
+
+    white = raws.brighten(raw)
+    images, _ = raws.read(raw, "train")
+    found, extent = normalization_of(images[spread(len(images), MEASURED)])
+    chosen = asked or found
+    extent = extent if chosen == "ink" else 1.0
+    changes = {"normalize": chosen, "ink_extent": extent, "white": white}
+    info = raws.read_info(raw).model_copy(update=changes)
+    raws.write_info(raw, info)
+    notes = [f"pixels go up to {white} only, which becomes 255"] if white < 255 else []
+    if chosen == "scale":
+        notes.append("pictures to read are scaled, not cut to their ink (data.normalize)")
+    elif extent < 1:
+        notes.append(f"ink of pictures to read gets {extent:.0%} of the image's longer side")
+    return notes
 
 
 def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:

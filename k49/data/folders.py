@@ -4,6 +4,7 @@ Either `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png`, of which a 
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -82,9 +83,12 @@ def labelled(folder: Path) -> Labelled:
 
 
 def class_name(folder: str) -> str:
-    """Return the name of a class by its folder's: a code point, as U+3042, is a character."""
+    """Return the name of a class by its folder's: a code point, as U+3042, is a character.
+
+    In Unicode's form NFC, which is not how macOS names folders.
+    """
     code = re.fullmatch(r"U\+([0-9A-F]{4,5})", folder)
-    return chr(int(code[1], 16)) if code else folder
+    return unicodedata.normalize("NFC", chr(int(code[1], 16)) if code else folder)
 
 
 def split_off_test(everything: Labelled, data: Data, folder: Path) -> tuple[Labelled, Labelled]:

@@ -6,6 +6,7 @@ classes.
 """
 
 import math
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -86,6 +87,12 @@ def to_uint8(chunk: np.ndarray, where: str) -> np.ndarray:
     return np.rint(chunk * 255).astype(np.uint8)
 
 
+def brightened(images: np.ndarray, white: int) -> np.ndarray:
+    """Return uint8 images whose pixels go up to `white` with pixels that go up to 255."""
+    levels = np.rint(np.minimum(np.arange(256) * (255 / white), 255)).astype(np.uint8)
+    return levels[images]
+
+
 def read_labels(array: Array) -> np.ndarray:
     """Return an array's labels: integers (N,), text (N,), or of one-hot rows where the 1 is.
 
@@ -121,9 +128,11 @@ def unlike_labels(array: Array) -> K49Error:
 
 
 def decoded(labels: np.ndarray, where: str) -> np.ndarray:
-    """Return labels as text, (N,) str; bytes are taken as UTF-8."""
+    """Return labels as text in Unicode's form NFC, (N,) str; bytes are taken as UTF-8."""
     try:
-        return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+        text = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+        known, at = np.unique(text, return_inverse=True)
+        return np.array([unicodedata.normalize("NFC", label) for label in known])[at]
     except UnicodeDecodeError as error:
         raise K49Error(f"{where}: labels are no UTF-8 text: {error}") from error
 

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from k49.data import descriptions, layouts
@@ -83,11 +84,12 @@ def dataset_info(description: Description | None, stored: Stored, data: Data) ->
         title = description.title
         exact = bool(description.files) or data.source == "standin"
     unchanged = exact and not (data.invert or data.transpose)
+    rights: dict[str, Any] = descriptions.rights(description)
     return DatasetInfo(
         name=title if unchanged else f"{title} ({stored.digest})",
         classes=stored.classes,
         image_size=list(stored.size),
         normalize=data.normalize or "ink",
         invert=data.invert,
-        **descriptions.rights(description),
+        **rights,
     )

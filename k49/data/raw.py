@@ -14,7 +14,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from k49.data.images import encode
+from k49.data import chunks
+from k49.data.images import brightened, encode
 from k49.errors import K49Error
 from k49.files import read_npy, write_json, write_npy
 from k49.outside import read_json
@@ -25,6 +26,7 @@ INFO = "dataset.json"
 MOST_COPIES = 0.01  # share of the test images that may be train images, too
 DIGEST = 8  # bytes: of ten million images two are alike by chance once in 300,000 times
 LIGHT = 255 / 2  # mean above which images are dark ink on light paper
+DIM = 127  # highest pixel value up to which it is white: 1, or 16 of scikit-learn's digits
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,23 @@ def read_info(folder: Path) -> DatasetInfo:
     """
     path = folder / INFO
     return validate(DatasetInfo, read_json(path), str(path))
+
+
+def brighten(raw: Path) -> int:
+    """Change dim images in `raw`, so that their highest pixel value becomes 255; return it.
+
+    255 of images that are not dim, which stay as they are.
+    """
+    paths = [raw / f"{split}_images.npy" for split in ("train", "test")]
+    images = [np.load(path, mmap_mode="r+", allow_pickle=False) for path in paths]
+    white = max(int(each.max()) for each in images)
+    if white > DIM:
+        return 255
+    for each in images:
+        for chunk in chunks(len(each)):
+            each[chunk] = brightened(each[chunk], white)
+        each.flush()
+    return white
 
 
 def read(raw: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from k49.data.checksums import md5
-from k49.errors import K49Error
+from k49.errors import K49Error, is_out_of_memory
 from k49.export.network import Network, NotExportableError, network_of
+from k49.export.reference import compare_with_keras, images_to_try
 from k49.model_file import Detector
 from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance
 from k49.settings import Calibration, DatasetInfo
+from k49.shifts import averaged as shifted_mean
+from k49.shifts import sharpened
 
 # What goes out of an ONNX file, and keys of its metadata
 PROBABILITIES, SCORE = "probabilities", "outlier_score"
@@ -32,6 +37,8 @@ class Exported:
     calibration: Calibration
     detector: Detector | None
     averaged: bool  # in the form itself, if it can
+    tried: np.ndarray  # images (N, H, W, 1) uint8, and ...
+    expected: np.ndarray  # ... the probabilities (N, C) that the form has to give for them
     about: dict[str, str]  # for people, and for whoever asks where it comes from
 
 
@@ -58,10 +65,19 @@ def load(
     said, detector = read_provenance(path), read_detector(path)
     dataset = said.dataset if said else of_k49s_form("unknown data")
     calibration = (said and said.calibration) or NO_DOUBT
+    model = load_model(path)
     try:
-        network = network_of(load_model(path))
+        network = network_of(model)
+        tried = images_to_try(network.image_size)
+        compare_with_keras(network, model, tried)
     except NotExportableError as error:
         raise NotExportableError(f"{path}: {error}") from error
+    except Exception as error:  # of layers that nobody has thought of
+        if is_out_of_memory(error):
+            raise
+        raise NotExportableError(
+            f"{path}: its network can't be exported: {type(error).__name__}: {error}"
+        ) from error
     check_size(path, (*network.image_size, network.classes), dataset)
     if detector is not None and len(detector.weights) != network.features:
         raise K49Error(
@@ -82,4 +98,18 @@ def load(
         AVERAGED: json.dumps(averaged),
     }
     shifts = said.shifts if said else 0
-    return Exported(network, dataset, shifts, calibration, detector, averaged, about)
+    expected = sharpened(
+        shifted_mean(lambda x: np.asarray(model(x)), tried, shifts if averaged else 0),
+        calibration.exponent if averaged else 1.0,
+    )
+    return Exported(
+        network=network,
+        dataset=dataset,
+        shifts=shifts,
+        calibration=calibration,
+        detector=detector,
+        averaged=averaged,
+        tried=tried,
+        expected=expected,
+        about=about,
+    )

@@ -80,7 +80,6 @@ def network_of(model: Any) -> Network:
     """
     from k49.training.detector import has_activation  # Keras is there, since a model is
 
-    readers = Counter(id(tensor) for layer in model.layers for tensor in taken(layer))
     names = {id(model.inputs[0]): IMAGE}
     operations: list[Operation] = []
     hidden, features = [], 2 * model.output_shape[-1]
@@ -88,13 +87,6 @@ def network_of(model: Any) -> Network:
         if type(layer).__name__ == "InputLayer":
             continue
         takes = tuple(names[id(tensor)] for tensor in taken(layer))
-        only_reader = all(readers[id(tensor)] == 1 for tensor in taken(layer))
-        if type(layer).__name__ == "BatchNormalization" and only_reader and operations:
-            before = operations[-1]
-            if before.name == takes[0] and before.kind in ("dense", "convolve"):
-                operations[-1] = folded(before, layer)
-                names[id(layer.output)] = before.name
-                continue
         made = operations_of(layer, takes)
         operations += made
         names[id(layer.output)] = made[-1].name if made else takes[0]
@@ -108,7 +100,40 @@ def network_of(model: Any) -> Network:
         )
     height, width = model.input_shape[1:3]
     classes = model.output_shape[-1]
-    return Network((height, width), classes, operations, hidden, last.takes[0], features)
+    logits = last.takes[0]
+    operations = fold(operations, [*hidden, logits])
+    return Network((height, width), classes, operations, hidden, logits, features)
+
+
+def fold(operations: list[Operation], results: list[str]) -> list[Operation]:
+    """Return operations with each normalization in the weights before it, where nobody else reads.
+
+    Args:
+        operations: in order.
+        results: names that are read beside those that operations take.
+    """
+    readers = Counter([*(name for each in operations for name in each.takes), *results])
+    folded: dict[str, Operation] = {}
+    for each in operations:
+        before = folded.get(each.takes[0])
+        if (
+            each.kind == "affine"
+            and before is not None
+            and before.kind in ("dense", "convolve")
+            and readers[before.name] == 1
+        ):
+            del folded[before.name]
+            factor = each.arrays["factor"]
+            arrays = {
+                "kernel": before.arrays["kernel"] * factor,
+                "bias": before.arrays["bias"] * factor + each.arrays["shift"],
+            }
+            folded[each.name] = Operation(
+                each.name, before.kind, before.takes, arrays, before.options
+            )
+        else:
+            folded[each.name] = each
+    return list(folded.values())
 
 
 def taken(layer: Layer) -> list[Any]:
@@ -123,30 +148,41 @@ def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
         return []
     if kind in WEIGHTED:
         first = weighted(layer, takes)
-        last = f"{name}_activation"
+        last = f"{name}/activation"  # no layer's name: those have no slash
         return [*first, *activation(last, first[-1].name, config["activation"])]
     if kind == "Activation":
         return activation(name, takes[0], config["activation"])
-    if kind == "ReLU" and config["max_value"] is None and not config["negative_slope"]:
+    options = ("max_value", "negative_slope", "threshold")
+    if kind == "ReLU" and not any(config[option] for option in options):
         return activation(name, takes[0], "relu")
-    if kind == "Softmax":
+    if kind == "Softmax" and is_last(config["axis"], layer):
         return activation(name, takes[0], "softmax")
-    if kind == "BatchNormalization":
+    if kind == "BatchNormalization" and is_last(config["axis"], layer):
         factor, shift = factor_and_shift(layer)
         return [Operation(name, "affine", takes, {"factor": factor, "shift": shift})]
-    if kind == "Rescaling" and not config["offset"]:
+    plain_numbers = isinstance(config.get("scale"), int | float) and config.get("offset") == 0
+    if kind == "Rescaling" and plain_numbers:
         return [Operation(name, "scale", takes, options={"by": float(config["scale"])})]
     if kind in POOLS and tuple(config["pool_size"]) == tuple(config["strides"]):
         (size, *others) = config["pool_size"]
         if config["padding"] == "valid" and others == [size]:
             return [Operation(name, POOLS[kind], takes, options={"size": size})]
-    plain = {"Flatten": "flatten", "GlobalAveragePooling2D": "mean", "Add": "add"}
-    if kind in plain and not config.get("keepdims") and len(takes) <= 2:
-        return [Operation(name, plain[kind], takes)]
+    shapes = [tuple(tensor.shape) for tensor in taken(layer)]
+    if kind == "Flatten":
+        return [Operation(name, "flatten", takes)] if len(shapes[0]) == 4 else []
+    if kind == "GlobalAveragePooling2D" and not config["keepdims"]:
+        return [Operation(name, "mean", takes)]
+    if kind == "Add" and len(shapes) == 2 and shapes[0] == shapes[1]:
+        return [Operation(name, "add", takes)]
     raise NotExportableError(
         f"layer {name} is a {kind} that can't be exported, or has an option that can't; known: "
         f"{KNOWN}"
     )
+
+
+def is_last(axis: Any, layer: Layer) -> bool:
+    """Return whether an axis is that of the channels."""
+    return axis in (-1, len(layer.input.shape) - 1)
 
 
 def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
@@ -155,6 +191,8 @@ def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     arrays = [np.asarray(weight, np.float32) for weight in layer.get_weights()]
     kernels, bias = (arrays[:-1], arrays[-1]) if config["use_bias"] else (arrays, None)
     if kind == "Dense":
+        if len(layer.input.shape) != 2:
+            raise NotExportableError(f"layer {name}: Dense on an image can't be exported")
         return [Operation(name, "dense", takes, with_bias(kernels[0], bias))]
     steps = {*config["strides"], *config["dilation_rate"], config.get("groups", 1)}
     if steps - {1}:
@@ -169,7 +207,7 @@ def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     by_channel = options | {"groups": channels}
     if kind == "DepthwiseConv2D":
         return [Operation(name, "convolve", takes, with_bias(apart, bias), by_channel)]
-    first = Operation(f"{name}_depthwise", "convolve", takes, with_bias(apart), by_channel)
+    first = Operation(f"{name}/depthwise", "convolve", takes, with_bias(apart), by_channel)
     last = with_bias(kernels[1], bias)
     return [first, Operation(name, "convolve", (first.name,), last, options)]
 
@@ -201,13 +239,3 @@ def factor_and_shift(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     )
     factor = gamma / np.sqrt(variance + layer.epsilon)
     return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
-
-
-def folded(before: Operation, layer: Layer) -> Operation:
-    """Return a layer with the batch normalization that follows it in its weights."""
-    factor, shift = factor_and_shift(layer)
-    arrays = {
-        "kernel": before.arrays["kernel"] * factor,
-        "bias": before.arrays["bias"] * factor + shift,
-    }
-    return Operation(before.name, before.kind, before.takes, arrays, before.options)

@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from k49.export.exported import PROBABILITIES, SCORE, Exported
-from k49.export.network import IMAGE, Operation
+from k49.export.network import IMAGE, NotExportableError, Operation
 from k49.files import atomic_write
 from k49.model_file import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
 BATCH = "N"
+MOST_APART = 1e-4  # probabilities, on images that may be unlike any character
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
 
@@ -37,8 +39,26 @@ def write(exported: Exported, path: Path) -> None:
     )
     helper.set_model_props(model, exported.about)
     onnx.checker.check_model(model, full_check=True)
+    content = model.SerializeToString(deterministic=True)
+    check(content, exported)
     with atomic_write(path) as tmp:
-        tmp.write_bytes(model.SerializeToString(deterministic=True))
+        tmp.write_bytes(content)
+
+
+def check(content: bytes, exported: Exported) -> None:
+    """Refuse a graph that reads images in another way than Keras does.
+
+    Raises:
+        K49Error: probabilities differ by more than MOST_APART.
+    """
+    session = onnxruntime.InferenceSession(content)
+    (found,) = session.run([PROBABILITIES], {IMAGE: exported.tried})
+    apart = float(np.abs(found - exported.expected).max())
+    if not apart <= MOST_APART:
+        raise NotExportableError(
+            f"as ONNX its probabilities would be {apart:.1e} from those of Keras, {MOST_APART:.0e} "
+            "at most"
+        )
 
 
 class Graph:
@@ -151,6 +171,8 @@ class Graph:
         """Add the mean of the copies' probabilities, to the power of the calibration's exponent."""
         copies = self.by_copy(probabilities, self.exported.network.classes)
         mean = self.node("ReduceMean", copies, self.constant([0], np.int64), keepdims=0)
+        largest = self.node("ReduceMax", mean, self.constant([1], np.int64), keepdims=1)
+        mean = self.node("Div", mean, largest)  # else a large exponent leaves nothing of a row
         power = self.node("Pow", mean, self.constant(self.exported.calibration.exponent))
         total = self.node("ReduceSum", power, self.constant([1], np.int64), keepdims=1)
         return self.node("Div", power, total)

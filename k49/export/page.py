@@ -75,6 +75,7 @@ def packed(exported: Exported) -> str:
         "classes": dataset.classes,
         "normalize": dataset.normalize,
         "invert": dataset.invert,
+        "extent": dataset.ink_extent,
         "certain": calibration.certain,
         "outlier": calibration.outlier if detector else None,
         "operations": [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from k49.data.arrays import File, open_array
-from k49.data.images import image_chunks, size_of
+from k49.data.images import brightened, image_chunks, size_of
 from k49.errors import K49Error
 from k49.pictures.characters import characters
 from k49.pictures.files import Source, read_grayscale
@@ -39,7 +39,10 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
     if path.suffix.lower() not in (".npz", ".npy"):
         return read_picture(path, dataset)
     height, width = dataset.image_size
-    return numbered(path, read_array(path, (height, width))), ""
+    images = read_array(path, (height, width))
+    if images.max() <= dataset.white:
+        images = brightened(images, dataset.white)
+    return numbered(path, images), ""
 
 
 def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]], str]:
@@ -49,7 +52,7 @@ def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, 
         image = read_single(source, (height, width), "scale", dataset.invert)
         return [(str(source), 255 - image if dataset.invert else image)], ""
     try:
-        images, doubt = characters(read_grayscale(source), (height, width))
+        images, doubt = characters(read_grayscale(source), (height, width), dataset.ink_extent)
     except NoInkError as error:
         raise K49Error(f"{source}: {error}") from error
     if len(images) == 1:

@@ -20,15 +20,19 @@ MANY_PARTS = 6  # more separate strokes than a character has
 Box = tuple[slice, slice]
 
 
-def characters(grey: np.ndarray, size: tuple[int, int]) -> tuple[list[np.ndarray], str]:
+def characters(
+    grey: np.ndarray, size: tuple[int, int], extent: float = 1.0
+) -> tuple[list[np.ndarray], str]:
     """Cut the characters out of a picture: of a column from the top, of a row from the left.
 
-    Each is cut to its ink, as K49's are: it is as large as fits into `size`, centred, and the
-    contrast is full.
+    Each is cut to its ink, as K49's are: it is as large as fits into `size`, or by `extent`
+    smaller, centred, and the contrast is full.
 
     Args:
         grey: (H, W), 0 to 255, dark ink on light paper or light on dark.
         size: height and width of the images to make.
+        extent: share of the longer side that ink takes up: 1 fills the image; MNIST's 20 of 28
+            pixels are 0.71.
 
     Returns:
         Images of that size, uint8, light ink on black; and what is doubtful about them, or nothing.
@@ -37,20 +41,20 @@ def characters(grey: np.ndarray, size: tuple[int, int]) -> tuple[list[np.ndarray
         NoInkError: there is no ink.
     """
     ink = find_ink(grey)
-    if is_cut(ink.mask, size):
+    if is_cut(ink.mask, size, extent):
         return [as_it_is(grey, ink)], ""
     found = boxes(ink.mask)
     clear = len(found) > 1 or is_one(ink.mask)
     doubt = "" if clear else "may hold several characters, read as one"
-    return [fit(ink.strength[box], size) for box in found], doubt
+    return [fit(ink.strength[box], size, extent) for box in found], doubt
 
 
 def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Cut a picture that is known to show one character; as `characters`."""
     ink = find_ink(grey)
-    if is_cut(ink.mask, size):
+    if is_cut(ink.mask, size, 1.0):
         return as_it_is(grey, ink)
-    return fit(ink.strength[bounds(ink.mask)], size)
+    return fit(ink.strength[bounds(ink.mask)], size, 1.0)
 
 
 def as_it_is(grey: np.ndarray, ink: Ink) -> np.ndarray:
@@ -58,8 +62,10 @@ def as_it_is(grey: np.ndarray, ink: Ink) -> np.ndarray:
     return stretch_contrast(grey.astype(np.float64) * (1 if ink.light else -1))
 
 
-def is_cut(mask: np.ndarray, size: tuple[int, int]) -> bool:
-    """Return whether a picture has the size of an image, and its ink fills it."""
+def is_cut(mask: np.ndarray, size: tuple[int, int], extent: float) -> bool:
+    """Return whether a picture is an image already: of its size, and where ink fills it, filled."""
+    if extent < 1:
+        return mask.shape == tuple(size)
     beside = (whole - ink for whole, ink in zip(size, mask[bounds(mask)].shape, strict=True))
     return mask.shape == tuple(size) and min(beside) <= BORDER
 
@@ -129,16 +135,22 @@ def within(box: Box, outer: Box) -> Box:
     return rows, columns
 
 
-def fit(strength: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale ink so that it just fits into an image of that size, on black; uint8."""
-    return stretch_contrast(np.maximum(fitted(strength, size, Image.Resampling.LANCZOS, 0), 0))
+def fit(strength: np.ndarray, size: tuple[int, int], extent: float) -> np.ndarray:
+    """Scale ink to `extent` of what fits into an image of that size, on black; uint8."""
+    largest = min(np.divide(size, strength.shape))
+    small = scale(strength, largest * extent, Image.Resampling.LANCZOS)
+    return stretch_contrast(np.maximum(centred(small, size, 0), 0))
 
 
 def fitted(
     values: np.ndarray, size: tuple[int, int], by: Image.Resampling, around: float
 ) -> np.ndarray:
     """Scale a picture so that it just fits into `size`, in the middle, `around` beside it."""
-    small = scale(values, min(np.divide(size, values.shape)), by)
+    return centred(scale(values, min(np.divide(size, values.shape)), by), size, around)
+
+
+def centred(small: np.ndarray, size: tuple[int, int], around: float) -> np.ndarray:
+    """Put a picture into the middle of one of that size, `around` beside it; float64."""
     image = np.full(size, around, np.float64)
     top, left = ((whole - part) // 2 for whole, part in zip(size, small.shape, strict=True))
     image[top : top + small.shape[0], left : left + small.shape[1]] = small

@@ -103,11 +103,15 @@ def to_grayscale(picture: Image.Image) -> np.ndarray:
             raise ValueError("not every pixel is a finite number")
         span = max(float(np.ptp(values)), 1.0)
         return ((values - values.min()) / span * 255).astype(np.float32)
+    return np.asarray(on_paper(picture).convert("L"), np.float32)
+
+
+def on_paper(picture: Image.Image) -> Image.Image:
+    """Put white paper behind a picture's transparent parts; black, if its ink vanished on white."""
     if picture.has_transparency_data:
         ink = picture.convert("RGBA")
-        for colour in ("white", "black"):  # black if the ink would vanish on white
-            paper = Image.new("RGBA", picture.size, colour)
-            picture = Image.alpha_composite(paper, ink)
+        for colour in ("white", "black"):
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, colour), ink)
             if np.ptp(np.asarray(picture.convert("L"))):
                 break
-    return np.asarray(picture.convert("L"), np.float32)
+    return picture

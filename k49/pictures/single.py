@@ -5,7 +5,7 @@ from PIL import Image
 
 from k49.errors import K49Error
 from k49.pictures.characters import fitted, one_character
-from k49.pictures.files import Source, open_picture, read_grayscale
+from k49.pictures.files import Source, on_paper, open_picture, read_grayscale
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize
 
@@ -32,7 +32,8 @@ def read_single(
         path: of the picture.
         size: height and width to make.
         normalize: "ink" cuts to the ink and stretches the contrast, light ink on black; "scale"
-            changes nothing but the size, and leaves light and dark as they are.
+            changes nothing but the size, and leaves light and dark as they are; transparent parts
+            become paper.
         dark_ink: whether "scale" fills up with white where the picture has another shape.
 
     Raises:
@@ -49,7 +50,7 @@ def read_single(
         elif picture.mode in ("I", "F"):
             raise K49Error(f"{path}: has {picture.mode} pixels, expected 8 or 16 bits each")
         else:
-            pixels = np.asarray(picture.convert("RGB"), np.int16)
+            pixels = np.asarray(on_paper(picture).convert("RGB"), np.int16)
             if np.ptp(pixels, axis=2).max() >= LEAST_COLOUR:
                 raise K49Error(
                     f"{path}: has colours, expected grey; data.normalize: ink finds the ink in them"

@@ -1,5 +1,6 @@
 """Makes a trained model's probabilities honest, by images of validation."""
 
+import math
 from dataclasses import dataclass
 
 import keras
@@ -16,6 +17,7 @@ from k49.training.model import predict_proba
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures
 REFUSED = 0.02  # share of rightly read images that are called uncertain, and of all, outliers
+SMALLEST = np.finfo(np.float32).tiny  # probability, of which a logarithm is taken
 EXPONENTS = (0.05, 20.0)  # between which they are looked for
 
 
@@ -75,12 +77,18 @@ def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Return the exponent with which probabilities (N, C) fit labels (N,) best.
 
     The same as an inverse temperature of the logits: those are log probabilities, but for a
-    constant in each row.
+    constant in each row. N images count, and one more that is read wrongly, as any other class:
+    without an error among them, the best exponent would be infinite, though N images can't show
+    that there are fewer errors than one in N + 2 (Laplace's rule of succession; J. Platt, 1999,
+    smooths targets of sigmoids in the same way).
     """
+    n, classes = probabilities.shape
+    rows, read = np.arange(n), probabilities.argmax(1)
 
     def nll(exponent: float) -> float:
-        changed = sharpened(probabilities, exponent)[np.arange(len(labels)), labels]
-        return -float(np.mean(np.log(np.maximum(changed, np.finfo(np.float32).tiny))))
+        logs = np.log(np.maximum(sharpened(probabilities, exponent), SMALLEST))
+        wrongly = (logs.sum(1) - logs[rows, read]) / (classes - 1)
+        return -float(logs[rows, labels].sum() + wrongly.mean())
 
     low, high = np.log(EXPONENTS)
     found = minimize_scalar(lambda x: nll(np.exp(x)), bounds=(low, high), method="bounded")
@@ -88,7 +96,10 @@ def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def least_certain(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Return the probability below which REFUSED of the rightly read images are."""
+    """Return the probability below which REFUSED of the correctly read images are.
+
+    Rounded down: of probabilities that round to 1, none would be certain.
+    """
     right = probabilities.argmax(1) == labels
     chosen = probabilities.max(1)[right]
-    return round(float(np.quantile(chosen, REFUSED)), 4) if len(chosen) else 1.0
+    return math.floor(np.quantile(chosen, REFUSED) * 1e9) / 1e9 if len(chosen) else 1.0

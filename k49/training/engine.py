@@ -25,6 +25,12 @@ from k49.training.rng import dropout_mask
 Tensor = Any  # TensorFlow has no types
 # Images without training. More are not faster, and the first layer of a cnn makes 50 KB of each.
 SCORED_AT_ONCE = 256
+CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+    keras.layers.Conv2DTranspose,
+)
 DROPOUT_STREAM = 1  # and up, a layer each; those of the one below and of far above are of `augment`
 
 
@@ -77,6 +83,39 @@ def compile_train_block(
     return train_block
 
 
+def compile_batch_statistics(
+    model: keras.Model, config: TrainingConfig, batch_size: int
+) -> Callable[[Tensor, Tensor], None]:
+    """Return the function that gives batch normalization the statistics of one batch.
+
+    Of images (B, H, W, 1) uint8, distorted as in training, with the weights that the model has; a
+    number, () int64, chooses the distortions.
+    """
+    augment = augmentation(config.augment, model.input_shape[1:3])
+    norms = normalizations(model)
+    labels = tf.zeros((batch_size, model.output_shape[-1]))
+    shape = (batch_size, *model.input_shape[1:])
+    signature = [tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64)]
+
+    @tf.function(input_signature=signature, jit_compile=xla_pays(model), autograph=False)
+    def take(images: Tensor, number: Tensor) -> None:
+        seed = tf.stack([tf.constant(config.seed, tf.int64), number])
+        forward(model, augment(images, labels, seed)[0], seed)
+
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0  # read while the function is traced
+    take.get_concrete_function()
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    return take
+
+
+def normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    """Return the layers that normalize by batches."""
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
 def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> Tensor:
     """Return the logits (B, C) of images (B, H, W, 1) uint8.
 
@@ -110,8 +149,10 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
 
 
 def has_fused_kernel(layer: keras.Layer) -> bool:
-    """Return whether `normalize` can do what a layer does."""
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center
+    """Return whether `normalize` can do what a layer does to images (B, H, W, C)."""
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        return False
+    return layer.scale and layer.center and layer.axis in (-1, 3)
 
 
 def normalize(layer: keras.layers.BatchNormalization, x: Tensor, training: bool) -> Tensor:
@@ -159,7 +200,7 @@ def xla_pays(model: keras.Model) -> bool:
 
     An epoch of the cnn recipe on 5,005 images takes it 53 seconds; oneDNN's convolutions 1.3.
     """
-    return not any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers)
+    return not any(isinstance(layer, CONVOLUTIONS) for layer in model.layers)
 
 
 def cross_entropy_and_right(y: Tensor, logits: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from k49.data import Dataset
+from k49.data import Dataset, spread
 from k49.errors import K49Error
 from k49.profiling import timed
 from k49.settings import MAX_EPOCHS, Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
-from k49.training.engine import compile_train_block
+from k49.training.engine import compile_batch_statistics, compile_train_block, normalizations
 from k49.training.model import build_model
 from k49.training.score import Scorer
 
@@ -73,6 +73,7 @@ def fit(
     score = Scorer(model)
     stopping = early_stopping(config.fit.patience, model)
     batches = Batches(train, config.fit.batch_size, config.seed)
+    average = WeightAverage(model, optimizer, config, train)
     rates = partial(learning_rates, config, batches.steps(config.epochs))
     history: History = {}
     with timed("compiling"):  # by taking no steps
@@ -82,7 +83,7 @@ def fit(
 
     for epoch in range(config.epochs):
         loss, accuracy = train_epoch(train_block, optimizer, batches, rates)
-        with averaged(optimizer, model, for_good=epoch == config.epochs - 1):
+        with average.used(for_good=epoch == config.epochs - 1):
             with timed("validation"):
                 val_loss, val_accuracy = score(val)
             figures = dict(
@@ -177,17 +178,56 @@ def open_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     return chosen
 
 
-@contextmanager
-def averaged(
-    optimizer: keras.optimizers.Optimizer, model: keras.Model, for_good: bool = False
-) -> Iterator[None]:
-    """Give the model its weights' moving average, if there is one: in the block, or for good."""
-    weights = model.trainable_variables
-    before = [np.array(w) for w in weights] if optimizer.use_ema and not for_good else []
-    optimizer.finalize_variable_values(weights)
-    yield
-    for weight, value in zip(weights, before, strict=False):
-        weight.assign(value)
+class WeightAverage:
+    """The moving average of a model's weights, if the optimizer keeps one.
+
+    Batch normalization gets its statistics anew: those kept while training are of other weights
+    (P. Izmailov et al., 2018, arXiv:1803.05407, section 3.2).
+    """
+
+    BATCHES = 100  # whose statistics are averaged
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        config: TrainingConfig,
+        train: Dataset,
+    ) -> None:
+        self.model, self.optimizer, self.train = model, optimizer, train
+        self.norms = normalizations(model) if optimizer.use_ema else []
+        if self.norms:
+            size = min(config.fit.batch_size, len(train))
+            rows = spread(len(train), self.BATCHES * size)
+            n = len(rows) // size
+            self.batches = rows[: n * size].reshape(size, n).T  # each of images from everywhere
+            self.take_statistics = compile_batch_statistics(model, config, size)
+
+    @contextmanager
+    def used(self, for_good: bool = False) -> Iterator[None]:
+        """Give the model its weights' moving average: in the block, or for good."""
+        if not self.optimizer.use_ema:
+            yield
+            return
+        before = self.model.get_weights()
+        self.optimizer.finalize_variable_values(self.model.trainable_variables)
+        self.renew_statistics()
+        yield
+        if not for_good:
+            self.model.set_weights(before)
+
+    def renew_statistics(self) -> None:
+        """Give batch normalization the mean of the statistics of BATCHES batches."""
+        kept = [each for norm in self.norms for each in (norm.moving_mean, norm.moving_variance)]
+        sums = [np.zeros(each.shape) for each in kept]
+        for number, rows in enumerate(self.batches if self.norms else ()):
+            self.take_statistics(
+                tf.constant(self.train.images[rows]), tf.constant(number, tf.int64)
+            )
+            for total, each in zip(sums, kept, strict=True):
+                total += each.numpy()
+        for total, each in zip(sums, kept, strict=True):
+            each.assign(total / len(self.batches))
 
 
 def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.ndarray:

@@ -68,7 +68,6 @@ def test_forms(get, tmp_path, way):
     assert same(parts)
     assert info.classes == ["0", "1", "2"]
     assert info.image_size == [16, 20]
-    assert info.normalize == "ink"
     assert "verified by their contents" in said
 
 

@@ -146,7 +146,7 @@ def test_safetensors_hold_every_weight_by_name(tmp_path):
     export(path, Form.safetensors, out)
     found = load_file(out)
     x = IMAGES.reshape(len(IMAGES), -1) / np.float32(255)
-    for name in ("hidden_0", "hidden_1"):
+    for name in ("normalization_0", "normalization_1"):
         x = np.maximum(x @ found[f"{name}.kernel"] + found[f"{name}.bias"], 0)
     logits = CALIBRATION.inverse_temperature * (x @ found["logits.kernel"] + found["logits.bias"])
     odds = np.exp(logits - logits.max(1, keepdims=True))

@@ -8,7 +8,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from k49.export.forms import Form, export
-from k49.inference.pictures import stack
+from k49.inference.pictures import read_picture, stack
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError
 from k49.provenance import read_detector
@@ -16,7 +16,7 @@ from k49.training.detector import outlier_scores
 from k49.training.model import load_model, predict_proba
 from tests import helpers
 from tests.export.test_export import IMAGES, saved
-from tests.helpers import CHARACTERS
+from tests.helpers import CHARACTERS, info_of
 from tests.inference.test_characters import around, drawing, photo, shadow, sideways
 
 pytestmark = pytest.mark.slow
@@ -42,8 +42,8 @@ def opened(browser, tmp_path):
     """
     asked, wrong, pages = [], [], []
 
-    def function(network="mlp", **options):
-        path, out = saved(tmp_path, network), tmp_path / "reader.html"
+    def function(network="mlp", known=None, **options):
+        path, out = saved(tmp_path, network, **(known or {})), tmp_path / "reader.html"
         export(path, Form.html, out)
         page = browser.new_page(**options)
         pages.append(page)
@@ -115,7 +115,8 @@ def test_pictures_are_prepared_as_predict_does(opened):
                 try {
                     const bytes = atob(picture.values);
                     const values = Float32Array.from(bytes, (byte) => byte.charCodeAt(0));
-                    return characters({...picture, values}, [28, 28]).map((image) => [...image]);
+                    const {images} = characters({...picture, values}, [28, 28]);
+                    return images.map((image) => [...image]);
                 } catch (error) {
                     return error.message;
                 }
@@ -203,6 +204,87 @@ def test_picture_is_read_however_it_comes(opened, picture, way):
     expected = predict_proba(load_model(path), stack(characters(grey, SIZE)[0]))[0]
     for name, share in rows:
         assert share / 100 == pytest.approx(expected[CHARACTERS.index(name)], abs=6e-3)
+
+
+def turned(path):
+    """A WebP that lies on its side, with EXIF that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paper = Image.fromarray(photo(drawing("は", 150))).rotate(90, expand=True)
+    return helpers.saved(path, paper, exif=exif, lossless=True)
+
+
+def transparent(path):
+    """White ink on transparent paper."""
+    alpha = Image.fromarray(helpers.ink(90, 120))
+    return helpers.saved(path, Image.merge("LA", (Image.new("L", alpha.size, 255), alpha)))
+
+
+def three_columns(path):
+    """Columns of characters, which nothing cuts apart."""
+    line = np.concatenate([np.pad(drawing("は", 60), ((0, 6), (0, 9)))] * 3)
+    return helpers.saved(path, Image.fromarray(photo(np.concatenate([line] * 3, axis=1))))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {},
+        {"ink_extent": 0.7},
+        {"normalize": "scale", "invert": True},
+        {"normalize": "scale", "invert": False},
+    ],
+    ids=str,
+)
+def test_pictures_of_every_kind_are_read_as_predict_reads_them(opened, tmp_path, known):
+    """Was: WebP not turned, white ink on transparent paper blank, no margins, drawings inverted."""
+    page, _ = opened(known=known)
+    for make, name in ((turned, "a.webp"), (transparent, "a.png"), (three_columns, "b.png")):
+        file = make(tmp_path / name)
+        ((_, image), *_), doubt = read_picture(file, info_of(**known))
+        page.set_input_files("#file", file)
+        page.wait_for_selector("body[data-milliseconds]")
+        found = page.evaluate("[...readings[0].image]")
+        assert np.abs(np.reshape(found, SIZE) - image).max() <= 3, name
+        assert ("several characters" in page.locator("#note").inner_text()) == bool(doubt), name
+        page.get_by_role("button", name="Clear").click()
+        page.evaluate("delete document.body.dataset.milliseconds")
+    draw(page)
+    shown(page)
+    assert page.evaluate("readings[0].image.reduce((a, b) => a + b) / 784") < 100  # light on black
+    page.get_by_role("button", name="Undo").click()
+    assert page.locator("#candidates li").count() == 0
+
+
+def test_same_file_again_and_a_dot_and_a_second_finger(opened, picture):
+    page, _ = opened()
+    for _ in range(2):  # was: nothing the second time
+        page.set_input_files("#file", picture)
+        shown(page)
+        page.get_by_role("button", name="Clear").click()
+    box = page.locator("#board").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert page.evaluate("pen.getImageData(140, 140, 1, 1).data[0]") < 100, "a dot"
+    for kind, number, x in (("down", 7, 100), ("down", 8, 200), ("move", 8, 250), ("up", 8, 250)):
+        page.evaluate(
+            """([kind, pointerId, x, y]) => {
+                board.setPointerCapture = () => {};
+                const options = {pointerId, clientX: x, clientY: y, bubbles: true};
+                board.dispatchEvent(new PointerEvent("pointer" + kind, options));
+            }""",
+            [kind, number, box["x"] + x, box["y"] + 200],
+        )
+    assert page.evaluate("strokes.length") == 2  # was: a line between the fingers
+    assert page.evaluate("strokes[1].length") == 1
+
+
+def test_browser_that_can_not_unpack_the_model_is_told(browser, tmp_path):
+    export(saved(tmp_path), Form.html, tmp_path / "reader.html")
+    page = browser.new_page()
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto((tmp_path / "reader.html").as_uri())
+    page.get_by_text("This browser can't unpack the model").wait_for()
+    page.close()
 
 
 def test_characters_of_a_column_are_read_one_by_one(opened, tmp_path):

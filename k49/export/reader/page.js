@@ -5,25 +5,29 @@ const MOST_PIXELS = 50e6, PICTURE = 2048; // of a picture; pixels at which it is
 const board = document.getElementById("board"), pen = board.getContext("2d", {willReadFrequently: true});
 const element = (id) => document.getElementById(id);
 const ready = loadModel(MODEL);
-let drawn = false, readings = [];
+let strokes = [], readings = [];
 
 // --- reading ---
 
 // The first readings take five times as long, until the browser has compiled what they need: take them now.
+ready.catch(() => showNothing("This browser can't unpack the model: it needs DecompressionStream (Safari from 16.4)."));
 ready.then((model) => {
   const pixels = Float32Array.from({length: BOARD ** 2}, (_, i) => (Math.abs((i % BOARD) - BOARD / 2) < 4 && i > 999 ? 0 : 255));
   for (let time = 0; time < 4; time++) {
-    const [image] = characters({height: BOARD, width: BOARD, values: pixels}, model.size);
-    readImage(model, image);
+    const {images} = characters({height: BOARD, width: BOARD, values: pixels}, model.size);
+    readImage(model, images[0]);
   }
-});
+}, () => {});
 
 async function read(source, side) {
-  const model = await ready, size = model.size;
+  const model = await ready;
   const start = performance.now();
   try {
-    const images = model.normalize === "ink" ? characters(greyOf(source, side), size) : [whole(source, model)];
+    const {images, doubtful} = model.normalize === "ink"
+      ? characters(greyOf(source, side), model.size, model.extent)
+      : {images: [whole(source, model)], doubtful: false};
     readings = images.map((image) => ({image, ...judged(model, readImage(model, image))}));
+    if (doubtful) readings[0].note = `May hold several characters, read as one. ${readings[0].note}`.trim();
     show(model, 0);
   } catch (error) {
     readings = [];
@@ -41,12 +45,18 @@ function judged(model, {probabilities, score}) {
   return {candidates, note};
 }
 
-// A picture as {height, width, values}: grey as Pillow makes it, on white paper, `side` pixels at most.
+// A picture as {height, width, values}: grey as Pillow makes it, `side` pixels at most; on white paper, and on
+// black if its ink vanished on white.
 function greyOf(source, side) {
+  const [white, black] = [greyOn("white", source, side), () => greyOn("black", source, side)];
+  return white.values.every((value) => value === white.values[0]) ? black() : white;
+}
+
+function greyOn(paper, source, side) {
   const width = source.width, height = source.height, factor = Math.min(1, side / Math.max(width, height));
   const sheet = new OffscreenCanvas(Math.max(1, Math.round(width * factor)), Math.max(1, Math.round(height * factor)));
   const context = sheet.getContext("2d");
-  context.fillStyle = "white";
+  context.fillStyle = paper;
   context.fillRect(0, 0, sheet.width, sheet.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, 0, 0, sheet.width, sheet.height);
@@ -58,10 +68,11 @@ function greyOf(source, side) {
   return {height: sheet.height, width: sheet.width, values};
 }
 
-// A picture that is only scaled, for data whose own pictures were.
+// A picture that is only scaled, for data whose own pictures were. A drawing is dark on light, whatever they are.
 function whole(source, {size, invert}) {
-  const grey = fitted(greyOf(source, Infinity), size, invert ? 255 : 0);
-  return Uint8ClampedArray.from(grey, (value) => (invert ? 255 - value : value));
+  const dark = invert || source === board;
+  const grey = fitted(greyOf(source, Infinity), size, dark ? 255 : 0);
+  return Uint8ClampedArray.from(grey, (value) => (dark ? 255 - value : value));
 }
 
 // --- showing ---
@@ -69,7 +80,9 @@ function whole(source, {size, invert}) {
 function show(model, chosen) {
   const best = readings.map((reading) => model.classes[reading.candidates[0].label]);
   element("text").textContent = best.join("");
+  const focused = element("parts").contains(document.activeElement);
   element("parts").replaceChildren(...(readings.length > 1 ? readings.map((reading, i) => part(model, i, chosen)) : []));
+  if (focused) element("parts").children[chosen]?.focus();
   const {candidates, note} = readings[chosen];
   element("note").textContent = note;
   element("candidates").replaceChildren(...candidates.map((candidate) => row(model, candidate)));
@@ -138,10 +151,24 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 // --- drawing ---
 
 function clear() {
+  strokes = [];
+  redraw();
+  element("file").value = ""; // so that the same file can be chosen again
+  showNothing("");
+}
+
+function redraw() {
   pen.fillStyle = "white";
   pen.fillRect(0, 0, board.width, board.height);
-  drawn = false;
-  showNothing("");
+  for (const stroke of strokes) stroke.forEach((to, i) => line(stroke[i - 1] ?? to, to));
+  element("undo").disabled = !strokes.length;
+}
+
+function undo() {
+  strokes.pop();
+  redraw();
+  if (strokes.length) read(board, BOARD);
+  else showNothing("");
 }
 
 const place = (event) => {
@@ -149,30 +176,40 @@ const place = (event) => {
   return [((event.clientX - box.left) * board.width) / box.width, ((event.clientY - box.top) * board.height) / box.height];
 };
 
-let last = null;
+let pointer = null; // the one that draws: a second finger doesn't
 board.addEventListener("pointerdown", (event) => {
-  board.setPointerCapture(event.pointerId);
-  if (!drawn) clear();
-  last = place(event);
-  line(last);
+  if (pointer !== null) return;
+  pointer = event.pointerId;
+  board.setPointerCapture(pointer);
+  if (!strokes.length) clear();
+  strokes.push([place(event)]);
+  redraw();
 });
 board.addEventListener("pointermove", (event) => {
-  if (last) for (const each of event.getCoalescedEvents?.() ?? [event]) line(place(each));
+  if (event.pointerId !== pointer) return;
+  const stroke = strokes.at(-1);
+  for (const each of event.getCoalescedEvents?.() ?? [event]) {
+    stroke.push(place(each));
+    line(stroke.at(-2), stroke.at(-1));
+  }
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  board.addEventListener(end, () => {
-    if (last) read(board, BOARD);
-    last = null;
+  board.addEventListener(end, (event) => {
+    if (event.pointerId !== pointer) return;
+    pointer = null;
+    read(board, BOARD);
   });
 }
 
-function line(to) {
-  Object.assign(pen, {lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "#222"});
+function line(from, to) { // a dot, where they are the same
+  Object.assign(pen, {lineWidth: PEN, lineCap: "round", lineJoin: "round", strokeStyle: "#222", fillStyle: "#222"});
   pen.beginPath();
-  pen.moveTo(...last);
+  pen.arc(...to, PEN / 2, 0, 2 * Math.PI);
+  pen.fill();
+  pen.beginPath();
+  pen.moveTo(...from);
   pen.lineTo(...to);
   pen.stroke();
-  [last, drawn] = [to, true];
 }
 
 // --- pictures ---
@@ -180,19 +217,61 @@ function line(to) {
 async function open(file) {
   let picture;
   try {
-    picture = await createImageBitmap(file);
+    picture = await upright(file);
   } catch {
     return showNothing("This is not a picture that the browser can open.");
   }
   if (picture.width * picture.height > MOST_PIXELS) return showNothing("The picture is too large: cut out a character.");
-  clear();
+  strokes = [];
+  redraw();
+  showNothing("");
   const factor = Math.min(board.width / picture.width, board.height / picture.height);
   const [width, height] = [picture.width * factor, picture.height * factor];
   pen.drawImage(picture, (board.width - width) / 2, (board.height - height) / 2, width, height);
   await read(picture, PICTURE);
 }
 
+// A picture turned as its camera says. Browsers do so, but for WebP not all: there the note on it is set to
+// "upright" (1) for the browser, and what it said is done here.
+async function upright(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer()), orientation = takenFromWebP(bytes);
+  const picture = await createImageBitmap(new Blob([bytes], {type: file.type}));
+  if (orientation < 2 || orientation > 8) return picture;
+  const {width, height} = picture, lying = orientation > 4;
+  const sheet = new OffscreenCanvas(lying ? height : width, lying ? width : height);
+  const context = sheet.getContext("2d"); // a map from the picture's columns and rows to the sheet's
+  const maps = {2: [-1, 0, 0, 1, width, 0], 3: [-1, 0, 0, -1, width, height], 4: [1, 0, 0, -1, 0, height],
+    5: [0, 1, 1, 0, 0, 0], 6: [0, 1, -1, 0, height, 0], 7: [0, -1, -1, 0, height, width], 8: [0, -1, 1, 0, 0, width]};
+  context.setTransform(...maps[orientation]);
+  context.drawImage(picture, 0, 0);
+  return sheet;
+}
+
+// The orientation in the EXIF of a WebP, which is set to 1 there; 1 for all else.
+function takenFromWebP(bytes) {
+  const view = new DataView(bytes.buffer), name = (at) => String.fromCharCode(...bytes.subarray(at, at + 4));
+  if (bytes.length < 16 || name(0) !== "RIFF" || name(8) !== "WEBP") return 1;
+  try {
+    for (let at = 12; at + 8 <= bytes.length; at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) & 1)) {
+      if (name(at) !== "EXIF") continue;
+      const tiff = at + 8 + (name(at + 8) === "Exif" ? 6 : 0), little = name(tiff).startsWith("II");
+      const entries = tiff + view.getUint32(tiff + 4, little);
+      for (let i = 0; i < view.getUint16(entries, little); i++) {
+        const entry = entries + 2 + 12 * i;
+        if (view.getUint16(entry, little) !== 0x0112) continue;
+        const orientation = view.getUint16(entry + 8, little);
+        view.setUint16(entry + 8, 1, little);
+        return orientation;
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // a damaged note is none
+  }
+  return 1;
+}
+
 element("clear").addEventListener("click", clear);
+element("undo").addEventListener("click", undo);
 element("file").addEventListener("change", (event) => event.target.files[0] && open(event.target.files[0]));
 document.addEventListener("paste", (event) => {
   const [file] = event.clipboardData.files;

@@ -4,16 +4,21 @@
 const LONGER_SIDE = 512, WIDEST = 5, SPECK = 0.02, LEAST_CONTRAST = 8, LEAST_TO_NOISE = 4;
 const BORDER = 2, GAP = 0.2, LEAST = 0.5, COLUMN = 1.6, ROW = 2.4;
 
-// Images (size[0] * size[1]) of the characters of a column or row; throws an error if there is no ink.
-function characters(grey, size) {
+const WIDE = 2.2, MANY_PARTS = 6;
+
+// Images (size[0] * size[1]) of the characters of a column or row, and whether an image may hold several
+// of them; throws an error if there is no ink. Ink takes up `extent` of an image's longer side.
+function characters(grey, size, extent = 1) {
   const ink = findInk(grey);
   const whole = bounds(ink.mask);
   const beside = [size[0] - (whole.bottom - whole.top), size[1] - (whole.right - whole.left)];
   const {height, width} = ink.mask;
-  if (height === size[0] && width === size[1] && Math.min(...beside) <= BORDER) {
-    return [stretchContrast(grey.values.map((value) => (ink.light ? value : -value)))];
+  if (height === size[0] && width === size[1] && (extent < 1 || Math.min(...beside) <= BORDER)) {
+    return {images: [stretchContrast(grey.values.map((value) => (ink.light ? value : -value)))], doubtful: false};
   }
-  return boxes(ink.mask).map((box) => fit(cut(ink.strength, box), size));
+  const found = boxes(ink.mask);
+  const images = found.map((box) => fit(cut(ink.strength, box), size, extent));
+  return {images, doubtful: found.length === 1 && !isOne(ink.mask)};
 }
 
 // --- ink ---
@@ -156,14 +161,52 @@ function segments(mask) {
   return runs;
 }
 
-// Ink scaled so that it just fits into an image, in the middle.
-function fit(strength, size) {
-  return stretchContrast(fitted(strength, size, 0).map((value) => Math.max(value, 0)));
+// Whether a mask that can't be cut looks like a single character all the same.
+function isOne(mask) {
+  const box = bounds(mask), inside = cut(mask, box), {height, width} = inside;
+  const beside = segments(transposed(inside)).length;
+  if (segments(inside).length > 1 || beside > 2 || (beside === 2 && width > WIDE * height)) return false;
+  const side = Math.max(height, width), grown = dilated(framed(inside), Math.max(Math.floor(side / 50), 1));
+  return componentSides(grown).filter((extent) => extent >= side / 12).length <= MANY_PARTS;
 }
 
-// Scaled so that it just fits into a size, in the middle, `around` beside it.
-function fitted(picture, [height, width], around) {
-  const factor = Math.min(height / picture.height, width / picture.width);
+function framed({height, width, values}) { // by a pixel of paper
+  const wide = width + 2, framed = new Uint8Array(wide * (height + 2));
+  for (let y = 0; y < height; y++) framed.set(values.subarray(y * width, (y + 1) * width), (y + 1) * wide + 1);
+  return {height: height + 2, width: wide, values: framed};
+}
+
+// The longer side of each connected component, by the four neighbours.
+function componentSides({height, width, values}) {
+  const left = values.slice(), sides = [];
+  for (let start = 0; start < left.length; start++) {
+    if (!left[start]) continue;
+    const stack = [start];
+    left[start] = 0;
+    let [top, bottom, first, last] = [height, 0, width, 0];
+    while (stack.length) {
+      const at = stack.pop(), y = Math.floor(at / width), x = at % width;
+      [top, bottom, first, last] = [Math.min(top, y), Math.max(bottom, y), Math.min(first, x), Math.max(last, x)];
+      for (const [next, there] of [[at - 1, x > 0], [at + 1, x < width - 1], [at - width, y > 0], [at + width, y < height - 1]]) {
+        if (there && left[next]) {
+          left[next] = 0;
+          stack.push(next);
+        }
+      }
+    }
+    sides.push(Math.max(bottom - top, last - first) + 1);
+  }
+  return sides;
+}
+
+// Ink scaled to `extent` of what just fits into an image, in the middle.
+function fit(strength, size, extent) {
+  return stretchContrast(fitted(strength, size, 0, extent).map((value) => Math.max(value, 0)));
+}
+
+// Scaled to `extent` of what just fits into a size, in the middle, `around` beside it.
+function fitted(picture, [height, width], around, extent = 1) {
+  const factor = extent * Math.min(height / picture.height, width / picture.width);
   const small = scaled(picture, factor, LANCZOS), image = new Float64Array(height * width).fill(around);
   const top = Math.floor((height - small.height) / 2), left = Math.floor((width - small.width) / 2);
   small.values.forEach((value, i) => {
