@@ -60,7 +60,7 @@ def load(
         NotExportableError: its network has something that other forms don't.
         K49Error: it is no model, or its parts don't fit together.
     """
-    from k49.training.model import load_model  # Keras takes seconds: only now
+    from k49.training.model import layer_outputs, load_model  # Keras takes seconds: only now
 
     said, detector = read_provenance(path), read_detector(path)
     dataset = said.dataset if said else of_k49s_form("unknown data")
@@ -99,7 +99,11 @@ def load(
     }
     shifts = said.shifts if said else 0
     expected = sharpened(
-        shifted_mean(lambda x: np.asarray(model(x)), tried, shifts if averaged else 0),
+        shifted_mean(
+            lambda x: layer_outputs(model, [model.layers[-1].name], x)[0],
+            tried,
+            shifts if averaged else 0,
+        ),
         calibration.exponent if averaged else 1.0,
     )
     return Exported(

@@ -19,7 +19,7 @@ from k49.model_file import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
 BATCH = "N"
-MOST_APART = 1e-4  # probabilities, on images that may be unlike any character
+MOST_APART = 1e-3  # probabilities; where logits are in the thousands, float32 makes 1e-4
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
 

@@ -122,7 +122,8 @@ def load_model(path: Path) -> keras.Model:
 def layer_outputs(model: keras.Model, names: list[str], images: np.ndarray) -> list[np.ndarray]:
     """Return what layers of these names make of a few images (N, H, W, 1) uint8, as Keras does."""
     outputs = [model.get_layer(name).output for name in names]
-    return [np.asarray(each) for each in keras.Model(model.inputs, outputs)(images)]
+    made = keras.Model(model.inputs, outputs)([images])
+    return [np.asarray(each) for each in (made if isinstance(made, list) else [made])]
 
 
 def weight_bytes(config: bytes) -> int:

@@ -2,7 +2,9 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
+import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -11,8 +13,10 @@ from keras import layers
 from safetensors.numpy import load_file
 
 from k49.errors import K49Error
+from k49.export import network
 from k49.export.check import largest_difference
 from k49.export.forms import Form, export
+from k49.export.network import NotExportableError
 from k49.inference.models import open_model, project_model
 from k49.inference.predict import describe, predict
 from k49.model_file import Detector
@@ -241,3 +245,104 @@ def test_damaged_detector(tmp_path):
             target.writestr(name, content)
     with pytest.raises(K49Error, match=r"bad.keras: detector.npz"):
         open_model(tmp_path / "bad.keras").read(IMAGES)
+
+
+def threshold(x):
+    return layers.Flatten()(layers.ReLU(threshold=0.5)(x))
+
+
+def other_softmax(x):
+    return layers.Flatten()(layers.Softmax(axis=1)(layers.Conv2D(3, 3)(x)))
+
+
+def other_normalization(x):
+    return layers.Flatten()(layers.BatchNormalization(axis=1)(layers.Conv2D(28, 1)(x)))
+
+
+def on_an_image(x):
+    return layers.Flatten()(layers.Dense(3)(x))
+
+
+def broadcast(x):
+    one = layers.Conv2D(1, 3, padding="same")(x)
+    return layers.Flatten()(layers.Add()([layers.Conv2D(4, 3, padding="same")(x), one]))
+
+
+def scales(x):
+    return layers.Flatten()(layers.Rescaling([2.0])(x))
+
+
+def read_twice(x):
+    """A normalization behind dropout, of a convolution that another layer reads, too."""
+    x = layers.Conv2D(3, 3, name="a")(x)
+    y = layers.BatchNormalization()(layers.Dropout(0.5)(x))
+    return layers.Flatten()(layers.Add()([x, y]))
+
+
+def clash(x):
+    x = layers.Conv2D(3, 3, activation="tanh", name="a")(x)
+    return layers.Flatten()(layers.Activation("relu", name="a_activation")(x))
+
+
+def flat_twice(x):
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(9, 3)(x))
+    return layers.Flatten()(x)
+
+
+SOMEBODYS = [threshold, other_softmax, other_normalization, on_an_image, broadcast, scales]
+
+
+def of_layers(path, hidden):
+    """Save a model of somebody's layers, its weights drawn."""
+    x = keras.Input((28, 28, 1), dtype="uint8", name="image")
+    logits = layers.Dense(49, name="logits")(hidden(layers.Rescaling(1 / 255)(x)))
+    model = keras.Model(x, layers.Softmax(name="probabilities")(logits))
+    rng = np.random.default_rng(1)
+    weights = [rng.uniform(0.1, 1, w.shape) for w in model.get_weights()]
+    model.set_weights([*weights[:-2], weights[-2] / 300, weights[-1]])
+    save_model(model, path, provenance_of("bars", 1, CALIBRATION))
+    return model
+
+
+@pytest.mark.parametrize("form", [Form.onnx, Form.html])
+@pytest.mark.parametrize("hidden", SOMEBODYS, ids=lambda hidden: hidden.__name__)
+def test_layers_with_options_that_no_form_has_are_refused(tmp_path, hidden, form):
+    """Was: written without a word, and up to 0.17 of probability apart; or a bug in k49."""
+    of_layers(tmp_path / "model.keras", hidden)
+    with pytest.raises(NotExportableError, match=r"model\.keras: layer \w+"):
+        export(tmp_path / "model.keras", form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("hidden", [read_twice, clash, flat_twice], ids=lambda h: h.__name__)
+def test_layers_in_any_order_and_by_any_name_are_exported(tmp_path, hidden):
+    """Was: folded although another layer reads it, 0.16 apart; one result for two layers, 0.17."""
+    model = of_layers(tmp_path / "model.keras", hidden)
+    export(tmp_path / "model.keras", Form.onnx, tmp_path / "model.onnx")
+    expected = model.predict(IMAGES, verbose=0)
+    assert run(tmp_path / "model.onnx", IMAGES) == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_would_compute_something_else_is_refused_by_its_layer(tmp_path, monkeypatch):
+    """Whatever nobody has thought of."""
+    original = network.operations_of
+
+    def wrong(layer, takes):
+        made = original(layer, takes)
+        return [replace(each, kind="relu" if each.kind == "tanh" else each.kind) for each in made]
+
+    monkeypatch.setattr(network, "operations_of", wrong)
+    of_layers(tmp_path / "model.keras", clash)
+    with pytest.raises(NotExportableError, match="layer a, a Conv2D, would compute something else"):
+        export(tmp_path / "model.keras", Form.html, tmp_path / "out")
+
+
+def test_averages_with_a_large_exponent_are_numbers(tmp_path):
+    """Was: NaN, since no probability to the power of 20 was left."""
+    path = tmp_path / "model.keras"
+    model = of_layers(path, flat_twice)
+    model.set_weights([w * 0 for w in model.get_weights()])
+    steep = CALIBRATION.model_copy(update={"exponent": 20.0})
+    save_model(model, path, provenance_of("bars", 1, steep))
+    export(path, Form.onnx, tmp_path / "model.onnx", averaged=True)
+    assert run(tmp_path / "model.onnx", IMAGES) == pytest.approx(1 / 49, abs=1e-6)
