@@ -25,10 +25,19 @@ from k49.evaluation import predictions
 from k49.files import flatten
 from k49.outside import MOST_JSON, MOST_YAML, check_size, parse_json, parse_yaml, read_bytes
 from k49.progress import each
+from k49.settings import Augment, Fit
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 from k49.validation import validate
 
 WORKSPACE = "workspace"
+# Parameters without effect on any result
+WITHOUT_EFFECT = {"tune.workers", "tune.scheduler", "data.timeout", "data.retries", "data.mirrors"}
+DEFAULTS = {  # of parameters that files of before they came lack
+    f"{section}.{key}": field.default
+    for section, model in (("augment", Augment), ("fit", Fit))
+    for key, field in model.model_fields.items()
+    if not field.is_required()
+}
 EXECUTABLE = pygit2.enums.FileMode.BLOB_EXECUTABLE
 
 
@@ -178,12 +187,18 @@ class Revisions:
 
 
 def used(params: dict[str, Any]) -> dict[str, Any]:
-    """Return parameters without the spaces that were not searched."""
+    """Return the parameters that results depend on; those that a file lacks by their defaults."""
     chosen = f"spaces.{params.get('tune.space')}."
+    unused = ("gate.", *(() if params.get("data.source") == "standin" else ("standin.",)))
     return {
-        key: value
-        for key, value in params.items()
-        if key.startswith(chosen) or not key.startswith("spaces.")
+        **DEFAULTS,
+        **{
+            key: value
+            for key, value in params.items()
+            if key not in WITHOUT_EFFECT
+            and not key.startswith(unused)
+            and (key.startswith(chosen) or not key.startswith("spaces."))
+        },
     }
 
 

@@ -1,6 +1,7 @@
 """Text from outside, made harmless where it is shown: in a terminal, and in Markdown."""
 
 import re
+from typing import Any
 
 from rich.markup import escape
 
@@ -35,6 +36,15 @@ def shortened(text: str, most: int) -> str:
 def in_terminal(text: object, most: int = MOST) -> str:
     """Return text for Rich to print as it is, and not as its markup."""
     return escape(printable(text, most))
+
+
+def in_script(value: Any) -> Any:
+    """Return text for data in a script of a page, which nothing in it may end; all else as it is.
+
+    DVC writes the rows of plots into such a script as they are. There `</`, `<!` and `<script`
+    mean something, so their first sign becomes one that looks like it.
+    """
+    return re.sub(r"<(?=[/!s])", "\uff1c", value, flags=re.I) if isinstance(value, str) else value
 
 
 def in_markdown(text: object, most: int = MOST) -> str:

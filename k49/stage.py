@@ -18,10 +18,12 @@ from k49.files import read_npy, write_json, write_npy
 from k49.outside import read_json, read_yaml
 from k49.process import remove_socket
 from k49.settings import DatasetInfo, Hyperparameters, Settings
+from k49.shown import in_script
 from k49.validation import validate
 
 PARAMS = Path("params.yaml")
 
+CHECKED = Path("data/checked.txt")  # the same whatever the settings: no stage becomes stale
 RAW = Path("data/raw")
 DESCRIPTIONS = Path("datasets")  # of the user's own datasets
 DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and nothing could resume
@@ -167,7 +169,8 @@ def publish(path: Path, content: dict | list[dict]) -> None:
     if isinstance(content, dict):
         write_json(path, {f"{path.stem}_data": name, **content})
     else:
-        write_json(path, [{"dataset": name, **row} for row in content])
+        rows = [{"dataset": name, **row} for row in content]
+        write_json(path, [{k: in_script(v) for k, v in row.items()} for row in rows])
 
 
 def live_log(epochs: int) -> Callable[[dict[str, float]], None]:

@@ -77,6 +77,12 @@ def ineffective_settings(settings: Settings) -> list[str]:
             found.append("tune.median_stopping has no effect: hyperband stops trials by itself")
     if tune.workers is not None and tune.scheduler is not None:
         found.append("tune.workers has no effect: tune.scheduler has workers of its own")
+    module, _, attribute = space.network.partition(":")
+    if attribute and module.partition(".")[0] != "networks":
+        found.append(
+            f"spaces.{tune.space}.network: DVC sees changes in networks/, but not in {module}; "
+            "after one, `dvc repro -f tune` searches again"
+        )
     if fit.weight_decay and space.weight_decay:
         found.append(
             f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"

@@ -1,7 +1,8 @@
 """check: params.yaml as a whole, before any other stage runs and DVC takes its outputs away."""
 
+from k49.files import write_text
 from k49.settings import Settings
-from k49.stage import run_stage, touch_tracked_files
+from k49.stage import CHECKED, run_stage, touch_tracked_files
 from k49.validation import ineffective_settings
 
 
@@ -9,6 +10,7 @@ def main(settings: Settings) -> None:
     """Name the settings that change nothing; `run_stage` has refused the bad ones."""
     for line in ineffective_settings(settings):
         print(f"note: {line}")
+    write_text(CHECKED, "params.yaml was accepted\n")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def main(settings: Settings) -> None:
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
     publish(PLOTS / "reliability.json", calibration.reliabilities(read, labels))
     publish(PLOTS / "coverage.json", calibration.coverages(read, labels))
-    write_text(CARD, model_card(said, train, result.metrics))
+    card_of = said.model_copy(update={"dataset": info})  # as the data are described by now
+    write_text(CARD, model_card(card_of, train, result.metrics))
     print(f"test, {info.name}:\n{result}")
 
 

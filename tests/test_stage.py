@@ -110,6 +110,18 @@ def test_whatever_the_user_can_mend_is_one_line(folder, capsys, error, says):
     assert capsys.readouterr().err == f"error in train: {says}\n"
 
 
+def test_rows_of_plots_end_no_script(folder, monkeypatch):
+    """Was: a class called so ran in the page of `dvc plots show`."""
+    monkeypatch.chdir(folder)
+    (folder / "metrics").mkdir(exist_ok=True)
+    (folder / "metrics/data.json").write_text('{"dataset": "<!--<script>"}')
+    stage.publish(Path("plots/rows.json"), [{"true": "</script><SCRIPT>alert(1)</script>", "n": 1}])
+    text = Path("plots/rows.json").read_text("utf-8")
+    assert not re.search("</|<!|<s", text, re.IGNORECASE)
+    assert json.loads(text)[0]["n"] == 1
+    assert "alert(1)" in text
+
+
 def test_bug_is_one_line_that_says_where_its_traceback_is(folder, capsys, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     assert ending(raising(ZeroDivisionError("by\nzero"))) == 1

@@ -121,7 +121,7 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
     if len({run.val.images for run in (*a, *b)}) > 1:
         found.append("other validation images: differences of the two gaps are not paired")
     balanced, primary = differences["test_balanced_accuracy"], differences[PRIMARY_METRIC]
-    if balanced.significant and not (
+    if balanced.starred and not (
         primary.significant and primary.difference * balanced.difference > 0
     ):
         found.append(

@@ -79,12 +79,6 @@ def check_one_group(side: list[Run]) -> None:
     Raises:
         K49Error: they differ in other parameters, or share a seed.
     """
-    seeds = [run.params.get(SEED) for run in side]
-    if len(set(seeds)) < len(seeds):
-        raise K49Error(
-            f"{', '.join(run.name for run in side)}: no group of seeds, {SEED} is "
-            f"{', '.join(map(str, seeds))}; a seed again is the same training again"
-        )
     for run in side[1:]:
         others = set(differing_keys(side[0].params, run.params)) - {SEED}
         if others:
@@ -92,6 +86,12 @@ def check_one_group(side: list[Run]) -> None:
                 f"{side[0].name} and {run.name} are no group: they differ in "
                 f"{', '.join(sorted(others))}, and may in {SEED} only"
             )
+    seeds = [run.params.get(SEED) for run in side]
+    if len(set(seeds)) < len(seeds):
+        raise K49Error(
+            f"{', '.join(run.name for run in side)}: no group of seeds, {SEED} is "
+            f"{', '.join(map(str, seeds))}; a seed again is the same training again"
+        )
 
 
 def differing_keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

@@ -95,7 +95,7 @@ def tables(comparison: Comparison) -> list[TableData]:
     right = f"Read rightly: the classes that changed most, of {len(comparison.classes)} that did"
     found = [
         TableData(
-            f"Test, {comparison.dataset} (* where the interval leaves out 0)",
+            f"Test, {comparison.dataset} (* significant, also among so many metrics)",
             ["percent", *names, changed],
             metrics,
         ),
@@ -111,7 +111,7 @@ def tables(comparison: Comparison) -> list[TableData]:
 
 
 def metric_row(found: Difference) -> list[str]:
-    """Return a metric's row; a star marks an interval that leaves out 0."""
+    """Return a metric's row, with its star."""
     share = found.metric not in OF_PROBABILITIES
     signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
     interval = f"({signed(found.low)} to {signed(found.high)})"
@@ -119,7 +119,7 @@ def metric_row(found: Difference) -> list[str]:
         TITLES[found.metric],
         mean_and_std(found.a, found.a_std, plain),
         mean_and_std(found.b, found.b_std, plain),
-        f"{signed(found.difference)} {interval}{' *' if found.significant else ''}",
+        f"{signed(found.difference)} {interval}{' *' if found.starred else ''}",
     ]
 
 

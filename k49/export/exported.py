@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from k49.shifts import sharpened
 # What goes out of an ONNX file, and keys of its metadata
 PROBABILITIES, SCORE = "probabilities", "outlier_score"
 PROVENANCE = "provenance"  # what the model file says of itself, as JSON
+PREPARATION = "preparation"  # hash of the code that makes images of pictures
 AVERAGED = "averaged"  # whether the graph averages over shifts
 SOURCE = "model_md5"  # of the model file, as in dvc.lock
+PICTURES = Path(__file__).parents[1] / "pictures"
 NO_DOUBT = Calibration(
     inverse_temperature=1.0, exponent=1.0, certain=0.0, averaged_certain=0.0, outlier=0.0
 )
@@ -47,6 +50,7 @@ def load(
     metrics: dict[str, Any] | None = None,
     commit: str | None = None,
     averaged: bool = False,
+    dataset: DatasetInfo | None = None,
 ) -> Exported:
     """Read a model file.
 
@@ -55,6 +59,7 @@ def load(
         metrics: of the model, to tell.
         commit: of the project, likewise.
         averaged: over as many shifts as the model file says, in the form itself.
+        dataset: what is known of its data by now, if that is more than the file says.
 
     Raises:
         NotExportableError: its network has something that other forms don't.
@@ -63,7 +68,8 @@ def load(
     from k49.training.model import layer_outputs, load_model  # Keras takes seconds: only now
 
     said, detector = read_provenance(path), read_detector(path)
-    dataset = said.dataset if said else of_k49s_form("unknown data")
+    dataset = dataset or (said.dataset if said else of_k49s_form("unknown data"))
+    said = said.model_copy(update={"dataset": dataset}) if said else None
     calibration = (said and said.calibration) or NO_DOUBT
     model = load_model(path)
     try:
@@ -95,6 +101,7 @@ def load(
         **({"metrics": json.dumps(metrics)} if metrics else {}),
         **({"commit": commit} if commit else {}),
         SOURCE: md5(path),
+        PREPARATION: code_of_preparation(),
         AVERAGED: json.dumps(averaged),
     }
     shifts = said.shifts if said else 0
@@ -117,3 +124,11 @@ def load(
         expected=expected,
         about=about,
     )
+
+
+def code_of_preparation() -> str:
+    """Return eight digits of a hash of the code in k49/pictures, whose twin the page has."""
+    digest = sha256()
+    for source in sorted(PICTURES.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:8]

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import html
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -40,8 +41,8 @@ def write(exported: Exported, path: Path) -> None:
         "script": script,
     }
     page = (PARTS / "page.html").read_text("utf-8")
-    for name, value in filled.items():
-        page = page.replace(f"{{{name}}}", value, 1)
+    # at once: what is filled in may hold the name of another place
+    page = re.sub("{(" + "|".join(filled) + ")}", lambda match: filled[match[1]], page)
     write_text(path, page)
 
 

@@ -1,5 +1,6 @@
 """A network's operations in NumPy, as the page computes them; compared with Keras by layers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from k49.export.network import IMAGE, Network, NotExportableError, Operation
 
 MOST_APART = 1e-3  # of a layer's results, relative to the largest of them
-EACH_VALUE = {
+EACH_VALUE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),

@@ -22,7 +22,7 @@ from k49.data import Dataset
 from k49.errors import K49Error
 from k49.outside import read_bytes
 from k49.search.trials import Result, Trial, record
-from k49.search.versions import versions_and_code
+from k49.search.versions import network_source, versions_and_code
 from k49.settings import SearchConfig
 
 MOST_BYTES = 1 << 28  # 10,000 trials of 1,000 epochs
@@ -49,7 +49,9 @@ class Journal:
         total: int,
         say: Callable[[str], None] = print,
     ) -> None:
-        key = {"settings": settings_of(config), "versions": versions_and_code()}
+        source = network_source(config.space.network)
+        versions = {**versions_and_code(), **({"network": source} if source else {})}
+        key = {"settings": settings_of(config), "versions": versions}
         self.path = folder / f"{name_of(key, data)}.jsonl"
         self.header = {"begun": now(), "total": total, **key}
         self.ended: str | None = None  # when the search ended, ISO 8601
@@ -235,6 +237,7 @@ def name_of(key: dict, data: Iterable[Dataset]) -> str:
     """Hash settings, versions and data to sixteen hexadecimal digits."""
     digest = sha256(json.dumps(key, sort_keys=True).encode())
     for dataset in data:
-        digest.update(dataset.images.data)
-        digest.update(dataset.labels.data)
+        for array in (dataset.images, dataset.labels):
+            digest.update(repr(array.shape).encode())
+            digest.update(array.data)
     return digest.hexdigest()[:16]

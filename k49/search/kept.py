@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.table import Table
 
+from k49.errors import K49Error
 from k49.search.journal import lock_of, read_lines
 from k49.shown import in_terminal
 
@@ -31,9 +33,16 @@ class KeptSearch:
         return max((line["kept"] for line in self.trials if line["kept"] is not None), default=None)
 
     def remove(self) -> None:
-        """Remove the journal, so that this search starts from its first trial."""
-        self.path.unlink(missing_ok=True)
-        lock_of(self.path).unlink(missing_ok=True)
+        """Remove the journal, so that this search starts from its first trial.
+
+        Raises:
+            K49Error: the search runs.
+        """
+        try:
+            with FileLock(lock_of(self.path), timeout=0):
+                self.path.unlink(missing_ok=True)
+        except Timeout as error:
+            raise K49Error(f"{self.path}: this search is running; stop it first") from error
 
 
 def kept_searches(folder: Path) -> list[KeptSearch]:

@@ -3,6 +3,7 @@
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from platform import python_version
 
@@ -31,7 +32,7 @@ def versions_and_code() -> dict[str, str]:
     """
     found = {name: installed(name) for name in LIBRARIES}
     digest = sha256()
-    for source in (*sorted(TRAINING.rglob("*.py")), *sorted(OWN_NETWORKS.glob("*.py"))):
+    for source in (*sorted(TRAINING.rglob("*.py")), *sorted(OWN_NETWORKS.rglob("*.py"))):
         digest.update(source.read_bytes())
     return {
         "python": python_version(),
@@ -39,3 +40,18 @@ def versions_and_code() -> dict[str, str]:
         "tensorflow": installed(*TENSORFLOW),
         "k49/training": digest.hexdigest()[:8],
     }
+
+
+def network_source(name: str) -> str:
+    """Return a hash of the file of a network that a space names as `package.module:name`.
+
+    Of those in the folder `networks` `versions_and_code` has it; "" where there is no such file.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        spec = find_spec(module) if attribute else None
+    except (ImportError, ValueError):  # which is said where the network is built
+        return ""
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
+        return ""
+    return sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]

@@ -12,6 +12,7 @@ from k49.comparison.differences import differ, mcnemar, t_interval
 from k49.comparison.runs import Run
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions, Scores, fingerprint
+from k49.revisions import used
 from k49.settings import Gate
 from tests.helpers import CHARACTERS, bars
 
@@ -187,6 +188,29 @@ def test_interval_covers_the_truth_as_often_as_it_says():
             inside[name] += found[name].low <= truth <= found[name].high
     for name, count in inside.items():
         assert 0.9 <= count / pairs <= 0.99, name  # about three standard deviations
+
+
+@pytest.mark.slow
+def test_equal_models_get_a_star_as_seldom_as_one_metric_would():
+    """Was: a star for each of eight metrics in 5 % of comparisons, and so for any in far more."""
+    rng, pairs, starred = np.random.default_rng(0), 150, 0
+    for number in range(pairs):
+        a, b = simulated(rng, 1960, 0.1)
+        val_a, val_b = simulated(rng, 1960, 0.08)
+        found = by_metric(compare([run(a, val_a)], [run(b, val_b)], 1000, seed=3 * number))
+        del found["test_accuracy"]  # which is judged by itself
+        starred += any(each.starred for each in found.values())
+    assert starred / pairs <= 0.1  # 5 %, and three standard deviations
+
+
+def test_parameters_without_effect_make_no_other_group():
+    """Was: workers, the gate and retries did, and parameters that older files lack."""
+    common = {"train.epochs": 3, "data.source": "standin", "tune.space": "a", "spaces.a.units": 1}
+    old = {**common, "tune.workers": 1, "gate.fall": 0.0, "data.retries": 4}
+    new = {**common, "tune.workers": 2, "gate.fall": 0.1, "fit.optimizer": "adamw"}
+    assert used(old) == used(new)
+    assert used({**new, "fit.optimizer": "sgd"}) != used(new)
+    assert "spaces.b.units" not in used({**new, "spaces.b.units": 1})
 
 
 # --- seeds ---------------------------------------------------------------------------------------

@@ -328,13 +328,15 @@ def test_page_says_what_it_was_trained_on_and_asks_nobody(opened, tmp_path):
 def test_names_are_text_and_nothing_else(browser, tmp_path):
     """Classes and data called as markup is."""
     known = dict(classes=["</script><b>", '"><img src=x>', "c"], image_size=[16, 20])
-    path = saved(tmp_path, warning="<script>alert(1)</script>", **known)
+    licence = "CC {script} {style}"  # was: the code landed there, and the page was dead
+    path = saved(tmp_path, warning="<script>alert(1)</script>", licence=licence, **known)
     export(path, Form.html, tmp_path / "reader.html")
     page = browser.new_page()
     page.goto((tmp_path / "reader.html").as_uri())
     draw(page)
     assert {name for name, _ in shown(page)} == set(known["classes"])
     assert "<script>alert(1)" in page.locator("footer").inner_text()
+    assert licence in page.locator("footer").inner_text()
     assert page.locator("img, footer script").count() == 0
     page.close()
 

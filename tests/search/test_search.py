@@ -10,19 +10,22 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from distributed import SpecCluster
+from filelock import FileLock
 
 from k49.errors import K49Error
 from k49.search import pool, progress
-from k49.search.journal import Journal
+from k49.search.journal import Journal, lock_of
 from k49.search.search import search
 from k49.search.trial_runner import TrialRunner, trial_config
 from k49.search.trials import Outcome, Result, Trial
+from k49.search.versions import versions_and_code
 from k49.search.worker import report_epoch
 from tests.helpers import SMALL_MODEL
 from tests.search.small import TRIALS, config
@@ -320,7 +323,26 @@ def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, t
     elsewhere = config(workers=3, scheduler="tcp://host:8786")  # where trials run changes no result
     assert kept(elsewhere, train, val)
     assert not kept(config(workers=1), val, train)
+    halves = train.images.reshape(-1, 14, 56, 1)  # of the same bytes
+    assert not kept(config(workers=1), replace(train, images=halves), val)
     assert first.path.read_bytes() == content
+
+
+def test_changed_network_begins_a_search_of_its_own(faked, train, val, tmp_path, monkeypatch):
+    """Was: "searched before", of a file in a folder of networks/, and of one elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    space = config().space.model_copy(update={"network": "own_networks:mine"})
+    seen = set()
+    for file in ("networks/deep/net.py", "own_networks.py"):
+        for text in ("", "# changed"):
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(text)
+            versions_and_code.cache_clear()
+            with Journal(tmp_path, config(space=space), (train, val), 3) as journal:
+                seen.add(journal.path)
+    versions_and_code.cache_clear()
+    assert len(seen) == 4
 
 
 def test_search_that_has_ended_is_not_run_again(faked, capsys):
@@ -389,6 +411,9 @@ def test_searches_are_listed_and_removed(faked, tmp_path):
     rows = trials(journal.stem).splitlines()
     assert [row.split()[:2] for row in rows[1:]] == [["1", "0.1000"], ["2", "0.2000"]]
     assert trials("a third", status=1).count("\n") == 1
+    with FileLock(lock_of(journal)):  # as of the search while it runs; was: lost what it had
+        assert "is running; stop it first" in trials(journal.stem, "--remove", status=1)
+    assert journal.exists()
     assert "removed 1" in trials(journal.stem, "--remove")
     for i in range(21):
         shutil.copy(folder / "another.jsonl", folder / f"copy{i}.jsonl")
