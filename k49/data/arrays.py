@@ -271,5 +271,8 @@ def bounded(array: Array) -> Array:
 def unreadable(where: str, error: Exception) -> K49Error:
     """Return the error to raise for a file that can't be read."""
     why = " ".join(str(error).split())[:200] or type(error).__name__  # some have line breaks
-    kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz"}.get(Path(where).suffix.lower(), "idx")
+    suffix = Path(where).suffix.lower()
+    kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz"}.get(suffix, "idx")
+    if suffix in (".csv", ".txt", ".parquet", ".json", ".mat"):
+        return K49Error(f"{where}: {suffix} files can't be read; npz, npy and idx can")
     return K49Error(f"{where}: not a readable {kind} file: {why}")

@@ -73,6 +73,10 @@ def labelled(folder: Path) -> Labelled:
             raise K49Error(f"{of_class}: a file, expected folders only, one for each class")
         if not (found := visible(of_class)):
             raise K49Error(f"{of_class}: an empty folder, expected pictures of the class")
+        if folders := [path for path in found if path.is_dir()]:
+            raise K49Error(
+                f"{folders[0]}: a folder in that of a class, expected pictures of the class only"
+            )
         pictures += found
         names += [class_name(of_class.name)] * len(found)
         if len(pictures) > MOST_ROWS:

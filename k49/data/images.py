@@ -168,6 +168,11 @@ def encode(
         strange = sorted(set(labels) - set(known)) if names else []
         if strange:
             expected = f"labels go from 0 to {len(known) - 1}"
+            if not text and min(found) == 1 and max(found) == len(known):
+                expected += (
+                    "; these go from 1: put a name for 0 before the description's classes, which "
+                    "no image has"
+                )
             if text:
                 expected = f"the classes are {', '.join(known)}"[:200]
             raise K49Error(f"{place}: label {strange[0]!r:.80} found; {expected}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from k49.data.descriptions import Arrays, Place
 from k49.errors import K49Error
@@ -57,6 +58,7 @@ LAYOUTS = (
     idx("t10k", "-", ".gz", prefixes=("",)),
     idx("t10k", "-", "", prefixes=("",)),
     idx("t10k", ".", ""),
+    idx("t10k", ".", ".gz"),
     idx("test", "-", ".gz"),
     idx("test", "-", ""),
 )
@@ -70,6 +72,17 @@ FORMS = (
 def keras(name: str) -> Arrays:
     """Return where the arrays are in an npz of Keras' form."""
     return at(Place(file=name, key=key) for key in KERAS_KEYS)
+
+
+def is_known(folder: Path) -> bool:
+    """Return whether a folder holds four files of MNIST's form, packed or not."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return any(
+        set(arrays.files()) <= names
+        for layout in LAYOUTS
+        if layout is not NPZ
+        for arrays in layout.found(names)
+    )
 
 
 def recognize(names: Iterable[str], where: str) -> Arrays:

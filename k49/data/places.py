@@ -15,7 +15,8 @@ from k49.errors import K49Error
 from k49.progress import Bar
 from k49.settings import Data
 
-SYSTEMS = {"thumbs.db", "desktop.ini"}  # what systems leave in folders of pictures
+# what systems leave in folders of pictures: Windows, macOS in archives, Synology
+SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,20 @@ class Found:
     arrays: Arrays  # where in them
     how: str  # they came, and were verified
     again: bool = False  # downloads without a sum: nobody could tell later if they are still right
+
+
+def inner(folder: Path) -> Path:
+    """Return the folder in it that holds the files, where torchvision was: `MNIST/raw` or `raw`."""
+    for parts in ((), ("raw",)):
+        for place in (folder, *visible_folders(folder)):
+            if layouts.is_known(place.joinpath(*parts)):
+                return place.joinpath(*parts)
+    return folder
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones and those of systems."""
+    return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []
 
 
 def has_class_folders(folder: Path) -> bool:

@@ -10,9 +10,9 @@ from k49.data.arrays import File, open_array
 from k49.data.images import brightened, image_chunks, size_of
 from k49.errors import K49Error
 from k49.pictures.characters import characters
-from k49.pictures.files import Source, read_grayscale
+from k49.pictures.files import Source, read_page
 from k49.pictures.ink import NoInkError
-from k49.pictures.single import read_single
+from k49.pictures.single import read_scaled
 from k49.progress import each
 from k49.settings import DatasetInfo
 
@@ -49,12 +49,14 @@ def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, 
     """Read the characters of a picture; as `read`."""
     height, width = dataset.image_size
     if dataset.normalize == "scale":
-        image = read_single(source, (height, width), "scale", dataset.invert)
-        return [(str(source), 255 - image if dataset.invert else image)], ""
+        image, more = read_scaled(source, (height, width), dataset.invert)
+        return [(str(source), 255 - image if dataset.invert else image)], more
     try:
-        images, doubt = characters(read_grayscale(source), (height, width), dataset.ink_extent)
+        grey, more = read_page(source)
+        images, doubt = characters(grey, (height, width), dataset.ink_extent)
     except NoInkError as error:
         raise K49Error(f"{source}: {error}") from error
+    doubt = "; ".join(filter(None, [more, doubt]))
     if len(images) == 1:
         return [(str(source), images[0])], doubt
     return numbered(source, images), doubt

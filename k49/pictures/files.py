@@ -56,7 +56,10 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
                 if picture.width * picture.height > most_pixels:
                     size = f"{picture.width} x {picture.height} pixels"
                     raise K49Error(f"{path}: {size}, {advice}")
-                yield ImageOps.exif_transpose(picture)
+                pages = getattr(picture, "n_frames", 1)
+                upright = ImageOps.exif_transpose(picture)
+                upright.info["pages"] = pages
+                yield upright
     except (K49Error, NoInkError):
         raise
     except UnidentifiedImageError as error:
@@ -93,6 +96,21 @@ def read_grayscale(path: Source, most_pixels: int = MOST_PIXELS) -> np.ndarray:
     """Read a picture as grayscale, (H, W) float32, 0 to 255; transparent parts become paper."""
     with open_picture(path, most_pixels) as picture:
         return to_grayscale(picture)
+
+
+def read_page(path: Source) -> tuple[np.ndarray, str]:
+    """Read the first page of a file as `read_grayscale`; say so if there are others, or "".
+
+    TIFF, GIF, WebP and PNG may have several.
+    """
+    with open_picture(path) as picture:
+        return to_grayscale(picture), other_pages(picture)
+
+
+def other_pages(picture: Image.Image) -> str:
+    """Say that an opened picture is the first page of several; "" of a single one."""
+    pages = picture.info["pages"]
+    return f"has {pages} pages, of which the first is read" if pages > 1 else ""
 
 
 def to_grayscale(picture: Image.Image) -> np.ndarray:

@@ -5,7 +5,7 @@ from PIL import Image
 
 from k49.errors import K49Error
 from k49.pictures.characters import fitted, one_character
-from k49.pictures.files import Source, on_paper, open_picture, read_grayscale
+from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_grayscale
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize
 
@@ -44,7 +44,13 @@ def read_single(
             return one_character(read_grayscale(path, MOST_PIXELS), size)
         except NoInkError as error:
             raise K49Error(f"{path}: {error}") from error
+    return read_scaled(path, size, dark_ink)[0]
+
+
+def read_scaled(path: Source, size: tuple[int, int], dark_ink: bool) -> tuple[np.ndarray, str]:
+    """Read a picture as `read_single` does with "scale"; say so if it has other pages, or ""."""
     with open_picture(path, MOST_PIXELS) as picture:
+        more = other_pages(picture)
         if picture.mode.startswith("I;16"):
             grey = np.asarray(picture, np.float32) / 257
         elif picture.mode in ("I", "F"):
@@ -58,4 +64,4 @@ def read_single(
             grey = pixels.mean(2).astype(np.float32)
     if grey.shape != size:
         grey = fitted(grey, size, Image.Resampling.LANCZOS, 255 if dark_ink else 0)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(grey), 0, 255).astype(np.uint8), more

@@ -212,6 +212,46 @@ def test_class_folders(get, tmp_path):
             assert np.array_equal(found, made_images[made_labels == i])
 
 
+def test_folders_of_torchvision_and_dotted_names(get, tmp_path):
+    """Was: only `MNIST/raw` itself, and dots in names only of files that are unpacked."""
+    forms.idx(tmp_path / "torch/MNIST/raw", SMALL, packed=False)
+    for folder in ("torch", "torch/MNIST", "torch/MNIST/raw"):
+        assert same(get(tmp_path / folder)[1])
+    for file in forms.idx(tmp_path / "dots", SMALL).iterdir():
+        file.rename(file.with_name(file.name.replace("-idx", ".idx")))
+    assert same(get(tmp_path / "dots")[1])
+
+
+@pytest.mark.parametrize("left", ["__MACOSX", "@eaDir", "Thumbs.db"])
+def test_what_systems_leave_is_no_class(get, tmp_path, left):
+    folder = forms.folders(tmp_path / "kana", SMALL, NAMES, test=False)
+    (folder / left).mkdir()
+    (folder / left / "._a").touch()
+    assert get(folder)[0].classes == sorted(NAMES)
+
+
+def test_refusals_say_what_is_there(get, tmp_path):
+    folder = forms.folders(tmp_path / "kana", SMALL, ["a", "b", "c"], test=False)
+    (folder / "a" / "old").mkdir()
+    with pytest.raises(K49Error, match="old: a folder in that of a class"):
+        get(folder)
+    (tmp_path / "mnist.csv").write_text("5,0,0,0")
+    with pytest.raises(K49Error, match=r"\.csv files can't be read; npz, npy and idx can"):
+        get(tmp_path / "mnist.csv")
+
+
+def test_labels_that_start_at_1_are_told_how_to_be_named(get, tmp_path):
+    """As EMNIST's letters."""
+    parts = [(images, labels + 1) for images, labels in (SMALL.train, SMALL.test)]
+    place = str(forms.npz(tmp_path / "kana", Made(*parts)))
+    described = {"title": "Kana", "mirrors": [place], "classes": ["a", "b", "c"]}
+    write_yaml(tmp_path / "datasets" / "kana.yaml", described)
+    with pytest.raises(K49Error, match="these go from 1: put a name for 0 before"):
+        get("kana")
+    write_yaml(tmp_path / "datasets" / "kana.yaml", described | {"classes": ["-", "a", "b", "c"]})
+    assert get("kana")[0].classes == ["-", "a", "b", "c"]
+
+
 def test_class_folders_without_test(get, tmp_path):
     folder = forms.folders(tmp_path / "kana", SMALL, ["U+3042", "U+3044", "b"], test=False)
     (folder / ".DS_Store").touch()

@@ -115,6 +115,18 @@ def test_folders_named_by_macos_are_classes_of_the_same_names(tmp_path):
     assert raws.read_info(tmp_path / "raw").classes == ["か", "が"]
 
 
+@pytest.mark.parametrize("normalize", ["ink", "scale"])
+@pytest.mark.parametrize("form", ["tif", "gif", "png"])
+def test_pages_that_are_not_read_are_told(fetched, tmp_path, form, normalize):
+    """Was: dropped without a word."""
+    info, _ = fetched(clothes(), normalize=normalize)
+    first, *others = (Image.fromarray(np.roll(255 - ink(60, 60), i, 1)) for i in range(3))
+    file = saved(tmp_path / f"a.{form}", first, save_all=True, append_images=others)
+    _, note = read(file, info)
+    assert "has 3 pages, of which the first is read" in note
+    assert "pages" not in read(saved(tmp_path / "a.jpg", first), info)[1]
+
+
 @pytest.mark.parametrize(("paper", "colour"), [(255, 0), (0, 255)])
 def test_scaled_pictures_keep_ink_on_transparent_paper(fetched, tmp_path, paper, colour):
     """Was: alpha was dropped, so that black ink on transparent paper was black all over."""
