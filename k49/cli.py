@@ -25,7 +25,12 @@ TO_LOWER = "give it fewer or smaller files"
 SERVING = ("httptools", "multipart", "onnxruntime", "prometheus_client", "starlette", "uvicorn")
 SEARCHES_KEPT = 20  # by `k49 trials --prune`
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 class PredictionFormat(StrEnum):
@@ -287,7 +292,9 @@ def recipe(
 @app.command()
 def trials(
     name: Annotated[str | None, typer.Argument(help="One search, as the list names it.")] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove what would be listed.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the search of that name.")
+    ] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help=f"Remove all but the last {SEARCHES_KEPT} searches.")
     ] = False,
@@ -305,6 +312,10 @@ def trials(
     found = [each for each in kept_searches(folder) if name in (None, each.name)]
     if not found and name is not None:
         raise K49Error(f"no search {name} in {folder}; `k49 trials` lists them")
+    if remove and name is None:
+        raise K49Error(
+            f"--remove needs the name of a search; --prune removes all but the last {SEARCHES_KEPT}"
+        )
     if remove or prune:
         removed = found if remove else found[:-SEARCHES_KEPT]
         for one_search in removed:

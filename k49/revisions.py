@@ -145,6 +145,8 @@ class Revisions:
         """
         root = Path(self._repo.root_dir)
         advice = "`dvc repro` makes it, and the commit must hold it"
+        if path == PARAMS:
+            advice = "every run needs it; `git checkout -- params.yaml` brings it back"
         if name == WORKSPACE:
             if not (root / path).exists():
                 raise K49Error(f"{name}: {path} isn't there; {advice}")

@@ -14,6 +14,7 @@ from typing import NoReturn
 from k49 import profiling
 from k49.data import Dataset, Subset
 from k49.ending import status_of
+from k49.errors import K49Error
 from k49.files import read_npy, write_json, write_npy
 from k49.outside import read_json, read_yaml
 from k49.process import remove_socket
@@ -157,6 +158,14 @@ def load_info() -> DatasetInfo:
 def read_dataset_name() -> str:
     """Return the name of the dataset in `data/split`."""
     return read_json(METRICS / "data.json", "dataset")["dataset"]
+
+
+def count_train_images() -> int | None:
+    """Return how many train images the last split had; None before the first."""
+    try:
+        return int(read_json(METRICS / "data.json", "images")["images"]["train"])
+    except (K49Error, KeyError, TypeError, ValueError):
+        return None
 
 
 def publish(path: Path, content: dict | list[dict]) -> None:

@@ -38,7 +38,8 @@ def describe(model: type[BaseModel], fault: dict) -> str:
     message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
     if fault["type"] == "value_error":  # of a validator here, which says what it found
         return f"{key}: {message}" if key else message
-    return f"{key or 'top level'}: {message}, is {reprlib.repr(fault['input']):.80}"
+    empty = " (null leaves it empty)" if fault["input"] == "" else ""
+    return f"{key or 'top level'}: {message}, is {reprlib.repr(fault['input']):.80}{empty}"
 
 
 def known_keys(model: type[BaseModel], loc: tuple) -> list[str]:
@@ -53,8 +54,13 @@ def known_keys(model: type[BaseModel], loc: tuple) -> list[str]:
     return list(model.model_fields)
 
 
-def ineffective_settings(settings: Settings) -> list[str]:
-    """Return a line for each setting that changes nothing beside the others, and why."""
+def ineffective_settings(settings: Settings, images: int | None = None) -> list[str]:
+    """Return a line for each setting that changes nothing beside the others, and why.
+
+    Args:
+        settings: all of them.
+        images: of train, if it is known how many.
+    """
     augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
     tune, found = settings.tune, []
     data = settings.data
@@ -68,6 +74,14 @@ def ineffective_settings(settings: Settings) -> list[str]:
         found.append("augment.elastic_grid has no effect: augment.elastic is 0")
     if fit.warmup_ratio and fit.schedule == "constant":
         found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
+    if images:
+        batch = min(fit.batch_size, images)
+        enough = -(-settings.train.min_steps * batch // images)
+        if enough > settings.train.epochs:
+            found.append(
+                f"training lasts {enough} epochs of {images:,} images, as train.min_steps asks; "
+                "train.epochs has an effect above that only"
+            )
     longest = max(settings.tune.epochs, settings.train.epochs)
     if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
         found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")

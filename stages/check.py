@@ -2,13 +2,13 @@
 
 from k49.files import write_text
 from k49.settings import Settings
-from k49.stage import CHECKED, run_stage, touch_tracked_files
+from k49.stage import CHECKED, count_train_images, run_stage, touch_tracked_files
 from k49.validation import ineffective_settings
 
 
 def main(settings: Settings) -> None:
     """Name the settings that change nothing; `run_stage` has refused the bad ones."""
-    for line in ineffective_settings(settings):
+    for line in ineffective_settings(settings, count_train_images()):
         print(f"note: {line}")
     write_text(CHECKED, "params.yaml was accepted\n")
 

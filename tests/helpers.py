@@ -85,7 +85,10 @@ def default_params() -> Path:
         model.model_validate(recipe[name]).model_dump()
         for name, model in (("augment", Augment), ("fit", Fit))
     )
-    changed = False
+    added = set(content["spaces"]) - {path.stem for path in (ROOT / "k49/recipes").glob("*.yaml")}
+    for name in added:
+        del content["spaces"][name]
+    changed = bool(added)
     for values in (recipe, {"augment": augment, "fit": fit}, DATA_DEFAULTS):
         for key, value in flatten(values):
             *sections, last = key.split(".")

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from k49.cli import app
 from k49.errors import K49Error
 from k49.outside import read_yaml
-from k49.settings import Settings
+from k49.settings import Augment, Settings
 from k49.stage import load_settings
 from k49.validation import validate
 from tests.helpers import PARAMS
@@ -70,6 +70,14 @@ CHANGES = [
     "evaluate.seed=1",
     "evaluate.resamples=100",
     "evaluate.shifts=2",
+]
+
+
+LISTED = {change.partition("=")[0] for change in CHANGES}
+CHANGES += [  # augmentations that somebody adds
+    f"augment.{name}=0.5"
+    for name, field in Augment.model_fields.items()
+    if not field.is_required() and f"augment.{name}" not in LISTED
 ]
 
 

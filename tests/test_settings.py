@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from k49.errors import K49Error
 from k49.files import flatten, write_yaml
 from k49.outside import read_yaml
-from k49.settings import Hyperparameters, Settings, Space
+from k49.settings import Augment, Fit, Hyperparameters, Settings, Space
 from k49.stage import load_settings
 from k49.validation import ineffective_settings, validate
 from tests.helpers import PARAMS
@@ -217,7 +217,12 @@ def test_scheduler_that_is_no_address(tmp_path, address):
     assert text.endswith(f"is {address!r}")
 
 
-OFF = {"augment.erasing", "augment.mixup", "fit.ema_momentum", "fit.optimizer"}
+OFF = {
+    f"{section}.{name}"
+    for section, model in (("augment", Augment), ("fit", Fit))
+    for name, field in model.model_fields.items()
+    if not field.is_required()
+}
 
 
 @pytest.mark.parametrize("key", sorted(set(fields(Settings)) - OFF))
@@ -448,6 +453,14 @@ def test_every_committed_setting_has_an_effect():
 def test_setting_without_effect_is_named(tmp_path, changes, said):
     ((key, value),) = changes.items()
     assert ineffective_settings(load_settings(changed(tmp_path, key, value))) == [said]
+
+
+def test_epochs_that_steps_outdo_are_named():
+    """Was: `-S train.epochs=30` changed nothing, and only the first line of training said so."""
+    settings = load_settings(PARAMS)  # 40 epochs, 30,000 steps of 64
+    (line,) = ineffective_settings(settings, 29_075)
+    assert line.startswith("training lasts 67 epochs of 29,075 images, as train.min_steps asks")
+    assert not ineffective_settings(settings, 193_818)
 
 
 @pytest.mark.parametrize(("patience", "lines"), [(19, 0), (20, 1)])

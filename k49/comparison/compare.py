@@ -37,10 +37,10 @@ class Comparison:
     images: int  # of test
     verdict: Verdict
     p_value: float  # McNemar's exact one; with several runs on a side, of a t-test
-    only_a: int | None  # images that only a reads rightly; None with several runs on a side
+    only_a: int | None  # images that only a reads correctly; None with several runs on a side
     only_b: int | None
     differences: list[Difference]
-    classes: list[Change]  # read rightly; the largest change first, unchanged ones left out
+    classes: list[Change]  # read correctly; the largest change first, unchanged ones left out
     confusions: list[Change]  # read as another class; likewise
     params: dict[str, tuple[Any, Any]]  # those that differ
     notes: list[str]

@@ -8,7 +8,7 @@ from scipy import stats
 
 from k49.comparison.runs import Run
 from k49.evaluation.calibration import bins
-from k49.evaluation.metrics import accuracy_and_f1, bootstrap
+from k49.evaluation.metrics import MEANS, accuracy_and_f1, bootstrap
 from k49.evaluation.predictions import Scores
 
 LEVEL = 0.05
@@ -103,6 +103,7 @@ def metrics_of(run: Run) -> dict[str, float]:
     test = {
         f"test_{name}": v
         for name, v in accuracy_and_f1(run.test.labels, run.test.predicted).items()
+        if name in MEANS  # which `bootstrap` gives intervals
     }
     val_accuracy = float(run.val.right.mean())
     return {
@@ -176,7 +177,7 @@ def bootstrap_accuracy(right: np.ndarray, resamples: int, seed: int) -> np.ndarr
     As `bootstrap` does, but drawn from the few combinations of right and wrong that occur.
 
     Args:
-        right: (models, N) bool, which images each model reads rightly.
+        right: (models, N) bool, which images each model reads correctly.
         resamples: bootstrap samples.
         seed: of the bootstrap.
 
@@ -241,7 +242,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """Return the exact two-sided p-value that two models read equally well (Q. McNemar, 1947).
 
     Args:
-        only_a, only_b: images that only one of them reads rightly.
+        only_a, only_b: images that only one of them reads correctly.
     """
     if not only_a + only_b:
         return 1.0

@@ -53,7 +53,7 @@ def changes(comparison: Comparison) -> Figure:
         figure = Figure(size, layout="constrained")
         left, right = figure.subplots(1, 2)
         bars(left, classes, [change.true for change in classes], good=1)
-        left.set_title("read rightly", fontsize=10)
+        left.set_title("read correctly", fontsize=10)
         bars(right, confusions, [f"{e.true} → {e.predicted}" for e in confusions], good=-1)
         right.set_title("true → read as", fontsize=10)
         figure.suptitle(

@@ -60,7 +60,7 @@ def sentence(comparison: Comparison, names: Callable[[str], str] = printable) ->
     more = "more" if found.difference > 0 else "fewer"
     return (
         f"{comparison.verdict}: {b} reads {percent(abs(found.difference))} points {more} of "
-        f"{images} rightly than {a}; {interval}"
+        f"{images} correctly than {a}; {interval}"
     )
 
 
@@ -92,7 +92,7 @@ def tables(comparison: Comparison) -> list[TableData]:
     )
     params = [[key, setting_text(a), setting_text(b)] for key, (a, b) in comparison.params.items()]
     classes = [class_row(change) for change in comparison.classes[:MOST]]
-    right = f"Read rightly: the classes that changed most, of {len(comparison.classes)} that did"
+    right = f"Read correctly: the classes that changed most, of {len(comparison.classes)} that did"
     found = [
         TableData(
             f"Test, {comparison.dataset} (* significant, also among so many metrics)",
@@ -116,7 +116,7 @@ def metric_row(found: Difference) -> list[str]:
     signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
     interval = f"({signed(found.low)} to {signed(found.high)})"
     return [
-        TITLES[found.metric],
+        TITLES.get(found.metric, found.metric),
         mean_and_std(found.a, found.a_std, plain),
         mean_and_std(found.b, found.b_std, plain),
         f"{signed(found.difference)} {interval}{' *' if found.starred else ''}",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from k49.data import Subset
 from k49.errors import K49Error
@@ -74,5 +73,7 @@ def split_indices(
             f"split.validation_share {validation_share} of {len(labels)} images leaves {val} for "
             f"validation: both need at least one for each of the {len(present)} classes"
         )
+    from sklearn.model_selection import train_test_split  # takes a second, which Ctrl-C may end
+
     everything = np.arange(len(labels))
     return train_test_split(everything, test_size=val, stratify=labels, random_state=seed)

@@ -109,7 +109,7 @@ def coverage(chosen: np.ndarray, right: np.ndarray) -> list[dict]:
 def doubts(read: Read, labels: np.ndarray) -> dict[str, float]:
     """Return what is marked as doubtful, as shares of the images.
 
-    `test_coverage` are not uncertain, `test_selective_accuracy` of those are read rightly, and
+    `test_coverage` are not uncertain, `test_selective_accuracy` of those are read correctly, and
     `test_outliers` are said to be unlike those of training, which none of them is.
     """
     chosen, right = confidence(read.best, labels)

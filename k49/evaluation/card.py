@@ -124,7 +124,7 @@ def honesty(provenance: Provenance, test: dict) -> str:
         f"share of right ones\nlie {ece:.4f} apart (expected calibration error{shifted}; "
         f"{test['test_uncalibrated_ece']:.4f} before). `k49 predict` calls\n"
         f"{1 - test['test_coverage']:.1%} of the test images uncertain, and reads "
-        f"{test['test_selective_accuracy']:.2%} of the others rightly;\n"
+        f"{test['test_selective_accuracy']:.2%} of the others correctly;\n"
         f"it takes {test['test_outliers']:.1%} for something else than such characters."
     )
 

@@ -178,7 +178,7 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
         name_ticks(axes, "x", names, 9.6, 10)
         axes.set_xlim(-0.7, len(rows) - 0.3)
         axes.set(
-            xlabel="true class (in its bar: how many test images it has)", ylabel="read rightly"
+            xlabel="true class (in its bar: how many test images it has)", ylabel="read correctly"
         )
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
@@ -210,9 +210,9 @@ def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> 
             axes.xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         lowest = min(min(row["confidence"], row["accuracy"]) for row in reliability)
         left.set(xlim=(lowest - 0.02, 1.01), ylim=(lowest - 0.02, 1.01))
-        left.set(xlabel="probability of what was read", ylabel="read rightly")
+        left.set(xlabel="probability of what was read", ylabel="read correctly")
         left.set_title("Reliability: a point for each fifteenth of the images", fontsize=10)
-        right.set(xlabel="share of the images that are read, the surest", ylabel="read rightly")
+        right.set(xlabel="share of the images that are read, the surest", ylabel="read correctly")
         right.set_title("Coverage", fontsize=10)
         figure.suptitle(f"How far probabilities on test can be believed: {dataset}")
         return figure

@@ -72,7 +72,7 @@ def evaluate(read: Read, labels: np.ndarray, val_accuracy: float, config: Evalua
 def metrics(
     probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
 ) -> dict[str, float]:
-    """Return shares, each with the bounds of its 95 % interval (`_low`, `_high`), and `summary`.
+    """Return shares, most with the bounds of a 95 % interval (`_low`, `_high`), and `summary`.
 
     `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
     Classes without an image in `labels` are left out of the two means, not counted as zero.
@@ -89,15 +89,14 @@ def metrics(
     top_3 = top_3_accuracy(probabilities, labels)
     shares = {**accuracy_and_f1(labels, predicted), "top_3_accuracy": top_3}
     drawn = bootstrap(labels, predicted[np.newaxis], resamples, seed)
-    intervals: dict[str, Any] = {
-        name: np.percentile(drawn[name], [2.5, 97.5]) for name in ("balanced_accuracy", "macro_f1")
-    }
+    intervals: dict[str, Any] = {name: np.percentile(drawn[name], [2.5, 97.5]) for name in drawn}
     for name in ("accuracy", "top_3_accuracy"):
         intervals[name] = wilson(shares[name], len(labels))
     result: dict[str, float] = {}
     for name, share in shares.items():
-        low, high = intervals[name]
-        result |= {name: share, f"{name}_low": low, f"{name}_high": high}
+        result[name] = share
+        if name in intervals:
+            result[f"{name}_low"], result[f"{name}_high"] = intervals[name]
     result |= summary(probabilities, labels)
     return {name: round(float(value), 6) for name, value in result.items()}
 
@@ -117,7 +116,11 @@ def top_3_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def accuracy_and_f1(labels: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Return accuracy, balanced accuracy and macro F1 of predictions (N,)."""
+    """Return accuracy, balanced accuracy and macro F1 of predictions (N,).
+
+    Whatever is added here is a metric; it has an interval, and `k49 compare` shows it, once it is
+    also in `MEANS` and `bootstrap` gives it.
+    """
     _, recall, f1, _ = precision_recall_fscore_support(
         labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
     )

@@ -48,7 +48,7 @@ class Predictions:
 
     @property
     def right(self) -> np.ndarray:
-        """Return which images are read rightly, (N,) bool."""
+        """Return which images are read correctly, (N,) bool."""
         return self.labels == self.predicted
 
 

@@ -57,7 +57,7 @@ def about(exported: Exported) -> str:
     dataset, told = exported.dataset, json.loads(exported.about.get("metrics", "{}"))
     parts = [f"Trained on {dataset.name}; the model reads {len(dataset.classes)} classes."]
     if "test_accuracy" in told:
-        parts.append(f"It reads {told['test_accuracy']:.1%} of the test images of these rightly.")
+        parts.append(f"It reads {told['test_accuracy']:.1%} of the test images of these correctly.")
     parts.append(
         f"Licence: {exported.about['licence']}. Examples: KanjiVG (Ulrich Apel), CC BY-SA 3.0."
     )

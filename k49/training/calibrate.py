@@ -16,7 +16,7 @@ from k49.training.detector import outlier_scores, train_detector
 from k49.training.model import predict_proba
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures
-REFUSED = 0.02  # share of rightly read images that are called uncertain, and of all, outliers
+REFUSED = 0.02  # share of correctly read images that are called uncertain, and of all, outliers
 SMALLEST = np.finfo(np.float32).tiny  # probability, of which a logarithm is taken
 EXPONENTS = (0.05, 20.0)  # between which they are looked for
 

@@ -72,7 +72,9 @@ def test_shifts_are_named():
 def test_probabilities_are_said_to_be_honest_as_far_as_they_are():
     card = model_card(provenance_of(K49_NAME), TRAIN, TEST).replace("\n", " ")
     assert "lie 0.0040 apart (expected calibration error; 0.0800 before)" in card
-    assert "calls 3.0% of the test images uncertain, and reads 99.00% of the others rightly" in card
+    assert (
+        "calls 3.0% of the test images uncertain, and reads 99.00% of the others correctly" in card
+    )
 
 
 def test_card_of_other_data():

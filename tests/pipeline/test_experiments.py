@@ -66,7 +66,7 @@ def test_params_diff_shows_the_changed_parameter_alone(experiment):
 
 # The guide's line, and what it is for
 COLUMNS = (
-    *("overfitting_gap", "test_accuracy", "test_accuracy_low", "test_accuracy_high"),
+    *("overfitting_gap", "test_accuracy"),
     *("train.epochs", "train.learning_rate"),
 )
 

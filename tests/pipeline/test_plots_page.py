@@ -27,7 +27,7 @@ def test_page_is_as_its_script_writes_it():
 
 
 def test_confusion_is_in_the_order_of_the_classes():
-    """Was: in the order in which they occur, so that what is read rightly was no diagonal."""
+    """Was: in the order in which they occur, so that what is read correctly was no diagonal."""
     chart = json.loads((ROOT / ".dvc/plots/k49_confusion.json").read_text("utf-8"))
     for axis, field in (("x", "predicted_label"), ("y", "true_label")):
         assert chart["spec"]["encoding"][axis]["sort"] == {"field": field, "op": "min"}
