@@ -185,7 +185,9 @@ def test_same_files_in_another_folder_rerun_no_training(elsewhere, tmp_path):
     """Was: the folder's path, in metrics/data.json, was a dependency of the search."""
     _, applied, mirror, _ = elsewhere
     shutil.copytree(mirror, tmp_path / "copy")
-    output = applied.dvc("exp", "run", "-S", f"data.source={tmp_path / 'copy'}").stdout
+    output = (
+        applied.copy_to(tmp_path).dvc("exp", "run", "-S", f"data.source={tmp_path / 'copy'}").stdout
+    )
     after = ["evaluate", "export", "plot"]  # which name the data
     assert stages_run(output) == ["check", "fetch", "split", *after]
 

@@ -233,7 +233,7 @@ def test_fresh_clone_without_a_cache_ends_clean(reproduced, tmp_path):
     reproduced.git("clone", "--quiet", reproduced.path, tmp_path / "clone")
     clone = Repo(tmp_path / "clone")
     assert stages_run(clone.dvc("repro").stdout) == [
-        *("fetch", "split", "train", "evaluate", "export")
+        *("check", "fetch", "split", "train", "evaluate", "export")
     ]
     assert not clone.git("status", "--porcelain").stdout
     assert stages_run(clone.dvc("repro", "--force", "--single-item", "plot").stdout) == ["plot"]
@@ -262,7 +262,7 @@ def test_bad_setting_is_refused_before_anything_is_lost(fresh, key):
     assert fresh.contents() == before
 
     fresh.git("checkout", "params.yaml")
-    assert "up to date" in fresh.dvc("repro").stdout
+    assert not stages_run(fresh.dvc("repro").stdout)
 
 
 def test_setting_without_effect_is_named(fresh):
