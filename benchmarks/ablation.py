@@ -101,7 +101,7 @@ ROWS: list[Row] = [
 COLUMNS = {
     "validation": "val_accuracy",
     "test": "test_accuracy",
-    "test, nine shifts": "test_tta_accuracy",
+    "test, TTA": "test_tta_accuracy",
     "overfitting gap": "overfitting_gap",
 }
 

@@ -86,7 +86,7 @@ def scores(path: Path, shown: dict, folder: Path) -> dict[str, dict]:
         "highest probability": {
             kind: -predict_proba(model, each).max(1) for kind, each in shown.items()
         },
-        "the same, averaged over nine shifts": {
+        "the same, with TTA": {
             kind: -predict_proba(model, each, 1).max(1) for kind, each in shown.items()
         },
         "highest logit": {kind: -each.max(1) for kind, each in logits.items()},

@@ -10,34 +10,33 @@ from k49.comparison.text import count_text, side_names, signed_count
 from k49.evaluation.figures import BLUE, GREY, ORANGE, label_epochs, styled
 
 MOST = 12  # bars of a panel
+LIGHT = 0.35  # opacity of what is compared with
 Curves = list[list[dict]]  # of each run of a side: a row for each epoch and split
 
 
 def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
-    """Draw loss and accuracy of both sides against epochs: a line for each run, train dashed."""
-    colours = {GREY: a, BLUE: b}
+    """Draw loss and accuracy of both sides against epochs: a line for each run, A's pale."""
+    sides = {LIGHT: a, 1.0: b}
+    colours = {"train": BLUE, "validation": ORANGE}
     with styled():
         figure = Figure((10, 4.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-            for colour, runs in colours.items():
+            for alpha, runs in sides.items():
                 for rows in runs:
-                    for split, line in (("train", "--"), ("validation", "-")):
+                    for split, colour in colours.items():
                         points = [row for row in rows if row["split"] == split]
                         axes.plot(
                             [row["epoch"] for row in points],
                             [row[name] for row in points],
-                            line,
                             color=colour,
+                            alpha=alpha,
                             linewidth=1.5 if len(runs) == 1 else 0.8,
                         )
             label_epochs(axes, name)
         handles = [
-            *(
-                Line2D([], [], color=colour, label=side)
-                for colour, side in zip(colours, side_names(comparison), strict=True)
-            ),
-            Line2D([], [], color="k", label="validation"),
-            Line2D([], [], color="k", linestyle="--", label="train (as logged while training)"),
+            Line2D([], [], color=colour, alpha=alpha, label=f"{split}, {side}")
+            for alpha, side in zip(sides, side_names(comparison), strict=True)
+            for split, colour in colours.items()
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
         figure.suptitle(f"Training curves: {comparison.dataset}")

@@ -8,7 +8,7 @@ import numpy as np
 BINS = 15
 SMALLEST = np.finfo(np.float32).tiny  # probability, of which a logarithm is taken
 COVERAGES = 100  # points of a curve
-UNCALIBRATED, PLAIN, AVERAGED = "before calibration", "calibrated", "calibrated, averaged"
+UNCALIBRATED, PLAIN, AVERAGED = "before calibration", "calibrated", "calibrated, TTA"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ NAMES = {
     "test_balanced_accuracy": "balanced accuracy",
     "test_macro_f1": "macro F1",
     "test_top_3_accuracy": "top-3 accuracy",
-    "test_tta_accuracy": "accuracy, averaged over shifts",
-    "test_tta_balanced_accuracy": "balanced accuracy, averaged over shifts",
+    "test_tta_accuracy": "accuracy, TTA",
+    "test_tta_balanced_accuracy": "balanced accuracy, TTA",
 }
 TYPES = {"test_accuracy": "accuracy", "test_macro_f1": "f1"}  # Hugging Face's names of metrics
 
@@ -118,7 +118,7 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
 def honesty(provenance: Provenance, test: dict) -> str:
     """Say how far probabilities can be believed."""
     ece = test.get("test_tta_ece", test["test_ece"])
-    shifted = ", averaged over shifts" if provenance.shifts else ""
+    shifted = ", with TTA" if provenance.shifts else ""
     return (
         "A temperature, fitted on validation, is part of the network. On test, probability and "
         f"share of right ones\nlie {ece:.4f} apart (expected calibration error{shifted}; "

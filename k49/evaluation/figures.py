@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from k49.data import Dataset
 from k49.evaluation.calibration import AVERAGED, PLAIN, UNCALIBRATED
+from k49.evaluation.metrics import wilson
 from k49.files import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
@@ -88,10 +89,20 @@ def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
 
 
 def label_epochs(axes: Axes, metric: str) -> None:
-    """Name the axes of a metric against whole epochs."""
+    """Name the axes of a metric against whole epochs; accuracy in percent.
+
+    Curves fill the axes from a tenth of the epochs on: what lies before would squeeze all else.
+    """
     unit = {"loss": "loss (categorical cross-entropy)"}.get(metric, metric)
     axes.set(xlabel="epoch", ylabel=unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    drawn = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+    later = np.concatenate([each[(len(each) + 9) // 10 :] for each in drawn])
+    if metric == "accuracy":
+        axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
+    if len(later) > 1 and np.ptp(later):
+        room = 0.05 * np.ptp(later)
+        axes.set_ylim(later.min() - room, later.max() + room)
 
 
 def name_ticks(axes: Axes, axis: str, names: Sequence[str], length: float, size: float) -> None:
@@ -142,7 +153,11 @@ def confusion(rows: list[dict], classes: Sequence[str], dataset: str) -> Figure:
             name_ticks(axes, axis, classes, 8.5 - more, 10)
         axes.set(xlabel="predicted", ylabel="true")
         bar = figure.colorbar(
-            image, ax=axes, shrink=0.8, pad=0.02, label="share of the true class's images"
+            image,
+            ax=axes,
+            shrink=0.8,
+            pad=0.02,
+            label="share of the true class's images (not linear: single mistakes show)",
         )
         bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
         absent = "; grey: no such test images" if np.isnan(share).any() else ""
@@ -151,34 +166,37 @@ def confusion(rows: list[dict], classes: Sequence[str], dataset: str) -> Figure:
 
 
 def per_class(rows: list[dict], dataset: str) -> Figure:
-    """Draw the accuracy of each class (its recall), sorted."""
+    """Draw the accuracy of each class (its recall) with its 95 % interval, sorted."""
     rows = sorted(rows, key=lambda row: row["recall"])
     recall = np.array([row["recall"] for row in rows])
+    bounds = np.array([wilson(row["recall"], row["images"]) for row in rows]).T
     with styled():
         figure = Figure((11, 4.5))
         names = [row["character"] for row in rows]
         set_margins(figure, 0.8, 0.6, 0.6 + margin_of(names), 0.35)
         axes = figure.subplots()
-        axes.bar(
-            range(len(rows)), recall, color=[ORANGE if r < recall.mean() else BLUE for r in recall]
+        below, above = recall - bounds[0], bounds[1] - recall
+        axes.errorbar(
+            range(len(rows)), recall, np.abs([below, above]), fmt="o", color=BLUE, ms=5, lw=1
         )
         axes.axhline(recall.mean(), color=GREY, linestyle=":")
-        axes.text(
-            len(rows) - 0.4, recall.mean(), f" mean\n {recall.mean():.1%}", va="center", color=GREY
-        )
+        mean = f"balanced accuracy {recall.mean():.1%}"
+        axes.text(-0.5, recall.mean(), mean, ha="left", va="bottom", color=GREY)
+        lowest = max(0, bounds[0].min() - 0.08)
         for x, row in enumerate(rows):
             axes.text(
-                *(x, 0.02, row["images"]),
+                *(x, lowest, row["images"]),
                 rotation=90,
                 ha="center",
                 va="bottom",
                 fontsize=min(8, 500 / len(rows)),
-                color="w",
+                color=GREY,
             )
         name_ticks(axes, "x", names, 9.6, 10)
-        axes.set_xlim(-0.7, len(rows) - 0.3)
+        axes.set(xlim=(-0.7, len(rows) - 0.3), ylim=(lowest, 1.01))
         axes.set(
-            xlabel="true class (in its bar: how many test images it has)", ylabel="read correctly"
+            xlabel="true class (above it: how many test images it has; lines: 95 % intervals)",
+            ylabel="read correctly",
         )
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
@@ -199,7 +217,9 @@ def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> 
         figure = Figure((10, 4.6))
         set_margins(figure, 0.85, 0.2, 0.55, 0.75, wspace=0.28)
         left, right = figure.subplots(1, 2)
-        left.plot([0, 1], [0, 1], color="k", linewidth=0.8, linestyle=":", label="honest")
+        left.plot(
+            [0, 1], [0, 1], color="k", linewidth=0.8, linestyle=":", label="perfectly calibrated"
+        )
         for axes, rows, x in ((left, reliability, "confidence"), (right, coverage, "coverage")):
             for name in dict.fromkeys(row["probabilities"] for row in rows):
                 points = [(row[x], row["accuracy"]) for row in rows if row["probabilities"] == name]
@@ -243,15 +263,17 @@ def mistakes(
         figure = Figure((11, 0.6 + 1.6 * max(1, -(-len(worst) // columns))))
         set_margins(figure, 0.1, 0.1, 0.1, 0.35)
         axes = figure.subplots()
-        cells = tile(axes, images[worst], columns, above=8)
+        cells = tile(axes, images[worst], columns, above=11)
         for (x, y), i in zip(cells, worst, strict=True):
             true, read = (shortened(classes[label]) for label in (labels[i], predicted[i]))
             size = 12 if len(true + read) <= 4 else 7
             title = f"{true} → {read}  {sureness[i]:.0%}"
             axes.text(x, y, title, fontsize=size, ha="center", va="bottom")
+            axes.text(x, y + 1, i, fontsize=5, ha="center", va="bottom", color=GREY)
         figure.suptitle(
-            f"Worst mistakes on test (true → predicted, how sure): {dataset}, "
-            f"{len(worst)} of {wrong} wrong in {len(labels)} images"
+            f"Worst mistakes on test (true → predicted, how sure; below it the image's index): "
+            f"{dataset}, {len(worst)} of {wrong} wrong in {len(labels)} images",
+            fontsize=11,
         )
         return figure
 
@@ -294,7 +316,7 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
             tile(left, pictures[:1], columns=1)
             tile(right, pictures[1:], columns=4)
             left.set_title("as it is", fontsize=10)
-        on = "Two characters, each with sixteen variations, as training sees them"
+        on = "Two characters, each with sixteen variations of training (here dark on light)"
         off = "Augmentation is off: training sees every image as it is"
         figure.suptitle(f"{on if variations.shape[1] > 1 else off}: {dataset}")
         return figure
@@ -310,7 +332,7 @@ def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
         names = [shortened(classes[label]) for label in chosen]
         more = margin_of(classes, 7)
         set_margins(figure, 0.1, 0.1, 0.4 + more, 0.7, wspace=0.08 + margin_of(names, 12) / 6)
-        left, axes = figure.subplots(1, 2, width_ratios=(1, 2.2))
+        left, axes = figure.subplots(1, 2, width_ratios=(1, 1.5))
         shape = train.images.shape[1:]
         pictures = np.zeros((len(chosen), EXAMPLES, *shape), np.uint8)
         for row, label in zip(pictures, chosen, strict=True):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
 from k49.evaluation.figures import BLUE, GREY, ORANGE, set_margins, styled
@@ -122,7 +123,7 @@ def trials(rows: list[dict], dataset: str) -> Figure:
     """Draw all trials in a parallel plot, the best so far, and which hyperparameters mattered."""
     with styled():
         figure = Figure((11, 8))
-        set_margins(figure, 1.0, 0.2, 0.6, 0.8, wspace=0.35, hspace=0.25)
+        set_margins(figure, 1.1, 0.3, 0.7, 0.8, wspace=0.45, hspace=0.25)
         grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
         draw_parallel(figure.add_subplot(grid[0, :]), parallel(rows))
         draw_best(figure.add_subplot(grid[1, 0]), rows)
@@ -148,13 +149,26 @@ def draw_parallel(axes: Axes, ways: list[dict]) -> None:
             labels = {at: labels[at] for at in (min(labels), max(labels))}
         for at, value in labels.items():
             text = value if isinstance(value, str) else f"{value:.4g}"
-            axes.annotate(text, (x, at), xytext=(5, 0), textcoords="offset points", fontsize=9)
+            text = f"{value:.2%}" if name == "val_accuracy" else text
+            above = 9 if at > 0.5 else -9  # beside no line
+            axes.annotate(
+                *(text, (x, at)),
+                xytext=(0, above),
+                textcoords="offset points",
+                fontsize=9,
+                ha="center",
+                va="center",
+                bbox={"facecolor": "w", "edgecolor": "none", "pad": 1},
+            )
     axes.set_xticks(range(len(names)), [name.replace("units", "mean units") for name in names])
     axes.set_yticks([])
-    axes.set_xlim(-0.1, len(names) - 0.5)
+    axes.set(xlim=(-0.3, len(names) - 0.7), ylim=(-0.12, 1.12))
     axes.spines.left.set_visible(False)
     axes.grid(visible=False)
-    axes.set_title(f"hyperparameters that varied (orange: the best, trial {best})", fontsize=11)
+    axes.set_title(
+        f"hyperparameters that varied (the darker, the better; orange: the best, trial {best})",
+        fontsize=11,
+    )
 
 
 def draw_best(axes: Axes, rows: list[dict]) -> None:
@@ -169,8 +183,10 @@ def draw_best(axes: Axes, rows: list[dict]) -> None:
     numbers = [row["trial"] for row in rows]
     axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
     failed = sum(row["status"] == "failed" for row in rows)
+    axes.yaxis.labelpad = 14
     axes.set(xlabel=f"trial{f' ({failed} failed)' if failed else ''}", ylabel="val_accuracy")
     axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
     axes.legend(frameon=False)
 
 
@@ -182,9 +198,12 @@ def draw_importance(axes: Axes, found: list[dict]) -> None:
         [row["rank_correlation"] for row in found],
         color=[BLUE if row["matters"] else "#cccccc" for row in found],
     )
+    for y, row in enumerate(found):
+        if not row["rank_correlation"] and row["p_value"] == 1:
+            axes.annotate("didn't vary", (0.03, y), va="center", fontsize=9, color=GREY)
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set_xlim(-1, 1)
-    axes.set_xlabel("rank correlation with val_accuracy")
+    axes.set_xlabel("rank correlation with val_accuracy\n(of categories: without a sign)")
     axes.grid(axis="y", visible=False)
     n = found[0]["trials"]
     axes.set_title(f"{n} trials; grey: could be chance", fontsize=11)

@@ -43,7 +43,7 @@ def test_head_has_what_hugging_face_asks_for():
     assert {each["name"]: each["value"] for each in result["metrics"]} == {
         "accuracy": 0.9,
         "macro F1": 0.8,
-        "accuracy, averaged over shifts": 0.95,
+        "accuracy, TTA": 0.95,
     }
 
 
