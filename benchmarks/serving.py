@@ -209,7 +209,8 @@ def table(rows: list[dict]) -> str:
         machine(),
         "",
         "`k49 serve` prepares each picture (finds the ink, cuts to it), averages over nine shifted "
-        "copies (TTA), and says what it doubts. The others, `benchmarks/rival_server.py`, read the pixels once, "
+        "copies (TTA), and says what it doubts. The others, `benchmarks/rival_server.py`, read the "
+        "pixels once, "
         "as they are, with the same weights, which all of them take from Keras' file: a part of "
         "their start and of their memory is Keras. Memory is that of all processes, what they "
         "share counted once.",

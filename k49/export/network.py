@@ -36,7 +36,7 @@ class Operation:
     """One step: takes results of earlier ones by their names, and has a name for its own.
 
     Kinds, on values (N, H, W, C) or (N, C): `scale` by `by`; `flatten` in that order; `dense` and
-    `convolve` (`padded` as Keras' "same", or not, in steps of one pixel, in `groups` of channels,
+    `convolve` (`padded` as Keras' "same", or not, with stride 1, in `groups` of channels,
     one or as many as there are) with `kernel` and `bias`; `affine`, `factor` and `shift` a channel;
     `relu`, `tanh`, `sigmoid`, `softmax` over the channels; `add`, of two; `average_pool` and
     `max_pool` of squares of `size` pixels that don't overlap; `mean` over the image.
@@ -197,7 +197,7 @@ def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     steps = {*config["strides"], *config["dilation_rate"], config.get("groups", 1)}
     if steps - {1}:
         raise NotExportableError(
-            f"layer {name}: of convolutions, those in steps of one pixel can be exported"
+            f"layer {name}: only convolutions with stride, dilation and groups of 1 can be exported"
         )
     options = {"padded": config["padding"] == "same", "groups": 1}
     if kind == "Conv2D":

@@ -1,4 +1,4 @@
-"""Processes that read: so many, each request with its time, and one that dies is replaced.
+"""A fixed number of workers, which are replaced when they die or exceed a request's time limit.
 
 What goes between them and this process is a line of JSON, then bytes: nothing that a hostile
 picture could have this process run.

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.files import write_yaml
 from k49.outside import read_yaml
-from tests.helpers import CHARACTERS, OUTPUTS, STAGES, Repo, mirror_of, stages_run
+from tests.helpers import OUTPUTS, STAGES, Repo, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -191,31 +190,6 @@ def test_single_stage_with_a_bad_setting_keeps_its_outputs(fresh):
     assert "train.epochs: should be greater than or equal to 1, is 0" in refused.stdout
     after = fresh.contents()
     assert {name for name in before if after.get(name) != before[name]} <= {"dvc.lock"}
-
-
-def test_changed_description_reaches_card_and_exports_without_training(fresh):
-    """Was: title, licence and warning stayed what they had been, and `dvc status` was clean."""
-    arrays = fresh.path / "arrays"
-    mirror_of(fresh.path / "data/raw", arrays)
-    described = {"title": "Kana of mine", "mirrors": [str(arrays)], "classes": CHARACTERS}
-    write_yaml(fresh.path / "datasets/mine.yaml", described)
-    short = [
-        word
-        for key in ("tune.trials", "tune.epochs", "train.epochs")
-        for word in ("-S", f"{key}=1")
-    ]
-    fresh.dvc("exp", "run", "-S", "data.source=mine", *short)
-    assert "Kana of mine" in fresh.read("MODEL_CARD.md")
-    described |= {"title": "Kana of ours", "licence": "CC0", "warning": "made by hand"}
-    write_yaml(fresh.path / "datasets/mine.yaml", described)
-    ran = stages_run(fresh.dvc("repro").stdout)
-    assert ran == ["fetch", "split", "evaluate", "export", "plot"]
-    page = (fresh.path / "models/reader.html").read_text("utf-8")
-    exported = (fresh.path / "models/model.onnx").read_bytes().decode("utf-8", "replace")
-    for text in (fresh.read("MODEL_CARD.md"), page, exported):
-        assert "Kana of ours" in text
-        assert "CC0" in text
-        assert "made by hand" in text
 
 
 def test_byte_code_reruns_nothing(fresh):
