@@ -77,6 +77,11 @@ DEAD_ENDS = {
             *EIGHTH,
         ],
         "moving average of weights": ["fit.ema_momentum=0.999"],
+        "moving average, constant rate": [
+            "fit.ema_momentum=0.999",
+            "fit.schedule=constant",
+            "fit.warmup_ratio=0.0",
+        ],
         "random erasing": ["augment.erasing=0.25"],
         "mixup": ["augment.mixup=0.2"],
     },

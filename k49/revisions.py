@@ -193,13 +193,16 @@ class Revisions:
 
 
 def used(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that results depend on; those that a file lacks by their defaults."""
+    """Return the parameters that results depend on; those that a file lacks by their defaults.
+
+    The searched space is called `space`, whatever its name: so two of them compare key by key.
+    """
     chosen = f"spaces.{params.get('tune.space')}."
     unused = ("gate.", *(() if params.get("data.source") == "standin" else ("standin.",)))
     return {
         **DEFAULTS,
         **{
-            key: value
+            key.replace(chosen, "space.", 1) if key.startswith(chosen) else key: value
             for key, value in params.items()
             if key not in WITHOUT_EFFECT
             and not key.startswith(unused)

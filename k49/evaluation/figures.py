@@ -180,8 +180,6 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
             range(len(rows)), recall, np.abs([below, above]), fmt="o", color=BLUE, ms=5, lw=1
         )
         axes.axhline(recall.mean(), color=GREY, linestyle=":")
-        mean = f"balanced accuracy {recall.mean():.1%}"
-        axes.text(-0.5, recall.mean(), mean, ha="left", va="bottom", color=GREY)
         lowest = max(0, bounds[0].min() - 0.08)
         for x, row in enumerate(rows):
             axes.text(
@@ -200,7 +198,8 @@ def per_class(rows: list[dict], dataset: str) -> Figure:
         )
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
         axes.grid(axis="x", visible=False)
-        axes.set_title(f"Accuracy of each class on test: {dataset}")
+        mean = f"dotted: their mean, the balanced accuracy, {recall.mean():.1%}"
+        axes.set_title(f"Accuracy of each class on test: {dataset} ({mean})", fontsize=11)
         return figure
 
 
@@ -260,18 +259,18 @@ def mistakes(
     most, columns = MISTAKES
     worst = np.argsort(-sureness, kind="stable")[: min(wrong, most)]
     with styled():
-        figure = Figure((11, 0.6 + 1.6 * max(1, -(-len(worst) // columns))))
+        figure = Figure((11, 0.6 + 1.75 * max(1, -(-len(worst) // columns))))
         set_margins(figure, 0.1, 0.1, 0.1, 0.35)
         axes = figure.subplots()
-        cells = tile(axes, images[worst], columns, above=11)
+        cells = tile(axes, images[worst], columns, above=14)
         for (x, y), i in zip(cells, worst, strict=True):
             true, read = (shortened(classes[label]) for label in (labels[i], predicted[i]))
             size = 12 if len(true + read) <= 4 else 7
             title = f"{true} → {read}  {sureness[i]:.0%}"
-            axes.text(x, y, title, fontsize=size, ha="center", va="bottom")
-            axes.text(x, y + 1, i, fontsize=5, ha="center", va="bottom", color=GREY)
+            axes.text(x, y - 4, title, fontsize=size, ha="center", va="bottom")
+            axes.text(x, y, f"image {i}", fontsize=7, ha="center", va="bottom", color=GREY)
         figure.suptitle(
-            f"Worst mistakes on test (true → predicted, how sure; below it the image's index): "
+            f"Worst mistakes on test (true → predicted, how sure): "
             f"{dataset}, {len(worst)} of {wrong} wrong in {len(labels)} images",
             fontsize=11,
         )

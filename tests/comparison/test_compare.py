@@ -210,7 +210,9 @@ def test_parameters_without_effect_make_no_other_group():
     new = {**common, "tune.workers": 2, "gate.fall": 0.1, "fit.optimizer": "adamw"}
     assert used(old) == used(new)
     assert used({**new, "fit.optimizer": "sgd"}) != used(new)
-    assert "spaces.b.units" not in used({**new, "spaces.b.units": 1})
+    assert used({**new, "spaces.b.units": 1}) == used(new)
+    other = {**new, "tune.space": "b", "spaces.b.units": 1}  # of the same content
+    assert {key for key, value in used(other).items() if used(new)[key] != value} == {"tune.space"}
 
 
 # --- seeds ---------------------------------------------------------------------------------------
