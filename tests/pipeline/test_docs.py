@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests import forms
 from tests.forms import Made, made
-from tests.helpers import PARAMS, ROOT, STAGES, ink, mirror_of, saved, stages_run
+from tests.helpers import PARAMS, ROOT, STAGES, Repo, ink, mirror_of, saved, stages_run
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -189,6 +189,12 @@ def test_commands_one_after_the_other(repo, tmp_path, page):
         if command.startswith("git checkout ."):
             assert not repo.dvc_json("status")
             assert repo.read("params.yaml")["train"]["learning_rate"] == default
+    if page == "README.md":  # the colleague; was: no remote, and the outputs of another run
+        repo.git("clone", "--quiet", ".", tmp_path / "colleague")
+        colleague = Repo(tmp_path / "colleague")
+        colleague.dvc("pull")
+        assert (colleague.path / "models/model.onnx").stat().st_size
+        assert not stages_run(colleague.dvc("repro").stdout)
     if "given.keras" in str(COMMANDS[page]):
         assert (repo.path / "given.keras").is_file()
         assert "more-smoothing" in repo.git("branch").stdout
