@@ -31,11 +31,8 @@ class Found:
 
 def inner(folder: Path) -> Path:
     """Return the folder in it that holds the files, where torchvision was: `MNIST/raw` or `raw`."""
-    for parts in ((), ("raw",)):
-        for place in (folder, *visible_folders(folder)):
-            if layouts.is_known(place.joinpath(*parts)):
-                return place.joinpath(*parts)
-    return folder
+    candidates = (folder, folder / "raw", *(inside / "raw" for inside in visible_folders(folder)))
+    return next((place for place in candidates if layouts.is_known(place)), folder)
 
 
 def visible_folders(folder: Path) -> list[Path]:
