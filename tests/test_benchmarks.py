@@ -124,14 +124,6 @@ def test_search_table_compares_each_recipe_with_itself():
     assert "not K49" in text
 
 
-@pytest.mark.slow
-def test_oracle_is_searched_for_as_long_as_it_may(folder):
-    options = [".", "--epochs", "1", "--run", "random", "1", "2", "300"]
-    found = epoch.last_line(["benchmarks.oracles", *options], folder)
-    assert found["trials"] == 2, "long before"
-    assert 0 <= found["val_accuracy"] <= 1
-
-
 def test_oracles_are_compared_seed_by_seed():
     found = {"random": (0.5, 0.7, 0.6), "bayesian": (0.6, 0.8, 0.71), "hyperband": (0.7, 0.7, 0.4)}
     rows = [

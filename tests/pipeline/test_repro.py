@@ -126,7 +126,7 @@ RERUNS = {
     "k49/data/standin/hands.py": ["fetch", "split", "export"],
     "k49/pictures/ink.py": ["fetch", "export"],
     "datasets/README.md networks/README.md": [],  # was: an hour
-    "k49/data/characters.py": ["fetch", "split", "evaluate"],
+    "k49/data/characters.py": ["fetch", "split", "evaluate", "plot"],
     "k49/datasets/kmnist.yaml": ["fetch", "evaluate", "export"],
     "k49/search/trial_runner.py": ["tune"],
     "k49/training/fit.py": ["tune", "train", "evaluate", "export"],
