@@ -298,9 +298,7 @@ def test_merge_of_two_experiments_by_the_guide(fresh):
     params = load_settings(fresh.path / "params.yaml")
     assert (params.train.epochs, params.evaluate.resamples) == (3, 101)
     ran = [stage for output in outputs for stage in stages_run(output)]
-    assert "fetch" not in ran
-    assert "tune" not in ran
-    assert fresh.read("metrics/train.json")["epochs"] == 3
+    assert ran == ["check", "train", "evaluate", "export", "plot"]
     assert not fresh.dvc_json("status")
     assert not fresh.git("status", "--porcelain").stdout
 
@@ -330,6 +328,4 @@ def test_network_of_ones_own_is_one_file(fresh):
     np.save(many, np.load(fresh.path / "data/raw/test_images.npy")[:3])
     assert len(fresh.run("k49", "predict", many, "--top", "1").stdout.splitlines()) >= 4
     (fresh.path / "networks/mine.py").write_text(OWN.replace("Max", "Average"))
-    output = fresh.dvc("repro").stdout
-    assert stages_run(output) == ["tune", "train", "evaluate", "export", "plot"]
-    assert "searched before" not in output
+    assert list(fresh.dvc_json("status")) == ["tune", "train"]
