@@ -5,6 +5,7 @@ threads. So a worker that joins late gets work, the trials of a lost worker are 
 worker with other versions gets none.
 """
 
+import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from k49.settings import TrainingConfig, Tune
 UPDATE_INTERVAL = 1.0  # seconds between two looks at which workers there are
 EVENT_TIMEOUT = 0.25  # seconds for which `poll` waits for an event
 SCHEDULER_TIMEOUT = 10  # seconds in which a scheduler has to name its workers
+GIVE_UP = 60  # seconds without an answer of it after which it is gone
 RESULT_TIMEOUT = 30  # seconds in which a result has to come from a worker
 
 
@@ -88,6 +90,7 @@ class WorkerPool:
         self._threads: dict[str, int] = {}  # of each worker that may be used, by address
         self._refused: set[str] = set()
         self._waiting = False  # for workers
+        self._answered = time.monotonic()  # when the scheduler did, the last time
         self._updated = 0.0  # when it was last looked which workers there are
         self.client, self.cluster = connect(tune)
         self.client.subscribe_topic(self.topic, lambda event: self._queue.put(("epoch", event[1])))
@@ -177,15 +180,16 @@ class WorkerPool:
         if self.cluster is not None and self._threads:
             return  # threads of this process neither come nor go
         try:
-            # without a limit it waits for ever, if the scheduler dies before it answers
-            present = self.client.nthreads(callback_timeout=SCHEDULER_TIMEOUT)
+            present = self._ask_scheduler()
         except OSError as error:  # Dask tries to connect again, for a while
-            if self.client.status not in ("closed", "closing"):
+            silent = time.monotonic() - self._answered
+            if self.client.status not in ("closed", "closing") and silent < GIVE_UP:
                 return
             raise K49Error(
                 f"the scheduler at {self.tune.scheduler} is gone; finished trials are kept, and "
                 "`dvc repro` goes on"
             ) from error
+        self._answered = time.monotonic()
         for address in set(self._threads) - set(present):
             yield from self._remove(address)
         yield from self._add(present)
@@ -195,6 +199,23 @@ class WorkerPool:
                 "machine with this environment"
             )
         self._waiting = not self._threads
+
+    def _ask_scheduler(self) -> dict[str, int]:
+        """Return how many threads each worker has.
+
+        Not by Dask's `client.nthreads`: where the scheduler dies before it answers, that waits for
+        a coroutine that may never end, whatever limit it is given.
+
+        Raises:
+            OSError: there is no scheduler any more, or it didn't answer in time.
+        """
+        answer = asyncio.run_coroutine_threadsafe(
+            self.client.scheduler.ncores(workers=None), self.client.loop.asyncio_loop
+        )
+        try:
+            return answer.result(SCHEDULER_TIMEOUT)
+        finally:
+            answer.cancel()  # which doesn't wait for it
 
     def _remove(self, address: str) -> Iterator[Event]:
         del self._threads[address]
