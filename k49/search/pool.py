@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import numpy as np
 from distributed import CancelledError, Future, KilledWorker
+from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 
 from k49.data import Dataset
@@ -139,7 +140,8 @@ class WorkerPool:
 
     def cancel(self, number: int) -> None:
         """End a trial; no further event is about it."""
-        self._forget(number).cancel()
+        with suppress(ClosedClientError):  # the scheduler is gone, as the next look at it says
+            self._forget(number).cancel()
 
     def poll(self) -> Iterator[Event]:
         """Yield what has happened since the last call; wait EVENT_TIMEOUT if nothing has."""
