@@ -49,10 +49,10 @@ def described(error: Exception, to_lower: str) -> str:
         return f"out of memory; {to_lower}"
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}"
-    place = next(iter(getattr(error, "__notes__", [])), place_of(error))
+    what = f"{place_of(error)}: {type(error).__name__}: {printable(error, 200)}"
     return (
-        f"a bug in k49, or in what was changed in it, at {place}: {type(error).__name__}: "
-        f"{printable(error, 200)}; {traceback_kept(error)} (CONTRIBUTING.md says how to report it)"
+        f"a bug in k49, or in what was changed in it, at {what}; {traceback_kept(error)} "
+        "(CONTRIBUTING.md says how to report it)"
     )
 
 

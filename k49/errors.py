@@ -20,11 +20,14 @@ class NotComparableError(K49Error):
     """Two runs that have no test images in common, or a revision without a run."""
 
 
+KEPT_PLACE = "place_in_k49"
 LIBRARIES = {sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")}
 
 
 def place_of(error: BaseException) -> str:
     """Return the file and line where code of this project, and of no library, raised an error."""
+    if kept := getattr(error, KEPT_PLACE, None):
+        return kept
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -34,6 +37,11 @@ def place_of(error: BaseException) -> str:
     with suppress(ValueError):
         path = path.relative_to(Path.cwd())
     return f"{path}, line {last.lineno}"
+
+
+def keep_place(error: BaseException) -> None:
+    """Write `place_of` into an error that loses its traceback, as on its way to another process."""
+    setattr(error, KEPT_PLACE, place_of(error))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, Any
@@ -57,6 +58,14 @@ def runs(number: int) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def hash_of(paths: Iterable[Path]) -> str:
+    """Return eight digits of the SHA-256 of the contents of files, in their order."""
+    digest = sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def write_json(path: Path, content: dict | list[dict]) -> None:

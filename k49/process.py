@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from k49 import profiling
-from k49.errors import K49Error, place_of
+from k49.errors import K49Error, keep_place
 
 # Characters: a socket's name has 107 at most, with pymp-xxxxxxxx/listener-xxxxxxxx
 MOST_TMPDIR = 70
@@ -149,7 +149,7 @@ def _run_and_send(
             keywords = {"report": lambda value: sender.send(("report", value))} if reports else {}
             result = function(*arguments, **keywords)
     except Exception as raised:  # whatever it is, the caller gets to see it
-        raised.add_note(place_of(raised))  # a traceback isn't sent
+        keep_place(raised)  # a traceback isn't sent
         error = raised
     peak = profiling.peak_memory()
     with suppress(BrokenPipeError):

@@ -370,6 +370,15 @@ class Settings(Section):
     evaluate: Evaluate
     gate: Gate
 
+    def train_epochs(self, images: int) -> int:
+        """Return for how many epochs the winner is trained on so many images.
+
+        The longer of `train.epochs` and as many as `train.min_steps` need.
+        """
+        batch = min(self.fit.batch_size, images)
+        enough = -(-self.train.min_steps * batch // images)  # rounded up
+        return max(self.train.epochs, min(enough, MAX_EPOCHS))
+
     @model_validator(mode="after")
     def _space_is_there_and_large_enough(self) -> Self:
         name, known = self.tune.space, ", ".join(self.spaces)

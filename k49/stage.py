@@ -84,9 +84,7 @@ def touch_tracked_files() -> None:
     DVC checks files out and writes params.yaml within one second. Git compares a file's size and
     the whole seconds of its time alone, and would call a changed file of the same size unchanged.
     """
-    folders = METRICS, PLOTS
-    paths = (*TRACKED, *(path for folder in folders for path in folder.glob("*")))
-    for path in paths:
+    for path in (*TRACKED, *METRICS.glob("*"), *PLOTS.glob("*")):
         with suppress(OSError):
             seen, now = path.stat().st_mtime, time.time()
             time_of = now if int(now) != int(seen) else seen + 1

@@ -74,14 +74,11 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         found.append("augment.elastic_grid has no effect: augment.elastic is 0")
     if fit.warmup_ratio and fit.schedule == "constant":
         found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
-    if images:
-        batch = min(fit.batch_size, images)
-        enough = -(-settings.train.min_steps * batch // images)
-        if enough > settings.train.epochs:
-            found.append(
-                f"training lasts {enough} epochs of {images:,} images, as train.min_steps asks; "
-                "train.epochs has an effect above that only"
-            )
+    if images and (epochs := settings.train_epochs(images)) > settings.train.epochs:
+        found.append(
+            f"training lasts {epochs} epochs of {images:,} images, as train.min_steps asks; "
+            "train.epochs has an effect above that only"
+        )
     longest = max(settings.tune.epochs, settings.train.epochs)
     if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
         found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")

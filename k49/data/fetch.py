@@ -48,7 +48,7 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
         found = places.from_mirrors(description, mirrors(description, data), data, downloads)
         return store_files(found, description, data, raw, own)
     place = data.source if description is None else single_place(description, data)
-    if not place.startswith(("http://", "https://")) and "://" not in place:
+    if "://" not in place:
         place = str(places.inner(local_path(place)))
     if places.has_class_folders(folder := local_path(place)):
         return store_pictures(folder, description, data, raw)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from k49.data.checksums import md5
 from k49.errors import K49Error, is_out_of_memory
 from k49.export.network import Network, NotExportableError, network_of
 from k49.export.reference import compare_with_keras, images_to_try
+from k49.files import hash_of
 from k49.model_file import Detector
 from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance
 from k49.settings import Calibration, DatasetInfo
@@ -24,7 +24,7 @@ PROVENANCE = "provenance"  # what the model file says of itself, as JSON
 PREPARATION = "preparation"  # hash of the code that makes images of pictures
 AVERAGED = "averaged"  # whether the graph averages over shifts
 SOURCE = "model_md5"  # of the model file, as in dvc.lock
-PICTURES = Path(__file__).parents[1] / "pictures"
+PICTURES = Path(__file__).parents[1] / "pictures"  # whose twin the page has
 NO_DOUBT = Calibration(
     inverse_temperature=1.0, exponent=1.0, certain=0.0, averaged_certain=0.0, outlier=0.0
 )
@@ -101,7 +101,7 @@ def load(
         **({"metrics": json.dumps(metrics)} if metrics else {}),
         **({"commit": commit} if commit else {}),
         SOURCE: md5(path),
-        PREPARATION: code_of_preparation(),
+        PREPARATION: hash_of(sorted(PICTURES.glob("*.py"))),
         AVERAGED: json.dumps(averaged),
     }
     shifts = said.shifts if said else 0
@@ -124,11 +124,3 @@ def load(
         expected=expected,
         about=about,
     )
-
-
-def code_of_preparation() -> str:
-    """Return eight digits of a hash of the code in k49/pictures, whose twin the page has."""
-    digest = sha256()
-    for source in sorted(PICTURES.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:8]

@@ -1,11 +1,12 @@
 """Versions of all that a trial's result depends on, found without importing any of it."""
 
 from functools import cache
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from platform import python_version
+
+from k49.files import hash_of
 
 LIBRARIES = ("k49", "keras", "keras-tuner", "numpy", "scikit-learn", "scipy")
 TENSORFLOW = ("tensorflow", "tensorflow-cpu")  # whichever is installed: one module, two packages
@@ -31,14 +32,12 @@ def versions_and_code() -> dict[str, str]:
     one ask for it one by one.
     """
     found = {name: installed(name) for name in LIBRARIES}
-    digest = sha256()
-    for source in (*sorted(TRAINING.rglob("*.py")), *sorted(OWN_NETWORKS.rglob("*.py"))):
-        digest.update(source.read_bytes())
+    sources = (*sorted(TRAINING.rglob("*.py")), *sorted(OWN_NETWORKS.rglob("*.py")))
     return {
         "python": python_version(),
         **found,
         "tensorflow": installed(*TENSORFLOW),
-        "k49/training": digest.hexdigest()[:8],
+        "k49/training": hash_of(sources),
     }
 
 
@@ -54,4 +53,4 @@ def network_source(name: str) -> str:
         return ""
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return ""
-    return sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+    return hash_of([Path(spec.origin)])

@@ -13,7 +13,7 @@ import tensorflow as tf
 from k49.data import Dataset, spread
 from k49.errors import K49Error
 from k49.profiling import timed
-from k49.settings import MAX_EPOCHS, Hyperparameters, Settings, TrainingConfig
+from k49.settings import Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
 from k49.training.engine import compile_batch_statistics, compile_train_block, normalizations
 from k49.training.model import build_model
@@ -130,15 +130,13 @@ def training_config(settings: Settings, found: Hyperparameters, images: int) -> 
 
     The longer of both; a learning rate in `train` replaces the search's.
     """
-    batch = min(settings.fit.batch_size, images)
-    enough = -(-settings.train.min_steps * batch // images)  # rounded up
     if settings.train.learning_rate is not None:
         found = found.model_copy(update={"learning_rate": settings.train.learning_rate})
     return TrainingConfig(
         hyperparameters=found,
         fit=settings.fit,
         augment=settings.augment,
-        epochs=max(settings.train.epochs, min(enough, MAX_EPOCHS)),
+        epochs=settings.train_epochs(images),
         seed=settings.train.seed,
     )
 

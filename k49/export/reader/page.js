@@ -48,8 +48,8 @@ function judged(model, {probabilities, score}) {
 // A picture as {height, width, values}: grey as Pillow makes it, `side` pixels at most; on white paper, and on
 // black if its ink vanished on white.
 function greyOf(source, side) {
-  const [white, black] = [greyOn("white", source, side), () => greyOn("black", source, side)];
-  return white.values.every((value) => value === white.values[0]) ? black() : white;
+  const grey = greyOn("white", source, side);
+  return grey.values.every((value) => value === grey.values[0]) ? greyOn("black", source, side) : grey;
 }
 
 function greyOn(paper, source, side) {
@@ -151,9 +151,13 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 // --- drawing ---
 
 function clear() {
+  empty();
+  element("file").value = ""; // so that the same file can be chosen again
+}
+
+function empty() {
   strokes = [];
   redraw();
-  element("file").value = ""; // so that the same file can be chosen again
   showNothing("");
 }
 
@@ -222,9 +226,7 @@ async function open(file) {
     return showNothing("This is not a picture that the browser can open.");
   }
   if (picture.width * picture.height > MOST_PIXELS) return showNothing("The picture is too large: cut out a character.");
-  strokes = [];
-  redraw();
-  showNothing("");
+  empty();
   const factor = Math.min(board.width / picture.width, board.height / picture.height);
   const [width, height] = [picture.width * factor, picture.height * factor];
   pen.drawImage(picture, (board.width - width) / 2, (board.height - height) / 2, width, height);
