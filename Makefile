@@ -35,7 +35,7 @@ test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 test-fast: install  ## the tests that need no training
 	pytest -m "not slow" $(PARALLEL)
 
-torture: install  ## kill, starve, fuzz and lie to everything; its table into docs/reliability.md (half an hour)
+torture: install  ## kill, fuzz, fill disks, lie about downloads; the table into docs/reliability.md (a quarter of an hour)
 	python -m tests.torture
 
 check-run: install  ## before a release: dvc.lock was made with this very code
@@ -56,7 +56,6 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 bench: install .venv-bench/installed  ## time our training beside other ways to do it (an hour)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
-	.venv-bench/bin/python -m benchmarks.serving
 	python -m benchmarks.cost
 	python -m benchmarks.breakdown
 

@@ -56,8 +56,6 @@ def rates(space: str, lowest: float, highest: float) -> list[str]:
     return [f"{key}.min={lowest}", f"{key}.max={highest}"]
 
 
-EIGHTH = ["train.epochs=5", "train.min_steps=3750"]  # of the default recipe
-
 # Of each recipe the changes that don't stay.
 DEAD_ENDS = {
     "default": {
@@ -66,24 +64,9 @@ DEAD_ENDS = {
         "stronger affine": ["augment.rotation=0.2", "augment.shear=0.2", "augment.scale=0.15"],
         "more weight decay": ["fit.weight_decay=0.4"],
         "less smoothing": ["fit.label_smoothing=0.05"],
-        # each with learning rates of its own; a decay is multiplied by the rate
+        # with learning rates of its own; a decay is multiplied by the rate
         "sgd": ["fit.optimizer=sgd", *rates("default", 0.05, 0.2), "fit.weight_decay=0.005"],
-        "lion": ["fit.optimizer=lion", *rates("default", 0.0002, 0.0008), "fit.weight_decay=1.0"],
-        # on a CPU a step of muon takes many times as long
-        "an eighth as long": EIGHTH,
-        "muon, an eighth as long": [
-            "fit.optimizer=muon",
-            *rates("default", 0.001, 0.006),
-            *EIGHTH,
-        ],
-        "moving average of weights": ["fit.ema_momentum=0.999"],
-        "moving average, constant rate": [
-            "fit.ema_momentum=0.999",
-            "fit.schedule=constant",
-            "fit.warmup_ratio=0.0",
-        ],
         "random erasing": ["augment.erasing=0.25"],
-        "mixup": ["augment.mixup=0.2"],
     },
     "cnn": {
         "half as long": ["train.epochs=10", "train.min_steps=2000"],

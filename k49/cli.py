@@ -159,8 +159,7 @@ def export(
     """Write the model in a form for other programs.
 
     onnx takes uint8 images and gives probabilities, and how unlike the training data an image is;
-    html is a page that reads in a browser, offline; safetensors holds the weights by name; keras is
-    the model file itself.
+    html is a page that reads in a browser, offline.
     """
     from k49.revisions import commit_of
 

@@ -105,8 +105,11 @@ class Revisions:
         return dict(flatten(content, prefix))
 
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
-        path = CLASSES[split]
-        return predictions.load(io.BytesIO(self.bytes(name, path, MOST_JSON)), f"{name}: {path}")
+        where = f"{name}: {CLASSES[split]}"
+        found = predictions.load(io.BytesIO(self.bytes(name, CLASSES[split], MOST_JSON)), where)
+        if split == "test" and found.scores is None:
+            raise K49Error(f"{where}: has no scores of its probabilities; `dvc repro` writes them")
+        return found
 
     def _stale(self) -> tuple[str, ...]:
         """Return the stages up to evaluate that are stale; files that a clone lacks don't count.

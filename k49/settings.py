@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -230,7 +230,6 @@ class Tune(Section):
     tuner: Literal["random", "hyperband", "bayesian"]
     trials: Annotated[int, Field(ge=1, le=10_000)]
     epochs: Epochs
-    median_stopping: bool
     threads: Annotated[int, Field(ge=1, le=1024)]
     space: str
     workers: Annotated[int, Field(ge=1, le=1024)] | None  # None: as many as have processors
@@ -262,7 +261,6 @@ class Augment(Section):
     elastic: Annotated[float, Field(ge=0, le=14)]
     elastic_grid: Annotated[int, Field(ge=4, le=12)]
     erasing: Annotated[float, Field(ge=0, le=1)] = 0.0
-    mixup: Annotated[float, Field(ge=0, le=10)] = 0.0
 
 
 class Fit(Section):
@@ -279,8 +277,7 @@ class Fit(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     patience: Epochs | None  # None: no early stopping
-    optimizer: Literal["adamw", "sgd", "lion", "muon"] = "adamw"
-    ema_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
 
     @model_validator(mode="after")
     def _a_cosine_runs_to_its_end(self) -> Self:
@@ -336,15 +333,20 @@ class Calibration(Section):
     outlier: float  # score of an image above which it is unlike all that was trained on
 
 
-class Provenance(Section):
-    """What a model file says of itself."""
+class Detector(Section):
+    """A logistic regression that detects outliers; see `calibration.detector`."""
 
-    FILE: ClassVar = "k49.json"  # in its archive
+    weights: list[float]  # of an image's features, float32
+    bias: float
+
+
+class Provenance(Section):
+    """The data and settings that a model was trained with, and its calibration."""
 
     dataset: DatasetInfo  # what it was trained on
     training: TrainingConfig
     shifts: Shifts  # that predictions are averaged over, as `evaluate.shifts`
-    calibration: Calibration | None = None  # files of before it came have none
+    calibration: Calibration
 
 
 class SearchConfig(Section):

@@ -31,6 +31,7 @@ DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and not
 SPLIT = Path("data/split")
 SEARCH = Path("data/search")  # journals of searches; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
+TRAINED = Path("models/trained.keras")
 MODEL = Path("models/model.keras")
 ONNX = Path("models/model.onnx")
 PAGE = Path("models/reader.html")

@@ -84,8 +84,6 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
     if tune.tuner == "hyperband":
         found.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
-        if tune.median_stopping:
-            found.append("tune.median_stopping has no effect: hyperband stops trials by itself")
     if tune.workers is not None and tune.scheduler is not None:
         found.append("tune.workers has no effect: tune.scheduler has workers of its own")
     module, _, attribute = space.network.partition(":")

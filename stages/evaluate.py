@@ -6,9 +6,9 @@ from k49.evaluation import calibration, predictions
 from k49.evaluation.card import model_card
 from k49.evaluation.metrics import Read, confusion, evaluate, per_class
 from k49.files import atomic_write, write_text
+from k49.model_file import read_provenance
 from k49.outside import read_json
 from k49.profiling import timed
-from k49.provenance import calibrated
 from k49.settings import Settings
 from k49.shifts import sharpened
 from k49.stage import (
@@ -28,14 +28,14 @@ from k49.stage import (
 def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
-        from k49.training.detector import outlier_scores
+        from k49.calibration.detector import outlier_scores
         from k49.training.model import load_model, predict_proba
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
     train = read_json(METRICS / "train.json", "train_accuracy", "val_accuracy", "overfitting_gap")
-    said, found, detector = calibrated(MODEL)
-    shifts = settings.evaluate.shifts
+    provenance, detector = read_provenance(MODEL)
+    found, shifts = provenance.calibration, settings.evaluate.shifts
 
     with timed("predicting"):
         val_classes = predict_proba(model, val.images).argmax(1)
@@ -60,8 +60,7 @@ def main(settings: Settings) -> None:
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
     publish(PLOTS / "reliability.json", calibration.reliabilities(read, labels))
     publish(PLOTS / "coverage.json", calibration.coverages(read, labels))
-    card_of = said.model_copy(update={"dataset": info})  # as the data are described by now
-    write_text(CARD, model_card(card_of, train, result.metrics))
+    write_text(CARD, model_card(provenance, train, result.metrics))
     print(f"test, {info.name}:\n{result}")
 
 

@@ -9,14 +9,14 @@ from k49.export.network import NotExportableError
 from k49.files import write_text
 from k49.profiling import timed
 from k49.settings import Settings
-from k49.stage import MODEL, ONNX, PAGE, PREDICTIONS, load_dataset, load_info, run_stage
+from k49.stage import MODEL, ONNX, PAGE, PREDICTIONS, load_dataset, run_stage
 
 
 def main(settings: Settings) -> None:
     """Export, read test with what was exported, and compare."""
     try:
         with timed("exporting"):
-            found = load(MODEL, metrics=metrics_of(Path()), dataset=load_info())
+            found = load(MODEL, metrics=metrics_of(Path()))
             writer(Form.onnx)(found, ONNX)
             writer(Form.html)(found, PAGE)
     except NotExportableError as error:  # of somebody's own network, which is no reason to stop

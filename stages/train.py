@@ -5,16 +5,16 @@ from dataclasses import asdict
 import numpy as np
 
 from k49.files import atomic_write
+from k49.model_file import trained_parts
 from k49.profiling import timed
-from k49.settings import Provenance, Settings
+from k49.settings import Settings
 from k49.stage import (
     METRICS,
-    MODEL,
+    TRAINED,
     VARIATIONS,
     live_log,
     load_dataset,
     load_hyperparameters,
-    load_info,
     publish,
     run_stage,
 )
@@ -24,32 +24,24 @@ def main(settings: Settings) -> None:
     """Train, save, and write the metrics of train and validation."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
         from k49.training.augment import variations
-        from k49.training.calibrate import calibrate
         from k49.training.fit import fit, summarize, training_config
         from k49.training.model import save_model
 
     train, val = load_dataset("train"), load_dataset("val")
     config = training_config(settings, load_hyperparameters(), len(train))
-    shifts = settings.evaluate.shifts
-    asked = settings.train
     print(
-        f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, {asked.epochs}, "
-        f"and train.min_steps, {asked.min_steps})"
+        f"{len(train)} images, {config.epochs} epochs (the longer of train.epochs, "
+        f"{settings.train.epochs}, and train.min_steps, {settings.train.min_steps})"
     )
 
     training = fit(config, train, val, on_epoch=live_log(config.epochs))
     metrics = summarize(training, train, val)
-    with timed("calibrating"):
-        found = calibrate(training.model, train, val, shifts, config.seed)
 
-    provenance = Provenance(
-        dataset=load_info(), training=config, shifts=shifts, calibration=found.calibration
-    )
-    save_model(found.model, MODEL, provenance, found.detector)
+    save_model(training.model, TRAINED, trained_parts(config))
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
-    print(f"{provenance.dataset.name}: {metrics}")
+    print(metrics)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ from ruamel.yaml import YAML
 from k49.data import Dataset, descriptions, one_hot
 from k49.data import raw as raws
 from k49.files import atomic_write, flatten
-from k49.model_file import Detector
+from k49.model_file import calibrated_parts
 from k49.outside import read_json, read_yaml
-from k49.provenance import of_k49s_form
 from k49.settings import (
     Augment,
     Calibration,
     Data,
     DatasetInfo,
+    Detector,
     Fit,
     Hyperparameters,
     Provenance,
@@ -177,8 +177,10 @@ def class_map(characters) -> str:
 
 
 def info_of(name: str = "bars", **changes) -> DatasetInfo:
-    """What is known of a dataset of K49's classes, its name apart."""
-    return of_k49s_form(name).model_copy(update=changes)
+    """A dataset of K49's classes and images, but for the changes."""
+    known = {"classes": CHARACTERS, "image_size": [28, 28], "normalize": "ink", "invert": False}
+    rights = descriptions.rights(descriptions.packaged("standin") if "stand-in" in name else K49)
+    return DatasetInfo(**{"name": name, **known, **rights, **changes})
 
 
 CALIBRATION = Calibration(
@@ -186,10 +188,15 @@ CALIBRATION = Calibration(
 )
 
 
+NO_CALIBRATION = Calibration(
+    inverse_temperature=1.0, exponent=1.0, certain=0.0, averaged_certain=0.0, outlier=100.0
+)
+
+
 def provenance_of(
-    dataset: str, shifts: int = 0, calibration: Calibration | None = None, **changes
+    dataset: str, shifts: int = 0, calibration: Calibration = NO_CALIBRATION, **changes
 ) -> Provenance:
-    """What a model says that was trained on `dataset` for three epochs."""
+    """The provenance of a model that was trained on `dataset` for three epochs."""
     config = TrainingConfig(
         hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=3, seed=1
     )
@@ -197,32 +204,41 @@ def provenance_of(
     return Provenance(dataset=info, training=config, shifts=shifts, calibration=calibration)
 
 
+def save_as(path, model, provenance: Provenance | None = None, detector: Detector | None = None):
+    """Save a model as stage `calibrate` does; by default with a detector of drawn weights."""
+    from k49.calibration.detector import compile_features
+    from k49.training.model import save_model
+
+    if detector is None:
+        images = np.zeros((1, *model.input_shape[1:]), np.uint8)
+        features = compile_features(model)(images).shape[1]
+        weights = np.random.default_rng(1).normal(size=features) / features
+        detector = Detector(weights=weights.astype(np.float32).tolist(), bias=0.125)
+    save_model(model, path, calibrated_parts(provenance or provenance_of("bars"), detector))
+
+
 def save_calibrated(path, hyperparameters=SMALL_MODEL, shifts=1, seed=0, **known):
-    """Save an untrained model of some network with all that stage `train` puts into the file.
+    """Save an untrained model of some network as stage `calibrate` does.
 
     Its weights, the means of its batch normalization and its detector are drawn.
     """
-    from k49.training.calibrate import with_temperature
-    from k49.training.detector import compile_features
+    from k49.calibration.calibrate import with_temperature
     from k49.training.fit import make_repeatable
-    from k49.training.model import build_model, save_model
+    from k49.training.model import build_model
 
     make_repeatable(seed)
     rng = np.random.default_rng(seed)
-    said = provenance_of("bars", shifts, CALIBRATION, **known)
-    shape = (*said.dataset.image_size, 1)
+    provenance = provenance_of("bars", shifts, CALIBRATION, **known)
+    shape = (*provenance.dataset.image_size, 1)
     fitted = plain(batch_normalization=True, dropout=0.1)
-    model = build_model(hyperparameters, fitted, shape, len(said.dataset.classes))
+    model = build_model(hyperparameters, fitted, shape, len(provenance.dataset.classes))
     model.set_weights(
         [
             each * rng.uniform(0.8, 1.6, each.shape) + (each.ndim == 1) * rng.uniform(0, 0.3)
             for each in model.get_weights()
         ]
     )
-    model = with_temperature(model, CALIBRATION.inverse_temperature)
-    features = compile_features(model)(np.zeros((1, *shape), np.uint8)).shape[1]
-    weights = rng.normal(size=features).astype(np.float32) / features
-    save_model(model, path, said, Detector(weights, np.array(0.1, np.float32)))
+    save_as(path, with_temperature(model, CALIBRATION.inverse_temperature), provenance)
 
 
 @dataclass(frozen=True)

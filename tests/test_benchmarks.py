@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks import ablation, breakdown, calibration, epoch, oracles, scaling
+from benchmarks import ablation, breakdown, calibration, epoch
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
 from k49.outside import read_json
@@ -92,15 +92,6 @@ def test_machine_is_told_without_the_rivals_packages():
     assert "GFLOP/s" in found
 
 
-def test_scaling_counts_what_trials_do_not_sleep(monkeypatch):
-    monkeypatch.setattr(scaling, "SECONDS", 0.5)
-    found = scaling.measured(2, 3)
-    assert found["slept"] == 1.0, "two at once, then one"
-    assert found["ms_a_trial"] == pytest.approx(1000 * (found["seconds"] - 1) / 3)
-    assert found["ms_a_trial"] > 0
-    assert f"| 2 | 3 | {found['seconds']:.1f} | 1.0 |" in scaling.table([found])
-
-
 @pytest.mark.slow
 def test_search_is_the_pipelines_own(folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -122,20 +113,6 @@ def test_search_table_compares_each_recipe_with_itself():
     assert f"| report | {searches.WAYS['plain']} | 240 | 0.25 | 0.500 0.750 |" in text
     assert f"| default | {searches.WAYS['one']} | 100 | 0.70 | 0.500 0.750 |" in text
     assert "not K49" in text
-
-
-def test_oracles_are_compared_seed_by_seed():
-    found = {"random": (0.5, 0.7, 0.6), "bayesian": (0.6, 0.8, 0.71), "hyperband": (0.7, 0.7, 0.4)}
-    rows = [
-        {"tuner": tuner, "val_accuracy": each, "trials": 9, "seconds": 70.2}
-        for tuner, best in found.items()
-        for each in best
-    ]
-    text = oracles.table(rows, "bars", 20)
-    more = "+0.1033 (+0.0890 to +0.1177)"
-    assert f"| bayesian | 0.6000 0.8000 0.7100 | 0.7033 | {more} | 9 9 9 | 70 70 70 |" in text
-    assert "| 0.6000 | - | 9 9 9 |" in text
-    assert "| +0.0000 (-0.4968 to +0.4968) |" in text, "4.303 (Student, 2) * 0.2 / sqrt(3)"
 
 
 def test_calibration_describes_images():

@@ -17,7 +17,17 @@ from k49.data.characters import code_point
 from k49.export.forms import Form, export
 from k49.inference import output
 from k49.inference.pictures import read, stack
-from tests.helpers import SHAPE, SMALL_MODEL, environment, info_of, ink, plain, provenance_of, saved
+from tests.helpers import (
+    SHAPE,
+    SMALL_MODEL,
+    environment,
+    info_of,
+    ink,
+    plain,
+    provenance_of,
+    save_as,
+    saved,
+)
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
 
@@ -90,11 +100,12 @@ def test_wrong_options_are_refused_in_one_line(tmp_path, arguments, said):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with an untrained model, a picture and an array of four images."""
-    from k49.training.model import build_model, save_model
+    from k49.training.model import build_model
 
     model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1), *SHAPE)
     folder = tmp_path_factory.mktemp("command")
-    save_model(model, folder / "models" / "model.keras", provenance_of("stand-in (drawn, not K49)"))
+    said = provenance_of("stand-in (drawn, not K49)")
+    save_as(folder / "models" / "model.keras", model, said)
     saved(folder / "ink.png", Image.fromarray(255 - ink()))
     np.savez(folder / "many.npz", ARRAY)
     return folder

@@ -36,7 +36,7 @@ from k49.search.journal import dumps, read_lines
 from k49.search.kept import kept_searches
 from k49.shown import in_cell, in_markdown, printable
 from k49.stage import load_settings
-from k49.training.model import build_model, load_model, save_model
+from k49.training.model import build_model, load_model
 from tests import forms
 from tests.helpers import (
     DATA,
@@ -49,6 +49,7 @@ from tests.helpers import (
     ink,
     plain,
     provenance_of,
+    save_as,
     saved,
 )
 from tests.torture.fuzz import RUN, commit
@@ -234,7 +235,7 @@ def test_home_of_nobody():
 def model(tmp_path_factory):
     """A good model."""
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    save_model(build_model(SMALL_MODEL, plain(), *SHAPE), path, provenance_of("bars", shifts=1))
+    save_as(path, build_model(SMALL_MODEL, plain(), *SHAPE), provenance_of("bars", shifts=1))
     return path
 
 
@@ -281,7 +282,7 @@ def read(path):
         (set_in("shifts", 40), "k49.json: shifts: should be less than or equal to 3"),
         (set_in("shifts", -1), "k49.json: shifts: should be greater than or equal to 0"),
         (set_in("dataset", "name", "a\x1b[2J\nb"), "dataset.name: 'a\\x1b[2J\\nb' should be one"),
-        (set_in("dataset", "a\x1b[2J"), "dataset.name: 'a\\x1b[2J' should be one printable line"),
+        (set_in("dataset", "a\x1b[2J"), "k49.json: dataset: should be a valid dictionary"),
         (set_in("dataset", "image_size", [10**9, 8]), "dataset.image_size.0"),
         (lambda content: b"[]", "k49.json"),
         (lambda content: content + b" " * (2 << 20), "k49.json has 2,0"),

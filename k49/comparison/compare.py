@@ -115,9 +115,6 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
     if versions[0] != versions[1]:
         first, last = (" and ".join(names) for names in versions)
         found.append(f"trained by other versions, which alone may change results: {first}; {last}")
-    without = [run.name for run in (*a, *b) if run.test.scores is None]
-    if without:
-        found.append(f"{', '.join(without)}: of before probabilities were kept, so none are here")
     if len({run.val.images for run in (*a, *b)}) > 1:
         found.append("other validation images: differences of the two gaps are not paired")
     balanced, primary = differences["test_balanced_accuracy"], differences[PRIMARY_METRIC]

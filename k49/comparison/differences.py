@@ -9,7 +9,7 @@ from scipy import stats
 from k49.comparison.runs import Run
 from k49.evaluation.calibration import bins
 from k49.evaluation.metrics import MEANS, accuracy_and_f1, bootstrap
-from k49.evaluation.predictions import Scores
+from k49.evaluation.predictions import Predictions
 
 LEVEL = 0.05
 PRIMARY_METRIC = "test_accuracy"  # whose p-value gives the verdict
@@ -46,11 +46,10 @@ def differ(
     # a standard deviation needs fewer samples than percentiles do
     resamples = resamples if len(runs) == 2 else min(resamples, 1000)
     samples = bootstrap_metrics(runs, resamples, seed)
-    added = [contributions(run, run.test.scores) for run in runs if run.test.scores is not None]
-    if len(added) == len(runs):  # all know of their probabilities
-        samples |= bootstrap_calibration(added, resamples, seed)
-        for metrics, each in zip(found, added, strict=True):
-            metrics |= calibration_of(each.mean(1))
+    added = [contributions(run.test) for run in runs]
+    samples |= bootstrap_calibration(added, resamples, seed)
+    for metrics, each in zip(found, added, strict=True):
+        metrics |= calibration_of(each.mean(1))
     result, p_value = {}, 1.0
     for name in found[0]:
         of_a, of_b = np.split(np.array([metrics[name] for metrics in found]), [len(a)])
@@ -139,13 +138,15 @@ def bootstrap_calibration(
     return calibration_of(drawn.T.reshape(len(added), -1, resamples).swapaxes(0, 1))
 
 
-def contributions(run: Run, scores: Scores) -> np.ndarray:
+def contributions(test: Predictions) -> np.ndarray:
     """Return what each image adds to each bin of `ece`, to nll and to brier: (bins + 2, N)."""
+    if (scores := test.scores) is None:
+        raise ValueError("predictions of test without scores")
     chosen = 1 - scores.doubt
     parts = bins(chosen)
     result = np.zeros((len(parts) + 2, len(chosen)))
     for row, images in zip(result, parts, strict=False):
-        row[images] = chosen[images] - run.test.right[images]
+        row[images] = chosen[images] - test.right[images]
     result[-2:] = scores.nll, scores.brier
     return result
 

@@ -24,7 +24,7 @@ class TrainMetrics(Outside):
 
     train_data: Line
     train_accuracy: Share
-    versions: Line = "unknown versions"
+    versions: Line
 
 
 class CurveRow(Outside):

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from k49.data import Dataset, chunks, descriptions
+from k49.data import Dataset, chunks
 from k49.data.arrays import read_small
 from k49.errors import K49Error
 from k49.evaluation.calibration import brier, nll
@@ -41,7 +41,7 @@ class Predictions:
     predicted: np.ndarray  # (N,) uint8, from 0, what is read in the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
     classes: tuple[str, ...]  # their names
-    scores: Scores | None = None  # of the same images; files of before they came have none
+    scores: Scores | None = None  # of the same images; validation's have none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -111,7 +111,7 @@ def from_bytes(content: np.ndarray) -> Scores:
 
 
 def load(file: IO[bytes], name: str) -> Predictions:
-    """Read what `save` wrote. Without names of the classes, as once, they are K49's.
+    """Read what `save` wrote.
 
     Args:
         file: opened for reading.
@@ -122,9 +122,10 @@ def load(file: IO[bytes], name: str) -> Predictions:
     """
     arrays = read_small(file, name)
     try:
-        predicted, counts, images = (arrays[key] for key in ("predicted", "counts", "images"))
-        named = arrays["classes"].tolist() if "classes" in arrays else None
-        classes = CLASSES.validate_python(named or descriptions.packaged("k49").classes)
+        predicted, counts, images, names = (
+            arrays[key] for key in ("predicted", "counts", "images", "classes")
+        )
+        classes = CLASSES.validate_python(names.tolist())
         if counts.dtype.kind not in "iu" or counts.shape != (len(classes),) or counts.min() < 0:
             raise ValueError("no number of images for each class")
         images_in_all = sum(counts.tolist())  # Python's, which never overflow

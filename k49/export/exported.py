@@ -12,9 +12,8 @@ from k49.errors import K49Error, is_out_of_memory
 from k49.export.network import Network, NotExportableError, network_of
 from k49.export.reference import compare_with_keras, images_to_try
 from k49.files import hash_of
-from k49.model_file import Detector
-from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance
-from k49.settings import Calibration, DatasetInfo
+from k49.model_file import DETECTOR, check_shape, read_provenance
+from k49.settings import Calibration, DatasetInfo, Detector
 from k49.shifts import averaged as shifted_mean
 from k49.shifts import sharpened
 
@@ -25,9 +24,6 @@ PREPARATION = "preparation"  # hash of the code that makes images of pictures
 AVERAGED = "averaged"  # whether the graph averages over shifts
 SOURCE = "model_md5"  # of the model file, as in dvc.lock
 PICTURES = Path(__file__).parents[1] / "pictures"  # whose twin the page has
-NO_DOUBT = Calibration(
-    inverse_temperature=1.0, exponent=1.0, certain=0.0, averaged_certain=0.0, outlier=0.0
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Exported:
     dataset: DatasetInfo
     shifts: int  # over which `k49 predict` averages
     calibration: Calibration
-    detector: Detector | None
+    detector: Detector
     averaged: bool  # in the form itself, if it can
     tried: np.ndarray  # images (N, H, W, 1) uint8, and ...
     expected: np.ndarray  # ... the probabilities (N, C) that the form has to give for them
@@ -50,7 +46,6 @@ def load(
     metrics: dict[str, Any] | None = None,
     commit: str | None = None,
     averaged: bool = False,
-    dataset: DatasetInfo | None = None,
 ) -> Exported:
     """Read a model file.
 
@@ -59,7 +54,6 @@ def load(
         metrics: of the model, to tell.
         commit: of the project, likewise.
         averaged: over as many shifts as the model file says, in the form itself.
-        dataset: what is known of its data by now, if that is more than the file says.
 
     Raises:
         NotExportableError: its network has something that other forms don't.
@@ -67,10 +61,8 @@ def load(
     """
     from k49.training.model import layer_outputs, load_model  # Keras takes seconds: only now
 
-    said, detector = read_provenance(path), read_detector(path)
-    dataset = dataset or (said.dataset if said else of_k49s_form("unknown data"))
-    said = said.model_copy(update={"dataset": dataset}) if said else None
-    calibration = (said and said.calibration) or NO_DOUBT
+    provenance, detector = read_provenance(path)
+    dataset, calibration = provenance.dataset, provenance.calibration
     model = load_model(path)
     try:
         network = network_of(model)
@@ -84,10 +76,10 @@ def load(
         raise NotExportableError(
             f"{path}: its network can't be exported: {type(error).__name__}: {error}"
         ) from error
-    check_size(path, (*network.image_size, network.classes), dataset)
-    if detector is not None and len(detector.weights) != network.features:
+    check_shape(path, (*network.image_size, network.classes), dataset)
+    if len(detector.weights) != network.features:
         raise K49Error(
-            f"{path}: {detector.FILE} has {len(detector.weights)} weights, and its network "
+            f"{path}: {DETECTOR} has {len(detector.weights)} weights, and its network "
             f"{network.features} features"
         )
     about = {
@@ -97,14 +89,14 @@ def load(
         "data": dataset.name,
         "licence": f"Apache-2.0; data: {dataset.licence or 'unknown'}",
         **({"warning": dataset.warning} if dataset.warning else {}),
-        **({PROVENANCE: said.model_dump_json()} if said else {}),
+        PROVENANCE: provenance.model_dump_json(),
         **({"metrics": json.dumps(metrics)} if metrics else {}),
         **({"commit": commit} if commit else {}),
         SOURCE: md5(path),
         PREPARATION: hash_of(sorted(PICTURES.glob("*.py"))),
         AVERAGED: json.dumps(averaged),
     }
-    shifts = said.shifts if said else 0
+    shifts = provenance.shifts
     expected = sharpened(
         shifted_mean(
             lambda x: layer_outputs(model, [model.layers[-1].name], x)[0],

@@ -1,14 +1,11 @@
 """The forms that a model is written in, by name."""
 
-import shutil
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k49.errors import K49Error
-from k49.files import atomic_write
-from k49.model_file import check
 from k49.outside import read_json
 
 if TYPE_CHECKING:
@@ -21,8 +18,6 @@ class Form(StrEnum):
     """What `k49 export` writes."""
 
     onnx = "onnx"
-    safetensors = "safetensors"
-    keras = "keras"
     html = "html"
 
 
@@ -38,14 +33,9 @@ def export(model: Path, form: Form, path: Path, **told: Any) -> None:
     Raises:
         K49Error: it is no model, it can't be exported, or packages for the form are missing.
     """
-    if form is Form.keras:
-        check(model)
-        with atomic_write(path) as tmp:
-            shutil.copyfile(model, tmp)
-    else:
-        from k49.export import exported  # takes a moment, as what it needs does
+    from k49.export import exported  # takes a moment, as what it needs does
 
-        writer(form)(exported.load(model, **told), path)
+    writer(form)(exported.load(model, **told), path)
 
 
 def writer(form: Form) -> "Callable[[Exported, Path], None]":
@@ -57,8 +47,6 @@ def writer(form: Form) -> "Callable[[Exported, Path], None]":
     try:
         if form is Form.onnx:
             from k49.export.onnx_file import write
-        elif form is Form.safetensors:
-            from k49.export.tensors import write
         else:
             from k49.export.page import write
     except ModuleNotFoundError as error:

@@ -4,7 +4,6 @@ Batch normalization is folded into the layer before it, where that has no other 
 sums, with other weights. What only training needs is left out.
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,10 +63,6 @@ class Network:
     logits: str  # ... and those, twice
     features: int  # how many numbers that are
 
-    def as_json(self) -> str:
-        """Return the operations in order, without their weights."""
-        return json.dumps([step.described() for step in self.operations])
-
 
 def network_of(model: Any) -> Network:
     """Return a Keras model as operations.
@@ -78,7 +73,7 @@ def network_of(model: Any) -> Network:
     Raises:
         NotExportableError: one of its layers is of a kind, or has an option, that is not known.
     """
-    from k49.training.detector import has_activation  # Keras is there, since a model is
+    from k49.calibration.detector import has_activation  # Keras is there, since a model is
 
     names = {id(model.inputs[0]): IMAGE}
     operations: list[Operation] = []

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from k49.export.exported import PROBABILITIES, SCORE, Exported
 from k49.export.network import IMAGE, NotExportableError, Operation
 from k49.files import atomic_write
-from k49.model_file import Detector
+from k49.settings import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
 BATCH = "N"
@@ -27,8 +27,8 @@ POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
 def write(exported: Exported, path: Path) -> None:
     """Write a model as ONNX.
 
-    Input `image`, uint8 (N, H, W, 1). Outputs `probabilities`, float32 (N, C), and, if the model
-    has a detector, `outlier_score`, float32 (N,). What the model says of itself is metadata.
+    Input `image`, uint8 (N, H, W, 1). Outputs `probabilities`, float32 (N, C), and `outlier_score`,
+    float32 (N,). The provenance of the model is in the metadata.
     """
     model = helper.make_model(
         Graph(exported).build(),
@@ -87,10 +87,11 @@ class Graph:
         if self.shifts:
             probabilities = self.mean_of_copies(probabilities)
         self.node("Identity", probabilities, name=PROBABILITIES)
-        outputs = [tensor(PROBABILITIES, TensorProto.FLOAT, BATCH, network.classes)]
-        if detector is not None:
-            self.score(detector)
-            outputs.append(tensor(SCORE, TensorProto.FLOAT, BATCH))
+        self.score(detector)
+        outputs = [
+            tensor(PROBABILITIES, TensorProto.FLOAT, BATCH, network.classes),
+            tensor(SCORE, TensorProto.FLOAT, BATCH),
+        ]
         image = tensor(IMAGE, TensorProto.UINT8, BATCH, height, width, 1)
         return helper.make_graph(self.nodes, "k49", [image], outputs, self.weights)
 
@@ -193,8 +194,8 @@ class Graph:
             middle = self.constant(self.copies // 2, np.int64)
             copies = self.by_copy(features, len(detector.weights))
             features = self.node("Gather", copies, middle, axis=0)
-        weights = self.constant(detector.weights[:, np.newaxis])
-        score = self.node("Gemm", features, weights, self.constant(detector.bias.reshape(1)))
+        weights = self.constant(np.reshape(detector.weights, (-1, 1)))
+        score = self.node("Gemm", features, weights, self.constant([detector.bias]))
         self.node("Reshape", score, self.constant([-1], np.int64), name=SCORE)
 
 

@@ -78,7 +78,7 @@ def packed(exported: Exported) -> str:
         "invert": dataset.invert,
         "extent": dataset.ink_extent,
         "certain": calibration.certain,
-        "outlier": calibration.outlier if detector else None,
+        "outlier": calibration.outlier,
         "operations": [
             {
                 **step.described(),
@@ -92,8 +92,8 @@ def packed(exported: Exported) -> str:
         "hidden": network.hidden,
         "logits": network.logits,
         "detector": {
-            "weights": [round(float(each), 7) for each in detector.weights] if detector else [],
-            "bias": float(detector.bias) if detector else 0.0,
+            "weights": [round(each, 7) for each in detector.weights],
+            "bias": detector.bias,
         },
         "examples": {name: example(name) for name in dataset.classes if len(name) == 1},
     }

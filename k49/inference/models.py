@@ -14,11 +14,10 @@ from k49.data.checksums import md5
 from k49.errors import K49Error, is_out_of_memory
 from k49.export.exported import AVERAGED, PROBABILITIES, PROVENANCE, SCORE, SOURCE
 from k49.export.network import IMAGE
-from k49.model_file import MOST_BYTES
+from k49.model_file import MOST_BYTES, check_shape, parse_provenance, read_provenance
 from k49.outside import parse_json
 from k49.progress import each
-from k49.provenance import check_size, of_k49s_form, read_detector, read_provenance, said_by
-from k49.settings import DatasetInfo, Provenance
+from k49.settings import DatasetInfo, Detector, Provenance
 from k49.shifts import copies, sharpened
 from k49.shown import printable
 
@@ -27,11 +26,11 @@ AT_ONCE = 256  # images
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model makes of images."""
+    """Predictions for a batch of images."""
 
     probabilities: np.ndarray  # (N, C), averaged over as many shifts as the model file says
-    uncertain: np.ndarray | None  # (N,) bool; None where the model file doesn't say from where on
-    outlier: np.ndarray | None  # (N,) bool, likewise: unlike all that it was trained on
+    uncertain: np.ndarray  # (N,) bool, the highest probability is below the model file's threshold
+    outlier: np.ndarray  # (N,) bool, unlike all images that the model was trained on
 
 
 class Model(ABC):
@@ -42,13 +41,17 @@ class Model(ABC):
 
     @cached_property
     @abstractmethod
-    def said(self) -> Provenance | None:
-        """What the file says of itself."""
+    def provenance(self) -> Provenance:
+        """The data, settings and calibration of the model.
 
-    @cached_property
+        Raises:
+            K49Error: the file has none.
+        """
+
+    @property
     def dataset(self) -> DatasetInfo:
-        """What it says of its classes and images; K49's if it says nothing."""
-        return self.said.dataset if self.said else of_k49s_form("unknown data")
+        """The data that the model was trained on."""
+        return self.provenance.dataset
 
     @abstractmethod
     def size(self) -> tuple[int, ...]:
@@ -59,8 +62,8 @@ class Model(ABC):
         """Return probabilities (N, C), averaged over so many shifts, to the power of `exponent`."""
 
     @abstractmethod
-    def scores(self, images: np.ndarray) -> np.ndarray | None:
-        """Return how unlike all that it was trained on images are, (N,); None if it can't tell."""
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """Return how unlike the training images these are, (N,)."""
 
     def read(self, images: np.ndarray) -> Reading:
         """Read images (N, H, W, 1) uint8, light ink on black.
@@ -68,21 +71,17 @@ class Model(ABC):
         Raises:
             K49Error: the file is no model, or of other classes or images than it says, or fails.
         """
-        check_size(self.path, self.size(), self.dataset)
-        found = self.said.calibration if self.said else None
-        shifts = self.said.shifts if self.said else 0
+        check_shape(self.path, self.size(), self.dataset)
+        calibration, shifts = self.provenance.calibration, self.provenance.shifts
         try:
-            read = self.probabilities(images, shifts, found.exponent if found else 1.0)
-            scores = self.scores(images) if found else None
+            probabilities = self.probabilities(images, shifts, calibration.exponent)
+            scores = self.scores(images)
         except Exception as error:  # whatever the layers of somebody's network raise
             if is_out_of_memory(error):
                 raise
             raise K49Error(f"{self.path}: can't be run: {printable(error, 200)}") from error
-        if found is None:
-            return Reading(read, None, None)
-        certain = found.averaged_certain if shifts else found.certain
-        outlier = None if scores is None else scores > found.outlier
-        return Reading(read, read.max(1) < certain, outlier)
+        certain = calibration.averaged_certain if shifts else calibration.certain
+        return Reading(probabilities, probabilities.max(1) < certain, scores > calibration.outlier)
 
 
 def open_model(path: Path, threads: int = 0) -> Model:
@@ -107,12 +106,17 @@ def project_model(folder: Path, threads: int = 0) -> Model:
 
 
 class KerasModel(Model):
-    """A file that `save_model` wrote."""
+    """A file of stage calibrate."""
 
     @cached_property
-    def said(self) -> Provenance | None:
-        """What the file says of itself."""
+    def parts(self) -> tuple[Provenance, Detector]:
+        """The provenance, and the detector of outliers."""
         return read_provenance(self.path)
+
+    @property
+    def provenance(self) -> Provenance:
+        """The data, settings and calibration of the model."""
+        return self.parts[0]
 
     @cached_property
     def network(self) -> Any:
@@ -131,12 +135,11 @@ class KerasModel(Model):
 
         return predict_proba(self.network, images, shifts, exponent)
 
-    def scores(self, images: np.ndarray) -> np.ndarray | None:
+    def scores(self, images: np.ndarray) -> np.ndarray:
         """Return scores (N,)."""
-        from k49.training.detector import outlier_scores
+        from k49.calibration.detector import outlier_scores
 
-        detector = read_detector(self.path)
-        return None if detector is None else outlier_scores(self.network, detector, images)
+        return outlier_scores(self.network, self.parts[1], images)
 
 
 class OnnxModel(Model):
@@ -168,9 +171,10 @@ class OnnxModel(Model):
         options.intra_op_num_threads = self.threads
         try:
             found = onnxruntime.InferenceSession(self.path.read_bytes(), options)
-            (image,), (first, *_) = found.get_inputs(), found.get_outputs()
-            if (image.name, first.name, len(image.shape)) != (IMAGE, PROBABILITIES, 4):
-                raise ValueError(f"no {IMAGE} in or no {PROBABILITIES} out")
+            (image,), (first, second) = found.get_inputs(), found.get_outputs()
+            names = image.name, first.name, second.name, len(image.shape)
+            if names != (IMAGE, PROBABILITIES, SCORE, 4):
+                raise ValueError(f"expected input {IMAGE}, outputs {PROBABILITIES} and {SCORE}")
         except Exception as error:  # onnxruntime's have no common class
             raise K49Error(
                 f"{self.path}: not a model as `k49 export` writes it: {printable(error, 200)}"
@@ -186,10 +190,10 @@ class OnnxModel(Model):
             raise K49Error(f"{self.path}: its metadata are no UTF-8") from error
 
     @cached_property
-    def said(self) -> Provenance | None:
-        """What the file says of itself."""
-        text = self.metadata.get(PROVENANCE)
-        return said_by(text.encode(), f"{self.path}: {PROVENANCE}") if text else None
+    def provenance(self) -> Provenance:
+        """The data, settings and calibration of the model."""
+        text = self.metadata.get(PROVENANCE, "null")
+        return parse_provenance(text.encode(), f"{self.path}: {PROVENANCE}")
 
     @cached_property
     def averages(self) -> bool:
@@ -215,10 +219,9 @@ class OnnxModel(Model):
         parts = each(list(chunks(len(images), few)), f"predicting, batches of {few}")
         return sharpened(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
 
-    def scores(self, images: np.ndarray) -> np.ndarray | None:
+    def scores(self, images: np.ndarray) -> np.ndarray:
         """Return scores (N,)."""
-        known = any(output.name == SCORE for output in self.session.get_outputs())
-        return self.run(SCORE, images) if known else None
+        return self.run(SCORE, images)
 
     def run(self, output: str, images: np.ndarray) -> np.ndarray:
         """Return an output for images, some at once."""

@@ -12,8 +12,7 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
     """Return the `top` likeliest classes of each image, likeliest first.
 
     Averaged over as many shifts of the image as the model file says. Each is marked `uncertain`
-    where the likeliest one is, and `outlier` where the image is unlike all that the model was
-    trained on; None where the model file doesn't say from where on.
+    where the likeliest one is, and `outlier` where the image is unlike all training images.
 
     Args:
         model: opened.
@@ -24,13 +23,9 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
         K49Error: as `Model.read`.
     """
     read = model.read(images)
-    uncertain, outlier = (
-        [None] * len(images) if found is None else found.tolist()
-        for found in (read.uncertain, read.outlier)
-    )
     return [
         [
-            {**candidate, "uncertain": uncertain[i], "outlier": outlier[i]}
+            {**candidate, "uncertain": bool(read.uncertain[i]), "outlier": bool(read.outlier[i])}
             for candidate in best(row, model.dataset.classes, top)
         ]
         for i, row in enumerate(read.probabilities)
@@ -39,9 +34,7 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
 
 def describe(model: Model) -> list[str]:
     """Say how a model was trained, in a line, and what its data warn of."""
-    provenance = model.said
-    if provenance is None:
-        return [f"{model.path}: says nothing of what it was trained on"]
+    provenance = model.provenance
     config, dataset = provenance.training, provenance.dataset
     lines = [
         f"{model.path}: trained on {dataset.name}; {config.hyperparameters.network} of "

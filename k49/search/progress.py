@@ -120,8 +120,7 @@ def describe_outcome(outcome: Outcome) -> str:
     """Return `val_accuracy 0.9123`, or why there is none."""
     if outcome.status == "failed":
         return f"failed ({outcome.error})"
-    behind = f", stopped after {outcome.epochs} epochs" if outcome.status == "stopped" else ""
-    return f"val_accuracy {outcome.score:.4f}{behind}"
+    return f"val_accuracy {outcome.score:.4f}"
 
 
 def format_hyperparameters(trial: Trial) -> str:

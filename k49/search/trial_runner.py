@@ -11,7 +11,6 @@ from k49.errors import K49Error, is_out_of_memory
 from k49.search.journal import Journal
 from k49.search.pool import Done, Epoch, Event, Lost, Message, WorkerPool
 from k49.search.progress import Progress
-from k49.search.stopping import MedianStopping
 from k49.search.trials import Outcome, Result, Trial
 from k49.settings import SearchConfig, TrainingConfig
 
@@ -44,7 +43,6 @@ class TrialRunner:
         self.results: dict[int, Result] = {}
         self.curves: dict[int, list[float]] = {}  # of running trials
         self.losses: Counter[int] = Counter()
-        self.stopping = MedianStopping()
 
     def run_generation(self, trials: list[Trial]) -> list[Outcome]:
         """Train those trials that the journal doesn't have.
@@ -64,7 +62,7 @@ class TrialRunner:
                 waiting.append(trial)
             else:
                 self._record(trial.number, result)
-        in_order = self._may_stop  # and stay so: the median rule judges by trials of lower numbers
+        in_order = False
         while len(self.results) < len(trials):
             self.pool = pool = self.pool or self.open_pool()
             if pool.size > 1 and not in_order:
@@ -77,7 +75,6 @@ class TrialRunner:
             with explain_out_of_memory():
                 for event in pool.poll():
                     self._handle(event, waiting)
-            self._stop_trials(pool)
             self.progress.size = pool.size
         return [self._outcome(trial) for trial in trials]
 
@@ -90,7 +87,6 @@ class TrialRunner:
         match event:
             case Epoch(number, val_accuracy):
                 self.curves[number].append(val_accuracy)
-                self.stopping.add(number, self.curves[number], finished=False)
             case Done(number, result):
                 self._finish(number, result)
             case Lost(number, reason):
@@ -111,29 +107,10 @@ class TrialRunner:
 
     def _record(self, number: int, result: Result) -> None:
         self.results[number] = result
-        self.stopping.add(number, result.curve, finished=True)
         self.progress.end(self._outcome(self.trials[number]))
 
-    def _stop_trials(self, pool: WorkerPool) -> None:
-        """End running trials that the median stopping rule doesn't want to be trained further."""
-        if not self._may_stop:
-            return
-        for number, epoch in list(self.stopping.to_stop().items()):
-            if number in pool.running and epoch < self.trials[number].epochs:
-                pool.cancel(number)
-                self._finish(number, Result(self.curves[number][:epoch]))
-
-    @property
-    def _may_stop(self) -> bool:
-        """Not with hyperband, whose trials differ in their epochs and so in their schedules."""
-        return self.config.tune.median_stopping and self.config.tune.tuner != "hyperband"
-
     def _outcome(self, trial: Trial) -> Outcome:
-        """Apply the median stopping rule to a result: epochs after the one it names don't count."""
         result = self.results[trial.number]
-        epoch = self.stopping.to_stop().get(trial.number) if self._may_stop else None
-        if epoch is not None and epoch < trial.epochs:
-            return Outcome(trial, "stopped", result.curve[epoch - 1], epoch)
         if result.error is not None:
             return Outcome(trial, "failed", None, len(result.curve), result.error)
         return Outcome(trial, "completed", result.kept, len(result.curve))

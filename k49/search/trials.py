@@ -29,9 +29,9 @@ class Outcome:
     """A trial judged beside the others."""
 
     trial: Trial
-    status: Literal["completed", "failed", "stopped"]
-    score: float | None  # val_accuracy; of a stopped trial, of its last epoch
-    epochs: int  # that count
+    status: Literal["completed", "failed"]
+    score: float | None  # val_accuracy
+    epochs: int
     error: str | None = None
 
     def row(self, seed: int) -> dict:

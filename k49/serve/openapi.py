@@ -21,8 +21,8 @@ class Row(BaseModel):
     probability: float = Field(
         ge=0, le=1, description="calibrated: of those with 0.9, 9 in 10 are right"
     )
-    uncertain: bool | None = Field(description="null: the model doesn't say from where on")
-    outlier: bool | None = Field(description="unlike all that the model was trained on")
+    uncertain: bool = Field(description="the highest probability is below the model's threshold")
+    outlier: bool = Field(description="unlike all images that the model was trained on")
 
 
 class Answer(BaseModel):

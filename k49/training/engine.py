@@ -68,7 +68,8 @@ def compile_train_block(
         def step(k: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
             seed = tf.stack([tf.constant(config.seed, tf.int64), steps_taken(optimizer)])
             with tf.name_scope("distort"):  # for `benchmarks.breakdown`, and other profilers
-                x, y = augment(images[k], tf.cast(labels[k], tf.float32), seed)
+                x = augment(images[k], seed)
+            y = tf.cast(labels[k], tf.float32)
             with tf.GradientTape() as tape:
                 logits = forward(model, x, seed)
                 target = y * (1 - smoothing) + smoothing / classes
@@ -81,39 +82,6 @@ def compile_train_block(
         return sums
 
     return train_block
-
-
-def compile_batch_statistics(
-    model: keras.Model, config: TrainingConfig, batch_size: int
-) -> Callable[[Tensor, Tensor], None]:
-    """Return the function that gives batch normalization the statistics of one batch.
-
-    Of images (B, H, W, 1) uint8, distorted as in training, with the weights that the model has; a
-    number, () int64, chooses the distortions.
-    """
-    augment = augmentation(config.augment, model.input_shape[1:3])
-    norms = normalizations(model)
-    labels = tf.zeros((batch_size, model.output_shape[-1]))
-    shape = (batch_size, *model.input_shape[1:])
-    signature = [tf.TensorSpec(shape, tf.uint8), tf.TensorSpec((), tf.int64)]
-
-    @tf.function(input_signature=signature, jit_compile=xla_pays(model), autograph=False)
-    def take(images: Tensor, number: Tensor) -> None:
-        seed = tf.stack([tf.constant(config.seed, tf.int64), number])
-        forward(model, augment(images, labels, seed)[0], seed)
-
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.momentum = 0.0  # read while the function is traced
-    take.get_concrete_function()
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
-    return take
-
-
-def normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
-    """Return the layers that normalize by batches."""
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> Tensor:

@@ -1,8 +1,8 @@
 """Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
 
 import ctypes
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from k49.data import Dataset, spread
+from k49.data import Dataset
 from k49.errors import K49Error
 from k49.profiling import timed
 from k49.settings import Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
-from k49.training.engine import compile_batch_statistics, compile_train_block, normalizations
+from k49.training.engine import compile_train_block
 from k49.training.model import build_model
 from k49.training.score import Scorer
 
@@ -73,7 +73,6 @@ def fit(
     score = Scorer(model)
     stopping = early_stopping(config.fit.patience, model)
     batches = Batches(train, config.fit.batch_size, config.seed)
-    average = WeightAverage(model, optimizer, config, train)
     rates = partial(learning_rates, config, batches.steps(config.epochs))
     history: History = {}
     with timed("compiling"):  # by taking no steps
@@ -83,17 +82,14 @@ def fit(
 
     for epoch in range(config.epochs):
         loss, accuracy = train_epoch(train_block, optimizer, batches, rates)
-        with average.used(for_good=epoch == config.epochs - 1):
-            with timed("validation"):
-                val_loss, val_accuracy = score(val)
-            figures = dict(
-                loss=loss, accuracy=accuracy, val_loss=val_loss, val_accuracy=val_accuracy
-            )
-            check_finite(figures, epoch, config)
-            for name, value in figures.items():
-                history.setdefault(name, []).append(value)
-            on_epoch(figures)
-            stopping.on_epoch_end(epoch, figures)
+        with timed("validation"):
+            val_loss, val_accuracy = score(val)
+        figures = dict(loss=loss, accuracy=accuracy, val_loss=val_loss, val_accuracy=val_accuracy)
+        check_finite(figures, epoch, config)
+        for name, value in figures.items():
+            history.setdefault(name, []).append(value)
+        on_epoch(figures)
+        stopping.on_epoch_end(epoch, figures)
         if model.stop_training:
             break
 
@@ -157,75 +153,20 @@ def give_back_memory() -> None:
 def open_optimizer(config: TrainingConfig) -> keras.optimizers.Optimizer:
     """Return the optimizer that the recipe names; of the weights only kernels decay.
 
-    AdamW (arXiv:1711.05101), SGD with Nesterov momentum, Lion (arXiv:2302.06675), or Muon for
-    matrices with AdamW for all else (kellerjordan.github.io/posts/muon).
+    AdamW (arXiv:1711.05101), or SGD with Nesterov momentum.
     """
-    found = config.hyperparameters
-    decay = config.fit.weight_decay if found.weight_decay is None else found.weight_decay
-    kinds = {
-        "adamw": keras.optimizers.AdamW,
-        "sgd": partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
-        "lion": keras.optimizers.Lion,
-        "muon": partial(keras.optimizers.Muon, exclude_layers=["logits"], adam_weight_decay=decay),
+    hyperparameters = config.hyperparameters
+    decay = hyperparameters.weight_decay
+    options = {
+        "learning_rate": hyperparameters.learning_rate,
+        "weight_decay": config.fit.weight_decay if decay is None else decay,
     }
-    momentum = config.fit.ema_momentum
-    average = {"use_ema": True, "ema_momentum": momentum} if momentum else {}
-    kind = kinds[config.fit.optimizer]
-    chosen = kind(learning_rate=found.learning_rate, weight_decay=decay, **average)
-    chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return chosen
-
-
-class WeightAverage:
-    """The moving average of a model's weights, if the optimizer keeps one.
-
-    Batch normalization gets its statistics anew: those kept while training are of other weights
-    (P. Izmailov et al., 2018, arXiv:1803.05407, section 3.2).
-    """
-
-    BATCHES = 100  # whose statistics are averaged
-
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        config: TrainingConfig,
-        train: Dataset,
-    ) -> None:
-        self.model, self.optimizer, self.train = model, optimizer, train
-        self.norms = normalizations(model) if optimizer.use_ema else []
-        if self.norms:
-            size = min(config.fit.batch_size, len(train))
-            rows = spread(len(train), self.BATCHES * size)
-            n = len(rows) // size
-            self.batches = rows[: n * size].reshape(size, n).T  # each of images from everywhere
-            self.take_statistics = compile_batch_statistics(model, config, size)
-
-    @contextmanager
-    def used(self, for_good: bool = False) -> Iterator[None]:
-        """Give the model its weights' moving average: in the block, or for good."""
-        if not self.optimizer.use_ema:
-            yield
-            return
-        before = self.model.get_weights()
-        self.optimizer.finalize_variable_values(self.model.trainable_variables)
-        self.renew_statistics()
-        yield
-        if not for_good:
-            self.model.set_weights(before)
-
-    def renew_statistics(self) -> None:
-        """Give batch normalization the mean of the statistics of BATCHES batches."""
-        kept = [each for norm in self.norms for each in (norm.moving_mean, norm.moving_variance)]
-        sums = [np.zeros(each.shape) for each in kept]
-        for number, rows in enumerate(self.batches if self.norms else ()):
-            self.take_statistics(
-                tf.constant(self.train.images[rows]), tf.constant(number, tf.int64)
-            )
-            for total, each in zip(sums, kept, strict=True):
-                total += each.numpy()
-        for total, each in zip(sums, kept, strict=True):
-            each.assign(total / len(self.batches))
+    if config.fit.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=0.9, nesterov=True, **options)
+    else:
+        optimizer = keras.optimizers.AdamW(**options)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
 
 
 def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.ndarray:

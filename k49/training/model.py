@@ -1,13 +1,11 @@
 """The model: raw uint8 images in, a probability of each class out; and its file."""
 
-import io
 import json
 import math
 import re
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,15 +13,12 @@ from keras import layers
 
 from k49.data import chunks
 from k49.errors import K49Error, is_out_of_memory, place_of
-from k49.files import atomic_write
-from k49.model_file import Detector, check
+from k49.model_file import check_archive, write_archive
 from k49.progress import each
-from k49.settings import SIDES, Fit, Hyperparameters, Provenance
+from k49.settings import SIDES, Fit, Hyperparameters
 from k49.shifts import averaged, sharpened
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
-
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 
 
 def build_model(
@@ -56,42 +51,14 @@ def build_model(
     return keras.Model(image, probabilities, name=name)
 
 
-def save_model(
-    model: keras.Model, path: Path, provenance: Provenance, detector: Detector | None = None
-) -> None:
-    """Save a model, without its optimizer, as a `.keras` archive of the same bytes every time.
-
-    Keras writes the time and memory addresses into the archive; both are taken out here, and
-    `provenance` is put in, what `read_provenance` returns, and `detector`, if there is one.
-    """
+def save_model(model: keras.Model, path: Path, parts: Mapping[str, bytes]) -> None:
+    """Save a model, without its optimizer, and parts, as `model_file.write_archive` does."""
     inference = model.from_config(model.get_config())  # not compiled: no optimizer in the file
     inference.set_weights(model.get_weights())
-    with TemporaryDirectory() as folder, atomic_write(path) as tmp:
-        original = Path(folder, "original.keras")
-        inference.save(original)
-        with zipfile.ZipFile(original) as source, zipfile.ZipFile(tmp, "w") as target:
-            for name in sorted(source.namelist()):
-                content = source.read(name)
-                if name.endswith(".json"):
-                    content = _canonical(content)
-                target.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), content)
-            target.writestr(
-                zipfile.ZipInfo(Provenance.FILE, ZIP_EPOCH), provenance.model_dump_json(indent=1)
-            )
-            if detector is not None:
-                arrays = io.BytesIO()
-                np.savez(arrays, weights=detector.weights, bias=detector.bias)
-                target.writestr(zipfile.ZipInfo(Detector.FILE, ZIP_EPOCH), arrays.getvalue())
-
-
-def _canonical(content: bytes) -> bytes:
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            dropped = {"date_saved", "shared_object_id"}
-            return {key: clean(item) for key, item in value.items() if key not in dropped}
-        return [clean(item) for item in value] if isinstance(value, list) else value
-
-    return json.dumps(clean(json.loads(content)), sort_keys=True).encode()
+    with TemporaryDirectory() as folder:
+        saved = Path(folder, "saved.keras")
+        inference.save(saved)
+        write_archive(saved, path, parts)
 
 
 def load_model(path: Path) -> keras.Model:
@@ -100,7 +67,7 @@ def load_model(path: Path) -> keras.Model:
     Raises:
         K49Error: there is no such file, or it is no model of this kind.
     """
-    config, size = check(path)
+    config, size = check_archive(path)
     try:
         if (needed := weight_bytes(config)) > size:
             raise ValueError(f"its weights would take {needed:,} bytes, and {size:,} are there")

@@ -10,8 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 from keras import layers
-from safetensors.numpy import load_file
 
+from k49.calibration.detector import outlier_scores
 from k49.errors import K49Error
 from k49.export import network
 from k49.export.check import largest_difference
@@ -19,10 +19,9 @@ from k49.export.forms import Form, export
 from k49.export.network import NotExportableError
 from k49.inference.models import open_model, project_model
 from k49.inference.predict import describe, predict
-from k49.model_file import Detector
-from k49.provenance import read_detector
-from k49.training.detector import outlier_scores
-from k49.training.model import build_model, load_model, predict_proba, save_model
+from k49.model_file import read_provenance
+from k49.settings import Detector
+from k49.training.model import build_model, load_model, predict_proba
 from tests.helpers import (
     CALIBRATION,
     CHARACTERS,
@@ -31,6 +30,7 @@ from tests.helpers import (
     SMALL_MODEL,
     bars,
     provenance_of,
+    save_as,
     save_calibrated,
 )
 
@@ -64,7 +64,7 @@ def run(path, images, output="probabilities"):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_onnx_reads_as_keras_does(tmp_path, network):
     path, out = saved(tmp_path, network), tmp_path / "model.onnx"
-    model, detector = load_model(path), read_detector(path)
+    model, detector = load_model(path), read_provenance(path)[1]
     expected = predict_proba(model, IMAGES)
     assert np.ptp(expected, axis=0).max() > 1e-4  # not the same for every image
     export(path, Form.onnx, out)
@@ -144,35 +144,6 @@ def test_other_data(tmp_path):
     assert open_model(out).dataset == open_model(path).dataset
 
 
-def test_safetensors_hold_every_weight_by_name(tmp_path):
-    """Those of an mlp read an image, by matrix products."""
-    path, out = saved(tmp_path), tmp_path / "model.safetensors"
-    export(path, Form.safetensors, out)
-    found = load_file(out)
-    x = IMAGES.reshape(len(IMAGES), -1) / np.float32(255)
-    for name in ("normalization_0", "normalization_1"):
-        x = np.maximum(x @ found[f"{name}.kernel"] + found[f"{name}.bias"], 0)
-    logits = CALIBRATION.inverse_temperature * (x @ found["logits.kernel"] + found["logits.bias"])
-    odds = np.exp(logits - logits.max(1, keepdims=True))
-    expected = predict_proba(load_model(path), IMAGES)
-    assert odds / odds.sum(1, keepdims=True) == pytest.approx(expected, abs=1e-5)
-    assert found["detector.weights"].shape == (16 + 8 + 2 * 49,)
-
-
-def test_keras_is_the_file_itself(tmp_path):
-    path = saved(tmp_path)
-    export(path, Form.keras, tmp_path / "copy.keras")
-    assert (tmp_path / "copy.keras").read_bytes() == path.read_bytes()
-
-
-def test_model_of_before_calibration(tmp_path):
-    path, out = tmp_path / "model.keras", tmp_path / "model.onnx"
-    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), path, provenance_of("bars"))
-    export(path, Form.onnx, out)
-    (row, *_), *_ = predict(open_model(out), IMAGES, top=1)
-    assert (row["uncertain"], row["outlier"]) == (None, None)
-
-
 def strange(x, found, fit):
     return layers.UnitNormalization(name="strange")(layers.Flatten()(x))
 
@@ -185,7 +156,7 @@ def strided(x, found, fit):
 def test_layer_that_cant_be_exported_is_named(tmp_path, name):
     path = tmp_path / "model.keras"
     found = SMALL_MODEL.model_copy(update={"network": f"tests.export.test_export:{name}"})
-    save_model(build_model(found, PLAIN, *SHAPE), path, provenance_of("bars"))
+    save_as(path, build_model(found, PLAIN, *SHAPE))
     with pytest.raises(K49Error, match=rf"model.keras: layer {name}\b.*can") as error:
         export(path, Form.onnx, tmp_path / "model.onnx")
     assert "\n" not in str(error.value)
@@ -227,24 +198,25 @@ def test_what_an_onnx_file_says_of_itself_is_checked(tmp_path):
 def test_parts_that_don_t_fit_together_are_not_exported(tmp_path, form):
     path, other = saved(tmp_path), tmp_path / "other.keras"
     found = load_model(path)
-    said = provenance_of("bars", calibration=CALIBRATION)
-    save_model(found, other, said, Detector(np.zeros(3, np.float32), np.array(0, np.float32)))
-    with pytest.raises(K49Error, match=r"other.keras: detector.npz has 3 weights"):
+    save_as(other, found, detector=Detector(weights=[0.0] * 3, bias=0.0))
+    with pytest.raises(K49Error, match=r"other.keras: detector.json has 3 weights"):
         export(other, form, tmp_path / "out")
-    save_model(found, other, provenance_of("bars", classes=["a", "b"]))
+    save_as(other, found, provenance_of("bars", classes=["a", "b"]))
     with pytest.raises(K49Error, match=r"returns 49 classes, but is said to know 2"):
         export(other, form, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_damaged_detector(tmp_path):
+@pytest.mark.parametrize("content", [b"no json", b'{"weights": [1e999], "bias": 0.0}', b"{}", None])
+def test_damaged_detector(tmp_path, content):
     path = saved(tmp_path)
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(tmp_path / "bad.keras", "w") as target:
         for name in source.namelist():
-            content = b"no npz" if name == "detector.npz" else source.read(name)
-            target.writestr(name, content)
-    with pytest.raises(K49Error, match=r"bad.keras: detector.npz"):
+            if name != "detector.json" or content is not None:
+                target.writestr(name, content if name == "detector.json" else source.read(name))
+    with pytest.raises(K49Error, match=r"bad.keras: (detector.json|has no detector.json)") as error:
         open_model(tmp_path / "bad.keras").read(IMAGES)
+    assert "\n" not in str(error.value)
 
 
 def threshold(x):
@@ -300,7 +272,7 @@ def of_layers(path, hidden):
     rng = np.random.default_rng(1)
     weights = [rng.uniform(0.1, 1, w.shape) for w in model.get_weights()]
     model.set_weights([*weights[:-2], weights[-2] / 300, weights[-1]])
-    save_model(model, path, provenance_of("bars", 1, CALIBRATION))
+    save_as(path, model, provenance_of("bars", 1, CALIBRATION))
     return model
 
 
@@ -343,6 +315,6 @@ def test_averages_with_a_large_exponent_are_numbers(tmp_path):
     model = of_layers(path, flat_twice)
     model.set_weights([w * 0 for w in model.get_weights()])
     steep = CALIBRATION.model_copy(update={"exponent": 20.0})
-    save_model(model, path, provenance_of("bars", 1, steep))
+    save_as(path, model, provenance_of("bars", 1, steep))
     export(path, Form.onnx, tmp_path / "model.onnx", averaged=True)
     assert run(tmp_path / "model.onnx", IMAGES) == pytest.approx(1 / 49, abs=1e-6)

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from k49.calibration.detector import outlier_scores
 from k49.export.forms import Form, export
 from k49.inference.pictures import read_picture, stack
+from k49.model_file import read_provenance
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError
-from k49.provenance import read_detector
-from k49.training.detector import outlier_scores
 from k49.training.model import load_model, predict_proba
 from tests import helpers
 from tests.export.test_export import IMAGES, saved
@@ -76,7 +76,7 @@ def test_network_reads_as_keras_does(opened, network):
     )
     model = load_model(path)
     assert np.array(read)[:, :-1] == pytest.approx(predict_proba(model, IMAGES), abs=0.04)
-    scores = outlier_scores(model, read_detector(path), IMAGES)
+    scores = outlier_scores(model, read_provenance(path)[1], IMAGES)
     assert np.array(read)[:, -1] == pytest.approx(scores, abs=0.05)
 
 

@@ -1,7 +1,5 @@
 """From probabilities to characters."""
 
-import json
-import zipfile
 from io import StringIO
 
 import numpy as np
@@ -15,8 +13,17 @@ from k49.inference.models import open_model
 from k49.inference.output import as_table, candidate_rows
 from k49.inference.pictures import read, stack
 from k49.inference.predict import best, describe, predict
-from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import CHARACTERS, PLAIN, SHAPE, SMALL_MODEL, info_of, provenance_of, saved
+from k49.training.model import build_model, load_model, predict_proba
+from tests.helpers import (
+    CHARACTERS,
+    PLAIN,
+    SHAPE,
+    SMALL_MODEL,
+    info_of,
+    provenance_of,
+    save_as,
+    saved,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)
 
@@ -33,7 +40,7 @@ def test_best():
 
 def test_candidates_are_those_of_the_saved_model(tmp_path):
     path = tmp_path / "model.keras"
-    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), path, provenance_of("bars"))
+    save_as(path, build_model(SMALL_MODEL, PLAIN, *SHAPE))
     probabilities = predict_proba(load_model(path), IMAGES)
     found = predict(open_model(path), IMAGES, top=3)
     likeliest = [CHARACTERS[label] for label in probabilities.argmax(1)]
@@ -47,7 +54,7 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
     found = {}
     for shifts in (0, 1):
         path = tmp_path / f"{shifts}.keras"
-        save_model(model, path, provenance_of("bars", shifts))
+        save_as(path, model, provenance_of("bars", shifts))
         found[shifts] = predict(open_model(path), IMAGES, top=1)
         assert ("averaged over 9 shifts" in describe(open_model(path))[0]) == bool(shifts)
         for row, expected in zip(found[shifts], predict_proba(model, IMAGES, shifts), strict=True):
@@ -55,11 +62,12 @@ def test_as_many_shifts_as_the_model_file_says_are_averaged(tmp_path):
     assert found[0] != found[1]
 
 
-def test_model_that_says_nothing_of_itself_is_used_all_the_same(tmp_path):
+def test_model_without_provenance_is_refused(tmp_path):
+    """Its classes and images would be guesses."""
     path = tmp_path / "plain.keras"
     build_model(SMALL_MODEL, PLAIN, *SHAPE).save(path)
-    assert len(predict(open_model(path), IMAGES, top=3)) == len(IMAGES)
-    assert "says nothing" in describe(open_model(path))[0]
+    with pytest.raises(K49Error, match=r"plain.keras: has no .*, which stage calibrate writes"):
+        predict(open_model(path), IMAGES, top=3)
 
 
 def test_model_of_other_classes_and_images(tmp_path):
@@ -68,7 +76,7 @@ def test_model_of_other_classes_and_images(tmp_path):
     known = dict(classes=words, image_size=[16, 20], normalize="scale", invert=True)
     path = tmp_path / "model.keras"
     model = build_model(SMALL_MODEL, PLAIN, (16, 20, 1), 3)
-    save_model(model, path, provenance_of("shoes", **known))
+    save_as(path, model, provenance_of("shoes", **known))
     picture = np.random.default_rng(0).integers(0, 256, (16, 20), np.uint8)
     saved(tmp_path / "shoe.png", Image.fromarray(picture))
     saved(tmp_path / "large.png", Image.fromarray(picture).resize((100, 80)))
@@ -86,29 +94,6 @@ def test_model_of_other_classes_and_images(tmp_path):
     console = Console(file=StringIO(), width=200)
     console.print(as_table(rows))
     assert all(word in console.file.getvalue() for word in words)
-
-
-@pytest.mark.parametrize("title", ["mirror (01234567)", "stand-in (drawn, not K49)"])
-def test_model_that_names_its_data_alone_is_of_k49s_form(tmp_path, title):
-    """As saved before the project knew other datasets."""
-    new, old = tmp_path / "new.keras", tmp_path / "old.keras"
-    save_model(build_model(SMALL_MODEL, PLAIN, *SHAPE), new, provenance_of(title, 1))
-    with zipfile.ZipFile(new) as source, zipfile.ZipFile(old, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "k49.json":
-                known = json.loads(content)
-                content = json.dumps({**known, "dataset": known["dataset"]["name"]})
-            target.writestr(name, content)
-    assert predict(open_model(old), IMAGES, top=3) == predict(open_model(new), IMAGES, top=3)
-    assert f"trained on {title}; mlp" in describe(open_model(old))[0]
-    warned = [
-        line
-        for line in describe(open_model(old))
-        if line.startswith("warning: the stand-in is drawn")
-    ]
-    assert len(warned) == title.startswith("stand-in")
-    assert open_model(old).dataset.classes == CHARACTERS
 
 
 def test_no_model(tmp_path):

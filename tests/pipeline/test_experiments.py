@@ -30,7 +30,7 @@ def experiment(reproduced, tmp_path_factory):
 
 def test_experiment_takes_a_number_in_scientific_notation(experiment, reproduced):
     repo, output = experiment
-    assert stages_run(output) == ["check", "train", "evaluate", "export", "plot"]
+    assert stages_run(output) == ["check", "train", "calibrate", "evaluate", "export", "plot"]
     assert load_settings(repo.path / "params.yaml").train.learning_rate == 1e-5
     loss = [each.read("metrics/train.json")["val_loss"] for each in (repo, reproduced)]
     assert loss[0] > loss[1], "so small a rate learns less"
@@ -230,7 +230,7 @@ def test_kmnist_from_its_mirror(fresh, server, tmp_path):
     short = ("-S", "tune.trials=1")
     output = fresh.dvc("exp", "run", "-S", "data.source=kmnist", "-S", mirror, *short).stdout
     assert "4 files downloaded, verified by their MD5 sums and their contents" in output
-    assert stages_run(output)[-5:] == STAGES[-5:]
+    assert stages_run(output)[-6:] == STAGES[-6:]
     assert fresh.read("metrics/data.json")["dataset"] == "Kuzushiji-MNIST"
     characters = {row["character"] for row in fresh.read("plots/per_class.json")}
     assert characters == set("おきすつなはまやれを")
@@ -241,7 +241,7 @@ def test_kmnist_from_its_mirror(fresh, server, tmp_path):
     described = {"title": "Kana of ours", "licence": "CC0", "warning": "made by hand"}
     write_yaml(fresh.path / "datasets/kmnist.yaml", description | described)
     ran = stages_run(fresh.dvc("repro").stdout)  # was: nothing behind split, and all kept the old
-    assert ran == ["fetch", "split", "evaluate", "export", "plot"]
+    assert ran == ["fetch", "split", "calibrate", "evaluate", "export", "plot"]
     page = (fresh.path / "models/reader.html").read_text("utf-8")
     exported = (fresh.path / "models/model.onnx").read_bytes().decode("utf-8", "replace")
     for text in (fresh.read("MODEL_CARD.md"), page, exported):
@@ -298,7 +298,7 @@ def test_merge_of_two_experiments_by_the_guide(fresh):
     params = load_settings(fresh.path / "params.yaml")
     assert (params.train.epochs, params.evaluate.resamples) == (3, 101)
     ran = [stage for output in outputs for stage in stages_run(output)]
-    assert ran == ["check", "train", "evaluate", "export", "plot"]
+    assert ran == ["check", "train", "calibrate", "evaluate", "export", "plot"]
     assert not fresh.dvc_json("status")
     assert not fresh.git("status", "--porcelain").stdout
 
@@ -320,7 +320,15 @@ def test_network_of_ones_own_is_one_file(fresh):
     fresh.git("add", "networks/mine.py")
     change = "spaces.default.network=networks.mine:mine"
     output = fresh.dvc("exp", "run", "-S", change, "-S", "tune.trials=1").stdout
-    assert stages_run(output) == ["check", "tune", "train", "evaluate", "export", "plot"]
+    assert stages_run(output) == [
+        "check",
+        "tune",
+        "train",
+        "calibrate",
+        "evaluate",
+        "export",
+        "plot",
+    ]
     assert fresh.read("models/hyperparameters.yaml")["network"] == "networks.mine:mine"
     assert "Network: networks.mine:mine of [" in fresh.read("MODEL_CARD.md")
     assert fresh.read("metrics/test.json")["test_accuracy"] > 0

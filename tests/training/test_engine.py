@@ -5,17 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from k49.data import Dataset
 from k49.settings import Augment, TrainingConfig
 from k49.training.engine import (
     compile_score_block,
     compile_train_block,
     forward,
-    normalizations,
     normalize,
     xla_pays,
 )
-from k49.training.fit import WeightAverage, open_optimizer
+from k49.training.fit import open_optimizer
 from k49.training.model import build_model, predict_proba
 from tests.helpers import NO_AUGMENT, PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, bars, plain
 
@@ -74,8 +72,6 @@ def weights(model) -> np.ndarray:
         {"found": SMALL_CNN, "batch_normalization": True, "weight_decay": 0.1},
         {"found": SMALL_RESNET, "batch_normalization": True},
         {"optimizer": "sgd", "weight_decay": 0.1},
-        {"optimizer": "muon", "weight_decay": 0.1},
-        {"optimizer": "adamw", "ema_momentum": 0.9},
     ],
     ids=str,
 )
@@ -99,63 +95,6 @@ def test_steps_are_those_of_keras(recipe):
     plain_losses = [each["categorical_crossentropy"] for each in logged]
     assert loss == pytest.approx(sum(plain_losses) * B, rel=1e-4)
     assert right == round(sum(each["accuracy"] for each in logged) * B)
-
-
-def test_lion():
-    """It steps by the sign of each gradient, of which the smallest are all rounding."""
-    settings = config(optimizer="lion", weight_decay=0.1)
-    model, _ = trained(settings, slice(0, 1))
-    keras.utils.set_random_seed(1)
-    before = build_model(settings.hyperparameters, settings.fit, *SHAPE)
-    steps = weights(model) - weights(before) * (1 - 0.1 * RATES[0])
-    kernels = np.concatenate([np.full(w.size, w.ndim > 1) for w in model.get_weights()])
-    moved = abs(steps[kernels]) > 1e-4
-    assert moved.mean() > 0.5  # not those of pixels that are always 0
-    np.testing.assert_allclose(abs(steps[kernels][moved]), RATES[0], rtol=1e-3)
-
-
-def test_moving_average_of_weights():
-    """In the block the model has the average, behind it its own weights again."""
-    after = [weights(trained(config(), slice(0, n))[0]) for n in (1, 2, 3)]
-    expected = 0.5 * (0.5 * after[0] + 0.5 * after[1]) + 0.5 * after[2]
-    settings = config(ema_momentum=0.5)
-    keras.utils.set_random_seed(1)
-    model = build_model(settings.hyperparameters, settings.fit, *SHAPE)
-    optimizer = steady_adamw(settings)
-    optimizer.build(model.trainable_variables)
-    compile_train_block(model, optimizer, settings)(IMAGES, LABELS, RATES, tf.constant(3))
-    average = WeightAverage(model, optimizer, settings, Dataset(IMAGES[0], LABELS[0]))
-    with average.used():
-        np.testing.assert_allclose(weights(model), expected, atol=1e-5)
-    np.testing.assert_allclose(weights(model), after[2], atol=1e-5)
-    with average.used(for_good=True):
-        pass
-    np.testing.assert_allclose(weights(model), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("found", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
-def test_averaged_weights_have_statistics_of_their_own(found):
-    """Was: those of the weights that were trained, and 71.9 % instead of 82.9 were right."""
-    settings = config(found=found, ema_momentum=0.5, batch_normalization=True)
-    keras.utils.set_random_seed(1)
-    model = build_model(settings.hyperparameters, settings.fit, *SHAPE)
-    optimizer = steady_adamw(settings)
-    optimizer.build(model.trainable_variables)
-    compile_train_block(model, optimizer, settings)(IMAGES, LABELS, RATES, tf.constant(3))
-    before = weights(model)
-    images = IMAGES.reshape(-1, *SHAPE[0])
-    average = WeightAverage(model, optimizer, settings, Dataset(images, LABELS.reshape(-1, 49)))
-    with average.used():
-        first, second = normalizations(model)[:2]
-        for layer in (first, second):
-            inputs = keras.Model(model.inputs, layer.input).predict(images, verbose=0)
-            inputs = inputs.reshape(-1, inputs.shape[-1])
-            if layer is first:  # what follows has seen each batch's own statistics
-                np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), atol=1e-4)
-            np.testing.assert_allclose(layer.moving_mean, inputs.mean(0), atol=0.3)
-    assert np.array_equal(weights(model), before)
-    assert average.take_statistics is not None
-    assert normalizations(model)[0].momentum == 0.9  # as it trains
 
 
 def test_normalization_of_another_axis_is_that_of_keras():

@@ -9,7 +9,7 @@ import pytest
 
 from k49.errors import K49Error
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, plain, provenance_of
+from tests.helpers import PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, plain
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
 
@@ -121,7 +121,7 @@ def test_shifts_are_averaged_and_what_they_push_out_is_lost():
 @pytest.mark.parametrize("network", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
 def test_saved_model_is_the_same_model(tmp_path, network):
     model = build_model(network, plain(batch_normalization=True, dropout=0.1), *SHAPE)
-    save_model(model, tmp_path / "new" / "model.keras", provenance_of("bars"))
+    save_model(model, tmp_path / "new" / "model.keras", {})
     again = load_model(tmp_path / "new" / "model.keras")
     alone = keras.saving.load_model(tmp_path / "new" / "model.keras")  # what README promises
     for loaded in (again, alone):
@@ -138,7 +138,7 @@ def test_saved_bytes_depend_on_the_model_alone(tmp_path):
         model = build_model(SMALL_MODEL, plain(batch_normalization=True, dropout=0.1), *SHAPE)
         if name == "compiled":
             model.compile("adam", "categorical_crossentropy")
-        save_model(model, tmp_path / name, provenance_of("bars"))
+        save_model(model, tmp_path / name, {})
         return (tmp_path / name).read_bytes()
 
     first = save("first")
@@ -174,7 +174,7 @@ def test_model_of_another_shape(tmp_path):
 @pytest.mark.parametrize("shape", [(8, 8, 1), (16, 20, 1), (64, 9, 1)])
 def test_any_size_and_number_of_classes(tmp_path, network, shape):
     model = build_model(network, plain(batch_normalization=True), shape, 200)
-    save_model(model, tmp_path / "model.keras", provenance_of("bars"))
+    save_model(model, tmp_path / "model.keras", {})
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
     found = predict_proba(load_model(tmp_path / "model.keras"), images, shifts=1)
     assert found.shape == (3, 200)

@@ -11,7 +11,7 @@ from k49.settings import Space
 from k49.stage import load_settings
 from k49.training import networks
 from k49.training.model import build_model, load_model, predict_proba, save_model
-from tests.helpers import PARAMS, PLAIN, SHAPE, SMALL_MODEL, plain, provenance_of
+from tests.helpers import PARAMS, PLAIN, SHAPE, SMALL_MODEL, plain
 
 SPACES = load_settings(PARAMS).spaces
 OWN = """
@@ -84,7 +84,7 @@ def test_resnet_adds_what_comes_in():
 def test_resnet_reads_as_keras_does(tmp_path):
     found = SMALL_MODEL.model_copy(update={"network": "resnet", "units": [4, 8]})
     model = build_model(found, plain(batch_normalization=True), *SHAPE)
-    save_model(model, tmp_path / "model.keras", provenance_of("bars"))
+    save_model(model, tmp_path / "model.keras", {})
     images = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), np.uint8)
     expected = np.asarray(model(images))
     np.testing.assert_allclose(predict_proba(model, images), expected, atol=1e-5)

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from k49.calibration.outliers import outliers
 from k49.data import chunks, spread
-from k49.model_file import Detector
+from k49.settings import Detector
 from k49.training.engine import SCORED_AT_ONCE
-from k49.training.outliers import outliers
 
 Tensor = Any  # TensorFlow has no types
 IMAGES = 4_000  # of train at most, and as many outliers
@@ -39,16 +39,17 @@ def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detecto
     found = LogisticRegression(C=1 / REGULARIZATION, max_iter=500).fit(scaler.transform(x), y)
     weights = found.coef_[0] / scaler.scale_
     bias = found.intercept_[0] - weights @ scaler.mean_
-    return Detector(weights.astype(np.float32), np.array(bias, np.float32))
+    return Detector(weights=weights.astype(np.float32).tolist(), bias=float(np.float32(bias)))
 
 
 def outlier_scores(model: keras.Model, detector: Detector, images: np.ndarray) -> np.ndarray:
     """Return the score of each image (N, H, W, 1) uint8, (N,) float32."""
     features = compile_features(model)
+    weights = np.array(detector.weights, np.float32)
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.uint8)], autograph=False)
     def score(x: Tensor) -> Tensor:
-        return tf.linalg.matvec(features(x), detector.weights) + detector.bias
+        return tf.linalg.matvec(features(x), weights) + detector.bias
 
     return extract(score, images)
 
@@ -71,7 +72,8 @@ def compile_features(model: keras.Model) -> Callable[[Tensor], Tensor]:
 
     @tf.function(input_signature=[tf.TensorSpec(model.input_shape, tf.uint8)], autograph=False)
     def features(images: Tensor) -> Tensor:
-        *hidden, logits = network(images, training=False)
+        results = network(images, training=False)
+        *hidden, logits = results if isinstance(results, list) else [results]
         means = [tf.reduce_mean(x, list(range(1, len(x.shape) - 1))) for x in hidden]
         ordered = tf.sort(logits, direction="DESCENDING")
         return tf.concat([*means, logits, ordered], 1)

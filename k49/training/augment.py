@@ -1,11 +1,12 @@
-"""Moves, turns, stretches and bends images while a model trains, a whole batch at a time.
+"""Distorts train images while a model trains: each epoch anew, a whole batch at a time.
 
 Every image of a batch gets an affine map and an elastic displacement of its own. Both are linear
-in a few random numbers, so one matrix product gives where each pixel comes from; there the image is
-interpolated between four neighbours, which one look-up brings, packed into one number.
+in a few random numbers, so one matrix product gives the place that each pixel comes from; there the
+image is interpolated between four neighbours, which one look-up brings, packed into one number.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,47 @@ from scipy.interpolate import BSpline
 from k49.settings import Augment
 from k49.training.rng import uniform
 
-STREAM = 0  # of random numbers
+DISTORT_STREAM = 0  # of random numbers
+ERASE_STREAM = 1 << 20  # dropout's streams are below
+AREA = (0.02, 0.2)  # of an erased rectangle, shares of the image, from and to; half of the paper's,
+# since ink fills most of an image
+RATIO = (0.3, 3.3)  # of its height to its width, from and to
 Tensor = Any  # TensorFlow has no types
+# Takes images (B, H, W, 1) uint8 and a seed as in `rng`; returns changed images of the same shape
+Transformation = Callable[[Tensor, Tensor], Tensor]
+
+
+def augmentation(settings: Augment, size: tuple[int, int]) -> Transformation:
+    """Return all transformations that the settings ask for, as one function.
+
+    Args:
+        settings: of each transformation; one that is off costs nothing.
+        size: height and width of the images, in pixels.
+    """
+    if not settings.enabled:
+        return lambda images, seed: images
+    distort = Distort(settings, size)
+
+    def augment(images: Tensor, seed: Tensor) -> Tensor:
+        images = distort(images, seed)
+        return erase(settings.erasing, images, seed) if settings.erasing else images
+
+    return augment
+
+
+def variations(images: np.ndarray, settings: Augment, n: int, seed: int) -> np.ndarray:
+    """Return images (N, H, W, 1) uint8, each with `n` variations: (N, 1 + n, H, W, 1).
+
+    With augmentation off, that is each image by itself: (N, 1, H, W, 1).
+    """
+    originals = np.asarray(images)[:, np.newaxis]
+    if not settings.enabled:
+        return originals
+    batch = tf.constant(np.repeat(images, n, axis=0))
+    augmented = augmentation(settings, images.shape[1:3])
+    varied = augmented(batch, tf.constant([seed, 0], tf.int64))
+    varied = varied.numpy().reshape(-1, n, *images.shape[1:])
+    return np.concatenate([originals, varied], axis=1)
 
 
 class Distort:
@@ -57,7 +97,7 @@ class Distort:
     def coordinates(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Return where each pixel comes from in the padded image: row and column, (N, H * W)."""
         s, knots = self.settings, self.knots
-        random = 2 * uniform((n, 6 + 2 * knots), seed, STREAM) - 1
+        random = 2 * uniform((n, 6 + 2 * knots), seed, DISTORT_STREAM) - 1
         affine, bend_rows, bend_columns = tf.split(random, [6, knots, knots], 1)
         ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
         turn, slant, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
@@ -151,3 +191,31 @@ def byte(packed: Tensor, i: int) -> Tensor:
     """Return byte `i` of each number, from the lowest, as float32."""
     shifted = tf.bitwise.right_shift(packed, tf.constant(8 * i, tf.uint32))
     return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(255, tf.uint32)), tf.float32)
+
+
+def erase(probability: float, images: Tensor, seed: Tensor) -> Tensor:
+    """Return images (B, H, W, 1) uint8, some of them with a black rectangle.
+
+    Random erasing (Zhong et al. 2020, arXiv:1708.04896).
+
+    Args:
+        probability: of each image.
+        images: a batch.
+        seed: as in `rng`.
+    """
+    n, height, width, _ = images.shape
+    chance, area, ratio, down, right = tf.split(uniform((n, 5), seed, ERASE_STREAM), 5, 1)
+    area = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)
+    ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** ratio
+    tall = tf.minimum(tf.sqrt(area * ratio), float(height))
+    wide = tf.minimum(tf.sqrt(area / ratio), float(width))
+    rows = between(height, down * (height - tall), tall)[:, :, tf.newaxis]
+    columns = between(width, right * (width - wide), wide)[:, tf.newaxis]
+    inside = rows & columns & (chance < probability)[:, :, tf.newaxis]
+    return tf.where(inside[..., tf.newaxis], tf.zeros_like(images), images)
+
+
+def between(length: int, start: Tensor, size: Tensor) -> Tensor:
+    """Return which of so many pixels lie in a stretch; (B, length) bool of (B, 1) each."""
+    middle = tf.range(length, dtype=tf.float32) + 0.5
+    return (middle > start) & (middle < start + size)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from k49.calibration.calibrate import fit_exponent, least_certain
 from k49.shifts import sharpened
-from k49.training.calibrate import fit_exponent, least_certain
 
 
 def readings(n, classes):

@@ -8,11 +8,10 @@ import numpy as np
 from keras import layers
 from scipy.optimize import minimize_scalar
 
+from k49.calibration.detector import outlier_scores, train_detector
 from k49.data import Dataset, spread
-from k49.model_file import Detector
-from k49.settings import Calibration
+from k49.settings import Calibration, Detector
 from k49.shifts import sharpened
-from k49.training.detector import outlier_scores, train_detector
 from k49.training.model import predict_proba
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures

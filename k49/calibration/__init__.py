@@ -1,0 +1,1 @@
+"""Honest probabilities of a trained model: temperature, thresholds, detector of outliers."""
