@@ -70,7 +70,7 @@ def ours(config: SearchConfig) -> list[float]:
     from k49.search.search import search
     from k49.stage import load_dataset
 
-    with TemporaryDirectory() as scratch:  # where no journal of an earlier round is
+    with TemporaryDirectory() as scratch:  # where no result of an earlier round is
         result = search(config, load_dataset("train"), load_dataset("val"), Path(scratch))
     return [row["val_accuracy"] for row in result.rows]
 
@@ -82,7 +82,7 @@ def plain(folder: Path, config: SearchConfig) -> list[float]:
     from keras import layers
 
     from benchmarks.ways import load
-    from k49.search.space import choose
+    from k49.search.tuner import choose
 
     def build(hp: keras_tuner.HyperParameters) -> keras.Model:
         found = choose(hp, config.space)

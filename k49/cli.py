@@ -23,7 +23,7 @@ from k49.shown import printable
 RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
 SERVING = ("httptools", "multipart", "onnxruntime", "prometheus_client", "starlette", "uvicorn")
-SEARCHES_KEPT = 20  # by `k49 trials --prune`
+TRIALS_KEPT = 1_000  # by `k49 trials --prune`
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -290,40 +290,42 @@ def recipe(
 
 @app.command()
 def trials(
-    name: Annotated[str | None, typer.Argument(help="One search, as the list names it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One trial, by the beginning of its name in the list.")
+    ] = None,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove the search of that name.")
+        bool, typer.Option("--remove", help="Remove that trial: a search trains it again.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help=f"Remove all but the last {SEARCHES_KEPT} searches.")
+        bool, typer.Option("--prune", help=f"Remove all but the last {TRIALS_KEPT:,} trials.")
     ] = False,
 ) -> None:
-    """List searches, ended and unfinished.
+    """List the trials of all searches, which no search trains again.
 
-    With a name, the finished trials of that search. `dvc repro` continues the one whose settings,
-    data and versions are the present ones, or takes its result if it has ended. The trials of the
-    last search are in plots/trials.json, too.
+    `dvc repro` takes the result of a trial from here if settings, data, versions and code are the
+    same. The trials of the last search are in plots/trials.json, too.
     """
-    from k49.search.kept import kept_searches, searches_table, trials_table
+    from k49.search.progress import results_table
+    from k49.search.results import read_results
     from k49.stage import SEARCH
 
     folder = project() / SEARCH
-    found = [each for each in kept_searches(folder) if name in (None, each.name)]
+    known = read_results(folder)
+    found = {path: known[path] for path in known if path.stem.startswith(name or "")}
     if not found and name is not None:
-        raise K49Error(f"no search {name} in {folder}; `k49 trials` lists them")
-    if remove and name is None:
+        raise K49Error(f"no trial {name} in {folder}; `k49 trials` lists them")
+    if remove and (name is None or len(found) > 1):
         raise K49Error(
-            f"--remove needs the name of a search; --prune removes all but the last {SEARCHES_KEPT}"
+            f"--remove needs the name of one trial; --prune removes all but the last "
+            f"{TRIALS_KEPT:,}"
         )
     if remove or prune:
-        removed = found if remove else found[:-SEARCHES_KEPT]
-        for one_search in removed:
-            one_search.remove()
-        print(f"removed {len(removed)} from {folder}")
-    elif name is not None:
-        show(trials_table(found[0].trials))
+        removed = list(found) if remove else list(known)[:-TRIALS_KEPT]
+        for path in removed:
+            path.unlink(missing_ok=True)
+        print(f"removed {len(removed)} of {len(known)} trials from {folder}")
     else:
-        show(searches_table(found) if found else f"no search in {folder}")
+        show(results_table(found) if found else f"no trial in {folder}")
 
 
 def show(renderable: RenderableType) -> None:

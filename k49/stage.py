@@ -29,7 +29,7 @@ RAW = Path("data/raw")
 DESCRIPTIONS = Path("datasets")  # of the user's own datasets
 DOWNLOADS = Path("data/downloads")  # no DVC output: DVC would empty it, and nothing could resume
 SPLIT = Path("data/split")
-SEARCH = Path("data/search")  # journals of searches; the same holds
+SEARCH = Path("data/search")  # results of trials; the same holds
 HYPERPARAMETERS = Path("models/hyperparameters.yaml")
 TRAINED = Path("models/trained.keras")
 MODEL = Path("models/model.keras")
@@ -68,8 +68,8 @@ def load_hyperparameters(path: Path = HYPERPARAMETERS) -> Hyperparameters:
     return validate(Hyperparameters, read_yaml(path), str(path))
 
 
-def searches() -> Path:
-    """Return the folder of journals, which is the repository's own also for a copy of it.
+def search_folder() -> Path:
+    """Return the folder of results of trials: the repository's own, for a copy of it, too.
 
     DVC makes copies for `dvc exp run --temp` and for its queue, in .dvc/tmp/exps, and removes them.
     """

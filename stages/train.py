@@ -16,6 +16,7 @@ from k49.stage import (
     load_dataset,
     load_hyperparameters,
     publish,
+    read_dataset_name,
     run_stage,
 )
 
@@ -41,7 +42,7 @@ def main(settings: Settings) -> None:
     with atomic_write(VARIATIONS) as tmp:
         np.save(tmp, variations(train.images[:2], config.augment, 16, config.seed))
     publish(METRICS / "train.json", asdict(metrics))
-    print(metrics)
+    print(f"{read_dataset_name()}: {metrics}")
 
 
 if __name__ == "__main__":

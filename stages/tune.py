@@ -4,7 +4,15 @@ from k49.files import write_yaml
 from k49.process import start_server
 from k49.profiling import timed
 from k49.settings import Settings
-from k49.stage import HYPERPARAMETERS, METRICS, PLOTS, load_dataset, publish, run_stage, searches
+from k49.stage import (
+    HYPERPARAMETERS,
+    METRICS,
+    PLOTS,
+    load_dataset,
+    publish,
+    run_stage,
+    search_folder,
+)
 
 
 def main(settings: Settings) -> None:
@@ -18,7 +26,7 @@ def main(settings: Settings) -> None:
     train, val = load_dataset("train"), load_dataset("val")
 
     with timed("trials"):
-        result = search(search_config(settings), train, val, searches())
+        result = search(search_config(settings), train, val, search_folder())
 
     write_yaml(HYPERPARAMETERS, result.winner.model_dump())
     publish(METRICS / "tune.json", result.metrics)

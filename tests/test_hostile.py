@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import zipfile
-import zlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,9 +30,7 @@ from k49.inference import predict as inference
 from k49.inference.models import open_model
 from k49.outside import parse_json, parse_yaml, read_bytes, read_json
 from k49.revisions import revisions
-from k49.search.cluster import connect
-from k49.search.journal import dumps, read_lines
-from k49.search.kept import kept_searches
+from k49.search.results import read_results
 from k49.shown import in_cell, in_markdown, printable
 from k49.stage import load_settings
 from k49.training.model import build_model, load_model
@@ -465,31 +462,15 @@ def test_card_of_a_hostile_name():
     assert "href" not in re.sub("<code>.*?</code>", "", html)
 
 
-# --- journals ------------------------------------------------------------------------------------
-
-
-def line_of(content):
-    return dumps({**content, "crc32": zlib.crc32(dumps(content))})
+# --- results of trials ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "line",
-    [
-        line_of({"trial": 1}),
-        line_of({"trial": "a", "hyperparameters": 1, "epochs": [], "curve": 1}),
-        line_of({"begun": 1, "settings": 3}),
-        line_of({"begun": "x", "total": 1, "settings": {"tune": []}}),
-        line_of({"ended": {}}),
-        line_of({}),
-        b"[" * 100_000,
-        b"\xff",
-        b"1",
-    ],
+    "content", [b"{}", b'{"inputs": {"training": 1}}', b"[" * 100_000, b"\xff", b"1", b""]
 )
-def test_odd_line_of_a_journal_counts_as_damaged(tmp_path, line):
-    (tmp_path / "a.jsonl").write_bytes(b"\n" + line)
-    assert read_lines(tmp_path / "a.jsonl") == [None]
-    assert kept_searches(tmp_path) == []
+def test_odd_file_is_no_result_of_a_trial(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    assert read_results(tmp_path) == {}
 
 
 # --- files and ports -----------------------------------------------------------------------------
@@ -515,26 +496,6 @@ def test_what_a_killed_write_left_is_removed_and_not_for_git(tmp_path, reaped):
         tmp.write_bytes(b"whole")
     killed.wait()
     assert [each.name for each in tmp_path.iterdir()] == ["model.keras"]
-
-
-@pytest.mark.parametrize("variable", ["DASK_DISTRIBUTED__SCHEDULER__DASHBOARD__STATUS", None])
-def test_search_here_listens_on_nothing_but_loopback(monkeypatch, variable):
-    """Was: each worker listened to the whole network."""
-    if variable:
-        monkeypatch.setenv(variable, "nonsense")
-    tune = load_settings(PARAMS).tune.model_copy(update={"workers": 2})
-    before = {each.laddr for each in psutil.Process().net_connections("inet")}
-    client, cluster = connect(tune)
-    try:
-        assert client.submit(lambda: 49).result() == 49
-        there = [
-            each for each in psutil.Process().net_connections("inet") if each.status == "LISTEN"
-        ]
-        ports = {each.laddr for each in there} - before
-        assert {port.ip for port in ports} <= {"127.0.0.1"}
-    finally:
-        client.close()
-        cluster.close()
 
 
 # --- environments --------------------------------------------------------------------------------

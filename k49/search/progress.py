@@ -1,13 +1,17 @@
-"""What a search shows while it runs: a live table in a terminal, else a line for each event."""
+"""Shows a search while it runs: a live table in a terminal, else a line for each event."""
 
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from k49.search.trials import Outcome, Trial
+from k49.search.results import StoredResult
+from k49.search.tuner import Outcome, Trial
+from k49.settings import Hyperparameters, TrainingConfig
+from k49.shown import in_terminal
 
 LATEST = 5  # finished trials that stay in the table
 
@@ -54,9 +58,8 @@ class Progress:
         """Note that a trial begins; the search appends each epoch's val_accuracy to `curve`."""
         self.running[trial.number] = Running(trial, worker, curve, time.perf_counter())
         if not self.console.is_terminal:
-            self.say(
-                f"trial {trial.number}/{self.total} on worker {worker}  {trial.hyperparameters}"
-            )
+            where = f" on worker {worker}" if worker else ""
+            self.say(f"trial {trial.number}/{self.total}{where}  {trial.hyperparameters}")
 
     def lose(self, number: int, reason: str) -> None:
         """Say that a trial has to run again."""
@@ -68,7 +71,7 @@ class Progress:
         self.ended.append(outcome)
         number = outcome.trial.number
         if number not in self.running:
-            return  # it is from the journal
+            return  # it was trained before
         seconds = time.perf_counter() - self.running.pop(number).begun
         self.seconds += seconds
         self.epochs_trained += outcome.epochs
@@ -104,14 +107,21 @@ class Progress:
             table.add_row(
                 str(trial.number),
                 "",
-                format_hyperparameters(trial),
+                format_hyperparameters(trial.hyperparameters),
                 str(outcome.epochs),
                 describe_outcome(outcome).removeprefix("val_accuracy "),
             )
         for number, (trial, worker, curve, _) in sorted(self.running.items()):
             now = f"{curve[-1]:.4f}" if curve else "begun"
             at = f"{len(curve)}/{trial.epochs}"
-            table.add_row(str(number), worker, format_hyperparameters(trial), at, now, style="bold")
+            table.add_row(
+                str(number),
+                worker,
+                format_hyperparameters(trial.hyperparameters),
+                at,
+                now,
+                style="bold",
+            )
         done = f"{len(self.ended)} of {self.total} trials, {self.size} at once"
         return Group(table, f"{done}; {self.best()}; {self.left()}")
 
@@ -123,9 +133,36 @@ def describe_outcome(outcome: Outcome) -> str:
     return f"val_accuracy {outcome.score:.4f}"
 
 
-def format_hyperparameters(trial: Trial) -> str:
+def format_hyperparameters(found: Hyperparameters) -> str:
     """Format hyperparameters as briefly as possible."""
-    found = trial.hyperparameters
     words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]
     decay = [] if found.weight_decay is None else [f"decay {found.weight_decay:g}"]
     return " ".join(words + decay)
+
+
+def results_table(results: dict[Path, StoredResult]) -> Table:
+    """Return a table with a row for each result: the trials that no search trains again."""
+    names = (
+        "name",
+        "finished, UTC",
+        "data",
+        "network",
+        "epochs",
+        "hyperparameters",
+        "val_accuracy",
+    )
+    table = Table(*names, box=None)
+    for path, result in results.items():
+        training = TrainingConfig.model_validate(result.inputs["training"])
+        kept = "" if result.kept is None else f"{result.kept:.4f}"
+        cells = (
+            path.stem,
+            result.finished.replace("T", " ").removesuffix("+00:00"),
+            str(result.inputs["data"])[:8],
+            training.hyperparameters.network,
+            f"{training.epochs}",
+            format_hyperparameters(training.hyperparameters),
+            result.error or kept,
+        )
+        table.add_row(*map(in_terminal, cells))
+    return table

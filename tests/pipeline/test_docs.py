@@ -64,7 +64,7 @@ PRINTS = {
     "dvc queue start": r"Started|started",
     "dvc queue start -j 2": r"Started|started",
     "k49 compare main grid-1": r"train\.learning_rate +- +0\.001",
-    "k49 trials": r"\bended\b",
+    "k49 trials": r"\brelu he_uniform\b",
     "dvc push": r"files pushed",
     "dvc exp push --no-cache origin smoother": r"Pushed experiment smoother",
     "k49 compare": r"the same, image for image|better|worse|no difference",

@@ -140,12 +140,12 @@ def test_other_data_rerun_everything(elsewhere):
 
 
 def test_search_of_a_temp_experiment_is_not_run_again(elsewhere):
-    """Was: its journal went with its folder, and each such run searched anew."""
+    """Was: the results went with its folder, and each such run searched anew."""
     repo, applied, *_ = elsewhere
     shutil.copytree(repo.path / "data/search", applied.path / "data/search", dirs_exist_ok=True)
     rows = applied.read("plots/trials.json")
     output = applied.dvc("repro", "--force", "--single-item", "tune").stdout
-    assert "searched before: the result is from data/search/" in output
+    assert "trials were trained before: their results are from data/search" in output
     assert applied.read("plots/trials.json") == rows
 
 
@@ -188,7 +188,7 @@ def test_same_files_in_another_folder_rerun_no_training(elsewhere, tmp_path):
     output = (
         applied.copy_to(tmp_path).dvc("exp", "run", "-S", f"data.source={tmp_path / 'copy'}").stdout
     )
-    after = ["evaluate", "export", "plot"]  # which name the data
+    after = ["calibrate", "evaluate", "export", "plot"]  # which name the data
     assert stages_run(output) == ["check", "fetch", "split", *after]
 
 
@@ -298,7 +298,7 @@ def test_merge_of_two_experiments_by_the_guide(fresh):
     params = load_settings(fresh.path / "params.yaml")
     assert (params.train.epochs, params.evaluate.resamples) == (3, 101)
     ran = [stage for output in outputs for stage in stages_run(output)]
-    assert ran == ["check", "train", "calibrate", "evaluate", "export", "plot"]
+    assert ran == ["check", "train", "evaluate", "export", "plot"], "calibrate is cached"
     assert not fresh.dvc_json("status")
     assert not fresh.git("status", "--porcelain").stdout
 

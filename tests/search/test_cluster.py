@@ -138,21 +138,20 @@ def test_ctrl_c_and_a_scheduler_that_dies_lose_no_trial(encrypted, train, val):
         said = stage.stdout.read()
     assert taken < 2
     assert stage.returncode == 130
-    assert "1 finished trials are kept in data/search/" in said
+    assert "1 finished trials are kept in data/search" in said
     assert "Traceback" not in said
 
     with search_in(folder) as stage:
         said = read_until(stage, f"trial 2/{TRIALS}: val_accuracy")
         kill(encrypted.scheduler)
         rest = stage.stdout.read()
-    assert f"which has 1 of {TRIALS} trials" in said
+    assert f"1 of {TRIALS} trials were trained before" in said
     assert stage.returncode == 1
     last = rest.splitlines()[-1]
     assert last.startswith(f"error in tune: the scheduler at {encrypted.address} is gone; finished")
     assert "Traceback" not in rest
 
-    (kept,) = (folder / "data/search").glob("*.jsonl")
-    assert len(kept.read_text().splitlines()) == 1 + 1 + 2, "an empty line, the header, two trials"
+    assert len(list((folder / "data/search").glob("*.json"))) == 2
 
 
 def test_scheduler_that_is_not_there_is_said_in_one_line(cluster, train, val):

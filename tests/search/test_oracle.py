@@ -6,8 +6,7 @@ from statistics import mean
 
 import pytest
 
-from k49.search.oracle import BATCH, Oracle, planned_epochs
-from k49.search.trials import Outcome
+from k49.search.tuner import BATCH, Oracle, Outcome, planned_epochs
 from tests.search.small import config
 
 

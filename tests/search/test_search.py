@@ -1,10 +1,8 @@
 """The search: resumable, repeatable, and never won by a trial that failed."""
 
-import io
 import itertools
 import re
 import resource
-import shutil
 import subprocess
 import sys
 import threading
@@ -16,17 +14,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from distributed import SpecCluster
 from filelock import FileLock
 
 from k49.errors import K49Error
-from k49.search import pool, progress
-from k49.search.journal import Journal, lock_of
-from k49.search.search import search
-from k49.search.trial_runner import TrialRunner, trial_config
-from k49.search.trials import Outcome, Result, Trial
-from k49.search.versions import versions_and_code
-from k49.search.worker import report_epoch
+from k49.search import progress, workers
+from k49.search import search as searching
+from k49.search.results import Result, Results, read_results, versions_and_code
+from k49.search.search import search, trial_config
+from k49.search.tuner import Outcome, Trial
 from tests.helpers import SMALL_MODEL
 from tests.search.small import TRIALS, config
 
@@ -36,84 +31,88 @@ def test_trials_train_as_the_winner_will_and_differ_in_nothing_else():
     recipe = config().fit.model_copy(update={"dropout": 0.3, "schedule": "constant", "patience": 1})
     settings = config(fit=recipe)
     one, other = (
-        trial_config(settings, Trial(1, SMALL_MODEL.model_copy(update={"learning_rate": rate}), 2))
+        trial_config(settings, Trial(1, SMALL_MODEL.model_copy(update={"learning_rate": rate}), 9))
         for rate in (0.1, 0.2)
     )
     assert one.fit == other.fit == recipe
     assert one.seed == other.seed == settings.tune.seed
-    assert one.epochs == other.epochs == settings.tune.epochs
+    assert one.epochs == other.epochs == 9, "a trial's own, as hyperband has them"
 
 
 # trials that fail
 
 
-ANSWERS = []  # of `work_faked`, which is pickled by its name
-
-
-def work_faked(job, data):
-    found = ANSWERS[0]()
-    return Result([], error="diverged") if found is None else Result([found], found)
-
-
 @pytest.fixture
 def faked(monkeypatch, train, val, tmp_path):
     """A function that searches without training; `accuracy` is of a trial's number, or None."""
-    monkeypatch.setattr(pool, "train_trial", work_faked)
 
-    def run(accuracy, **changes):
+    def run(accuracy, folder="results", **changes):
         trials = itertools.count(1)
-        ANSWERS[:] = [lambda: accuracy(next(trials))]
-        settings = config(workers=1, **changes)
-        return search(settings, train, val, tmp_path / str("seed" in changes))
+
+        def trained(config, threads, data, on_epoch, wanted):
+            found = accuracy(next(trials))
+            return Result([], error="diverged") if found is None else Result([found], found)
+
+        monkeypatch.setattr(workers, "train_in_own_process", trained)
+        return search(config(**{"workers": 1, **changes}), train, val, tmp_path / folder)
 
     return run
 
 
-def work_by_rate(job, data):
-    """A trial that ends when chance wants it to, with a curve that its hyperparameters decide."""
-    rate = job.config.hyperparameters.learning_rate
-    curve = []
-    for epoch in range(1, job.config.epochs + 1):
+def never(trial):
+    raise AssertionError("a trial was trained again")
+
+
+def numbers_trained(said):
+    """The numbers of the trials that a search says it trains."""
+    return re.findall(r"^trial (\d+)/.*network", said, re.MULTILINE)
+
+
+def by_rate(config, threads, data, on_epoch, wanted):
+    """Train for a random time, to a curve that the hyperparameters decide."""
+    rate, curve = config.hyperparameters.learning_rate, []
+    for epoch in range(1, config.epochs + 1):
         time.sleep(float(np.random.default_rng().uniform(0, 0.02)))
         curve.append(1 - 100 * rate / epoch)
-        report_epoch(job, curve[-1])
+        on_epoch(curve[-1])
     return Result(curve, kept=curve[-1])
 
 
 @pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
 def test_any_number_of_workers_finds_the_same(monkeypatch, train, val, tmp_path, tuner):
-    monkeypatch.setattr(pool, "train_trial", work_by_rate)
+    monkeypatch.setattr(workers, "train_in_own_process", by_rate)
     settings = {"tuner": tuner, "trials": 8, "epochs": 9}
     one, three = (
-        search(config(workers=workers, **settings), train, val, tmp_path / str(workers))
-        for workers in (1, 3)
+        search(config(workers=n, **settings), train, val, tmp_path / str(n)) for n in (1, 3)
     )
     assert one.rows == three.rows
     assert one.winner == three.winner
     best = max(one.rows, key=lambda row: row["val_accuracy"])
     assert best["status"] == "completed"
+    monkeypatch.setattr(workers, "train_in_own_process", never)
     again = search(config(workers=2, **settings), train, val, tmp_path / "3")
-    assert again.rows == one.rows, "and from the journal"
+    assert again.rows == one.rows, "and from the files"
 
 
-def test_cluster_that_takes_its_time_to_end_holds_nothing_up(faked, monkeypatch):
-    """Was: a traceback behind a search that had ended, or had been stopped."""
-    close = SpecCluster.close
+def test_more_trials_train_the_new_ones_alone(faked, capsys):
+    """Was: all of them again."""
+    ten = faked(lambda trial: trial / 100, trials=10)
+    capsys.readouterr()
+    twelve = faked(lambda trial: trial / 10, trials=12)
+    said = capsys.readouterr().out
+    assert "10 of 12 trials were trained before" in said
+    assert numbers_trained(said) == ["11", "12"]
+    assert twelve.rows[:10] == ten.rows
+    assert [row["val_accuracy"] for row in twelve.rows[10:]] == [0.1, 0.2]
+    fewer = faked(never, trials=3)
+    assert fewer.rows == ten.rows[:3]
 
-    def closed_late(self, timeout=None):
-        close(self)
-        raise TimeoutError(f"timed out after {timeout} s.")
 
-    monkeypatch.setattr(SpecCluster, "close", closed_late)
-    assert faked(lambda trial: trial / 10).winner
-
-
-def test_search_without_a_good_trial_publishes_nothing(faked, tmp_path):
+def test_search_without_a_good_trial_publishes_nothing(faked):
     with pytest.raises(K49Error, match="none of 3 trials was completed") as error:
         faked(lambda trial: None)
     assert "\n" not in str(error.value)
     assert "diverged" in str(error.value)
-    assert not list(tmp_path.rglob("*.jsonl")), "it may go better next time"
 
 
 def test_diverged_trial_is_recorded_and_never_wins(faked):
@@ -125,44 +124,39 @@ def test_diverged_trial_is_recorded_and_never_wins(faked):
     assert result.metrics["tune_completed"] == 2
 
 
-class FakePool:
-    """Two workers; a trial ends when it is next looked, and a list says which were started."""
+class FakeWorkers:
+    """Two workers, each of whose trials ends at once; `started` are the numbers of weights."""
 
-    size, names = 2, {"a": "1", "b": "2"}
+    started: list
 
-    def __init__(self):
-        self.running, self.started = {}, []
+    def __init__(self, tune, data, events):
+        self.events, FakeWorkers.started = events, []
 
-    def idle_worker(self):
-        return next(iter(set(self.names) - set(self.running.values())), None)
+    def threads(self):
+        return {"a": 1, "b": 1}
 
-    def start(self, number, config, address):
-        self.running[number] = address
-        self.started.append(number)
+    def start(self, attempt, config, worker):
+        self.started.append(config.hyperparameters.units)
+        self.events.put((attempt, None))
+        return SimpleNamespace(result=lambda timeout: Result([0.5], 0.5))
 
-    def poll(self):
-        number = next(iter(self.running))
-        del self.running[number]
-        yield pool.Done(number, Result([0.5], 0.5))
+    def close(self):
+        """Nothing runs."""
 
 
-def test_where_several_train_at_once_the_longest_start_first(train, val, tmp_path):
+def test_where_several_train_at_once_the_longest_start_first(faked, monkeypatch):
     """Was: a worker had the longest at the end, while the other had nothing left to do."""
-    settings, fake = config(), FakePool()
-    layers = [(8,), (64, 64), (32,), (64,)]
-    trials = [
-        Trial(number, SMALL_MODEL.model_copy(update={"units": list(units)}), 1)
-        for number, units in enumerate(layers, start=1)
-    ]
-    with (
-        progress.Progress(4, 4) as shown,
-        Journal(tmp_path, settings, (train, val), 4, shown.say) as journal,
-    ):
-        outcomes = TrialRunner(settings, journal, shown, lambda: fake, (784, 49)).run_generation(
-            trials
-        )
-    assert fake.started == [2, 4, 3, 1]
-    assert [outcome.trial for outcome in outcomes] == trials
+    monkeypatch.setattr(searching, "Here", FakeWorkers)
+    rows = faked(never, trials=6).rows
+
+    def weights(units):
+        widths = [784, *units, 49]
+        return sum(a * b for a, b in itertools.pairwise(widths))
+
+    costs = [weights(units) for units in FakeWorkers.started]
+    assert costs == sorted((weights(row["units"]) for row in rows), reverse=True)
+    assert [row["trial"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [weights(row["units"]) for row in rows] != costs
 
 
 def test_trial_that_gets_nothing_right_is_not_called_failed(faked, capsys):
@@ -197,9 +191,10 @@ def test_time_left_goes_by_epochs_and_not_by_trials(monkeypatch, capsys):
 
 
 def test_seed_zero_is_a_seed(faked):
-    zero = faked(lambda trial: 0.5, seed=0)
-    zero.path.unlink()
-    again, one = (faked(lambda trial: 0.5, seed=seed) for seed in (0, 1))
+    zero, again, one = (
+        faked(lambda trial: 0.5, folder=name, seed=seed)
+        for name, seed in (("0", 0), ("again", 0), ("1", 1))
+    )
     assert zero.rows == again.rows
     assert zero.winner != one.winner
     rates = [{row["learning_rate"] for row in result.rows} for result in (zero, one)]
@@ -257,23 +252,57 @@ def test_search_that_was_stopped_goes_on_with_the_trial_that_broke(faked, capsys
         faked(breaks_at(2, MemoryError()))
     capsys.readouterr()
     result = faked(lambda trial: 0.9)
-    assert re.findall(r"^trial (\d)/.*network", capsys.readouterr().out, re.MULTILINE) == ["2", "3"]
+    assert numbers_trained(capsys.readouterr().out) == ["2", "3"]
     assert [row["val_accuracy"] for row in result.rows] == [0.1, 0.9, 0.9]
 
 
-@pytest.mark.parametrize("left", [1, 0.5, 0])
-def test_half_a_line_costs_its_trial_and_no_other(faked, capsys, left):
-    """As a power cut or a full disk leaves it. Was: all trials run again."""
+# files of results
+
+
+def files(tmp_path):
+    return sorted((tmp_path / "results").iterdir())
+
+
+def file_of(tmp_path, accuracy):
+    """The file of the trial with that val_accuracy."""
+    known = read_results(tmp_path / "results")
+    (found,) = (path for path, result in known.items() if result.kept == accuracy)
+    return found
+
+
+DAMAGED = {
+    "cut off": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "a digit": lambda content: content.replace(b'"kept": 0.2', b'"kept": 0.9'),
+    "another key": lambda content: content.replace(b'"kept"', b'"left"'),
+    "other settings": lambda content: content.replace(b'"seed": 49', b'"seed": 50'),
+    "no JSON": lambda content: b"\x00" * 100,
+    "no mapping": lambda content: b"[1]",
+}
+
+
+@pytest.mark.parametrize("change", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_result_costs_its_trial_and_no_other(faked, tmp_path, capsys, change):
+    """As a power cut, a bit that flipped, or an editor leaves it."""
     first = faked(lambda trial: trial / 10)
-    *lines, last, _ = first.path.read_bytes().split(b"\n")
-    first.path.write_bytes(b"\n".join([*lines, last[: int(left * len(last))]]))
+    path = file_of(tmp_path, 0.2)
+    whole = path.read_bytes()
+    path.write_bytes(change(whole))
+    assert path.read_bytes() != whole
+    assert path not in read_results(path.parent)
     capsys.readouterr()
-    again = faked(lambda trial: 3 / 10)
+    assert faked(lambda trial: 2 / 10).rows == first.rows
     said = capsys.readouterr().out
-    assert re.findall(r"^trial (\d)/.*network", said, re.MULTILINE) == ([] if left == 1 else ["3"])
-    assert ("1 of its lines can't be read" in said) == (left == 0.5)
-    assert again.rows == first.rows
-    assert faked(lambda trial: 1 / 0).rows == first.rows, "all are in the journal now"
+    assert f"1 files in {path.parent} are damaged, as {path}; their trials run again" in said
+    assert numbers_trained(said) == ["2"]
+    assert faked(never).rows == first.rows
+
+
+def test_result_under_another_name_is_none(faked, tmp_path):
+    first = faked(lambda trial: trial / 10)
+    one, two = (file_of(tmp_path, accuracy) for accuracy in (0.1, 0.2))
+    one.write_bytes(two.read_bytes())
+    assert faked(lambda trial: 1 / 10).rows == first.rows
 
 
 @contextmanager
@@ -287,110 +316,109 @@ def no_file_above(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_is_told_and_costs_no_finished_trial(faked):
+def test_full_disk_is_told_and_costs_no_finished_trial(faked, tmp_path, monkeypatch):
     """Was: half a file, which no later run could read."""
-    first = faked(lambda trial: trial / 10)
-    *_, last, end = first.path.read_bytes().split(b"\n")
-    size = first.path.stat().st_size - len(last) // 2 - len(end)
-    first.path.unlink()
-    with no_file_above(size), pytest.raises(K49Error, match="trial 3 not written") as error:
+    monkeypatch.setattr(progress.Progress, "say", lambda self, line: None)  # else into a file
+    with no_file_above(100), pytest.raises(K49Error, match=r"trial 1/3: .* not written") as error:
         faked(lambda trial: trial / 10)
-    assert "\n" not in str(error.value)
+    assert "finished trials are kept" in str(error.value)
+    assert not files(tmp_path)
+    first = faked(lambda trial: trial / 10)
+    assert len(files(tmp_path)) == TRIALS, "a file for each trial, and no lock"
+    file_of(tmp_path, 0.3).unlink()
+    with no_file_above(100), pytest.raises(K49Error, match="trial 3/3"):
+        faked(lambda trial: 3 / 10)
     assert faked(lambda trial: 3 / 10).rows == first.rows
 
 
-def test_other_settings_or_data_begin_a_search_of_their_own(faked, train, val, tmp_path):
-    """And leave the old one as it is."""
-    first = faked(lambda trial: trial / 10)
-    content = first.path.read_bytes()
-    for changes in ({"epochs": 3}, {"tuner": "bayesian"}):
-        other = faked(lambda trial: 0.5, **changes)
-        assert other.path != first.path
-        assert {row["val_accuracy"] for row in other.rows} == {0.5}
+def test_other_settings_data_or_threads_have_results_of_their_own(faked, train, val, tmp_path):
+    """And leave the old ones as they are."""
+    faked(lambda trial: trial / 10)
+    before = {path: path.read_bytes() for path in files(tmp_path)}
+    for changes in ({"epochs": 3}, {"seed": 50}, {"threads": 2}):
+        rows = faked(lambda trial: 0.5, **changes).rows
+        assert {row["val_accuracy"] for row in rows} == {0.5}
+    assert faked(never, workers=3).rows, "where trials run changes no result"
+    assert all(path.read_bytes() == content for path, content in before.items())
 
-    def kept(settings, *data):
-        with Journal(tmp_path / "False", settings, data, 3) as journal:
-            return bool(journal.results)
+    settings = trial_config(config(), Trial(1, SMALL_MODEL, 1))
 
-    assert kept(config(workers=1), train, val)
-    elsewhere = config(workers=3, scheduler="tcp://host:8786")  # where trials run changes no result
-    assert kept(elsewhere, train, val)
-    assert not kept(config(workers=1), val, train)
+    def name(train, val):
+        return Results(tmp_path, (train, val), 1).path(settings).name
+
+    other = train.images.copy()
+    other[0, 0, 0, 0] ^= 1  # one bit of one pixel
     halves = train.images.reshape(-1, 14, 56, 1)  # of the same bytes
-    assert not kept(config(workers=1), replace(train, images=halves), val)
-    assert first.path.read_bytes() == content
+    datasets = [train, replace(train, images=other), replace(train, images=halves)]
+    assert len({name(val, train), *(name(each, val) for each in datasets)}) == 4
 
 
-def test_changed_network_begins_a_search_of_its_own(faked, train, val, tmp_path, monkeypatch):
-    """Was: "searched before", of a file in a folder of networks/, and of one elsewhere."""
+def test_changed_network_is_trained_again(train, val, tmp_path, monkeypatch):
+    """Was: taken from before, of a file in a folder of networks/, and of one elsewhere."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    space = config().space.model_copy(update={"network": "own_networks:mine"})
+    own = SMALL_MODEL.model_copy(update={"network": "own_networks:mine"})
     seen = set()
     for file in ("networks/deep/net.py", "own_networks.py"):
         for text in ("", "# changed"):
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / file).write_text(text)
             versions_and_code.cache_clear()
-            with Journal(tmp_path, config(space=space), (train, val), 3) as journal:
-                seen.add(journal.path)
+            settings = trial_config(config(), Trial(1, own, 1))
+            seen.add(Results(tmp_path, (train, val), 1).path(settings))
     versions_and_code.cache_clear()
     assert len(seen) == 4
 
 
-def test_search_that_has_ended_is_not_run_again(faked, capsys):
-    first = faked(lambda trial: trial / 10)
-    content = first.path.read_bytes()
-    capsys.readouterr()
-    again = faked(lambda trial: 1 / 0)
-    said = capsys.readouterr().out
-    assert (again.winner, again.rows) == (first.winner, first.rows)
-    assert "searched before" in said and str(first.path) in said and "3 of 3 trials" in said
-    assert first.path.read_bytes() == content
+# two at once
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [(b'"kept": 0.2', b'"kept": 0.9'), (b'"trial": 2', b'"trial": 1'), (b', "crc32"', b', "crc"')],
-)
-def test_changed_line_is_no_result(faked, capsys, old, new):
-    """A bit that flipped, or an editor: it still reads as JSON."""
+def test_two_searches_at_once_share_the_trials(monkeypatch, train, val, tmp_path):
+    """In the same folder, as two runs with `--temp` or from the queue are."""
+    trained, together = [], threading.Barrier(2, timeout=30)
+
+    def train_slowly(config, threads, data, on_epoch, wanted):
+        trained.append(config.hyperparameters.learning_rate)
+        if len(trained) <= 2:
+            together.wait()  # both searches train
+        time.sleep(0.1)
+        return Result([0.5], config.hyperparameters.learning_rate)
+
+    monkeypatch.setattr(workers, "train_in_own_process", train_slowly)
+    found = []
+
+    def one_search():
+        found.append(search(config(workers=1, trials=7), train, val, tmp_path / "results"))
+
+    threads = [threading.Thread(target=one_search) for _ in range(2)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(timeout=60)
+    assert found[0].rows == found[1].rows
+    assert len(trained) == len(set(trained)) == 7, "none of them twice"
+    assert len(files(tmp_path)) == 7
+
+
+def test_trial_of_another_search_is_waited_for(faked, tmp_path, capsys):
+    """Or trained here, if the other search is killed."""
     first = faked(lambda trial: trial / 10)
-    lines = first.path.read_bytes().splitlines()
-    (at,) = (i for i, line in enumerate(lines) if b'"trial": 2' in line)
-    assert old in lines[at]
-    lines[at] = lines[at].replace(old, new)
-    first.path.write_bytes(b"\n".join(lines))
+    path = file_of(tmp_path, 0.2)
+    path.unlink()
+    held = FileLock(path.with_suffix(".lock"), thread_local=False)
+    held.acquire()
     capsys.readouterr()
+    threading.Timer(0.6, held.release).start()
     assert faked(lambda trial: 2 / 10).rows == first.rows
     said = capsys.readouterr().out
-    assert "1 of its lines can't be read" in said
-    assert re.findall(r"^trial (\d)/.*network", said, re.MULTILINE) == ["2"]
+    assert said.count("trial 2/3 is trained by another search already") == 1
+    assert numbers_trained(said) == ["2"]
 
 
-def test_two_at_once_search_once(faked, tmp_path, train, val, monkeypatch):
-    """The second waits for the first, and takes its result."""
-    first = faked(lambda trial: trial / 10)
-    # not capsys, which loses what another thread prints while it is read
-    monkeypatch.setattr(sys, "stdout", said := io.StringIO())
-    with Journal(tmp_path / "False", config(workers=1), (train, val), TRIALS):
-        second = threading.Thread(target=lambda: results.append(faked(lambda trial: 1 / 0)))
-        results = []
-        second.start()
-        while "this search is running already; waiting for its end" not in said.getvalue():
-            time.sleep(0.01)
-        assert not results
-    second.join(timeout=30)
-    assert [result.rows for result in results] == [first.rows]
-
-
-def test_searches_are_listed_and_removed(faked, tmp_path):
-    with pytest.raises(K49Error):
-        faked(breaks_at(3, MemoryError()))
+def test_trials_are_listed_and_removed(faked, tmp_path):
+    faked(lambda trial: None if trial == 3 else trial / 10)
     (tmp_path / "data").mkdir()
-    folder = (tmp_path / "False").rename(tmp_path / "data/search")
-    (journal,) = folder.glob("*.jsonl")
-    faked(lambda trial: 0.5, epochs=3).path.rename(folder / "another.jsonl")
+    folder = (tmp_path / "results").rename(tmp_path / "data/search")
 
     def trials(*arguments, status=0):
         command = [Path(sys.executable).with_name("k49"), "trials", *arguments]
@@ -399,17 +427,16 @@ def test_searches_are_listed_and_removed(faked, tmp_path):
         return done.stdout + done.stderr
 
     listed = trials()
-    assert re.search(rf"{journal.stem} .* random +default +2 of 3 +unfinished +0\.2000", listed)
-    assert re.search(r"another .* random +default +3 of 3 +ended +0\.5000", listed)
-    rows = trials(journal.stem).splitlines()
-    assert [row.split()[:2] for row in rows[1:]] == [["1", "0.1000"], ["2", "0.2000"]]
+    (folder / "damaged.json").write_text("{}")
+    (folder / "old.jsonl").write_text("of before")
+    assert trials() == listed
+    assert re.search(r" mlp +2 +\[.*\] relu he_uniform 0\.00\d+ +0\.2000 *\n", listed)
+    assert re.search(r" mlp .* diverged *\n", listed)
+    names = [line.split()[0] for line in listed.splitlines()[1:]]
+    assert sorted(names) == sorted(path.stem for path in read_results(folder))
+    assert trials(names[0][:9]).count("\n") == 2
     assert trials("a third", status=1).count("\n") == 1
-    with FileLock(lock_of(journal)):  # as of the search while it runs; was: lost what it had
-        assert "is running; stop it first" in trials(journal.stem, "--remove", status=1)
-    assert journal.exists()
-    assert "removed 1" in trials(journal.stem, "--remove")
-    for i in range(21):
-        shutil.copy(folder / "another.jsonl", folder / f"copy{i}.jsonl")
-    assert "removed 2" in trials("--prune")
-    assert "needs the name of a search" in trials("--remove", status=1)  # was: removed all
-    assert len(list(folder.glob("*.jsonl"))) == 20
+    assert "needs the name of one trial" in trials("--remove", status=1)
+    assert "removed 1 of 3" in trials(names[0], "--remove")
+    assert not (folder / f"{names[0]}.json").exists()
+    assert "removed 0 of 2" in trials("--prune")

@@ -234,31 +234,28 @@ PICTURE = Image.fromarray(255 - ink()).convert("RGB")
 FILE = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f.png"\r\n\r\n%b\r\n--b--\r\n'
 
 
-def journal(folder: Path) -> Kind:
-    """A journal of a search."""
+def result(folder: Path) -> Kind:
+    """A result of a trial."""
     from rich.console import Console
 
-    from k49.search.journal import Journal
-    from k49.search.kept import kept_searches, searches_table, trials_table
-    from k49.search.trials import Result, Trial
-    from tests.helpers import SMALL_MODEL
-    from tests.search.small import config
+    from k49.search.progress import results_table
+    from k49.search.results import Result, Results, read_results
+    from k49.settings import TrainingConfig
+    from tests.helpers import NO_AUGMENT, PLAIN, SMALL_MODEL
 
-    with Journal(folder, config(), [], total=3) as kept:
-        for number in (1, 2, 3):
-            kept.add(Trial(number, SMALL_MODEL, 2), Result([0.1, 0.2], 0.2))
-        kept.end()
+    config = TrainingConfig(
+        hyperparameters=SMALL_MODEL, fit=PLAIN, augment=NO_AUGMENT, epochs=2, seed=1
+    )
+    results = Results(folder, (), 1)
+    path = results.path(config)
+    results.add(path, config, Result([0.1, 0.2], 0.2))
 
     def read(content: bytes) -> None:
-        kept.path.write_bytes(content)
-        with Journal(folder, config(), [], total=3):
-            pass
-        console = Console(file=io.StringIO())
-        console.print(searches_table(searches := kept_searches(folder)))
-        for each in searches:
-            console.print(trials_table(each.trials))
+        path.write_bytes(content)
+        results.get(path)
+        Console(file=io.StringIO()).print(results_table(read_results(folder)))
 
-    return Kind(kept.path.read_bytes(), mutants.of_journal, read)
+    return Kind(path.read_bytes(), mutants.of_text, read)
 
 
 def params(folder: Path) -> Kind:
@@ -343,7 +340,7 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "request: JSON": request(
         "application/json", b'{"images": ["%b"]}' % base64.b64encode(encoded(PICTURE))
     ),
-    "journal": journal,
+    "result": result,
     "params": params,
     "revision: params": revision("params.yaml", mutants.of_text),
     "revision: train.json": revision("metrics/train.json", mutants.of_text),

@@ -2,11 +2,9 @@
 
 import gzip
 import io
-import json
 import random
 import re
 import zipfile
-import zlib
 
 EXTREMES = [b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x01"]
 WORDS = b"""NaN Infinity -1 0 1e999 99999999999999999999 null true [] {} "" "\\u001b[31m" [[[[ &a *a
@@ -72,18 +70,3 @@ def of_gzip(content: bytes, rng: random.Random) -> bytes:
     if rng.random() < 0.4:
         return of_bytes(content, rng)
     return gzip.compress(of_bytes(gzip.decompress(content), rng))
-
-
-def of_journal(content: bytes, rng: random.Random) -> bytes:
-    """Change a line whose checksum fits all the same; or any bytes."""
-    if rng.random() < 0.4:
-        return of_bytes(content, rng)
-    lines = [line for line in content.split(b"\n") if line]
-    at = rng.randrange(len(lines))
-    try:
-        line = json.loads(of_text(lines[at].rpartition(b', "crc32"')[0] + b"}", rng))
-        crc = zlib.crc32(json.dumps(line, ensure_ascii=False).encode())
-        lines[at] = json.dumps({**line, "crc32": crc}, ensure_ascii=False).encode()
-    except (ValueError, TypeError, UnicodeError):
-        lines[at] = of_text(lines[at], rng)
-    return b"\n" + b"\n".join(lines)

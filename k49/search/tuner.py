@@ -1,35 +1,72 @@
-"""Keras Tuner's oracles, asked and told: they choose, and neither run nor write anything."""
+"""Keras Tuner's oracles, asked and told: they choose trials, and neither run nor write anything."""
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import k49.training  # noqa: F401  sets Keras up, before Keras Tuner imports it
 
 # isort: split
+import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from k49.search.space import choose
-from k49.search.trials import Outcome, Trial
-from k49.settings import SearchConfig
+from k49.settings import Hyperparameters, LogRange, SearchConfig, Space
+from k49.training import networks
 
 # How many trials a Gaussian process chooses at once, each beside guesses at the others. A constant,
-# not the number of workers: what is tried must not depend on it.
+# not the number of workers: which trials are tried must not depend on it.
 BATCH = 4
 INITIAL_SHARE = 1 / 3  # of bayesian's trials, drawn at random; Keras Tuner's 3 a dimension are all
 MANY = 10**6
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One combination to train, for so many epochs."""
+
+    number: int  # from 1
+    hyperparameters: Hyperparameters
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial and its score."""
+
+    trial: Trial
+    status: Literal["completed", "failed"]
+    score: float | None  # val_accuracy
+    epochs: int
+    error: str | None = None
+
+    def row(self, seed: int) -> dict:
+        """Return the trial's row of `plots/trials.json`."""
+        hyperparameters = self.trial.hyperparameters
+        return {
+            "trial": self.trial.number,
+            "status": self.status,
+            "val_accuracy": None if self.score is None else round(self.score, 6),
+            "epochs": self.epochs,
+            "max_epochs": self.trial.epochs,
+            "seed": seed,
+            "layers": len(hyperparameters.units),
+            **hyperparameters.model_dump(),
+            "error": self.error,
+        }
+
+
 class Oracle:
     """A tuner's choice of trials, a generation at a time.
 
-    What a generation holds depends on the results of those before it and on nothing else, so the
-    same seed gives the same trials for any number of workers: random is one generation, hyperband
-    one for each rung, bayesian one for every BATCH trials.
+    A generation depends on the results of those before it and on nothing else, so the same seed
+    gives the same trials for any number of workers: random is one generation, hyperband one for
+    each rung, bayesian one for every BATCH trials.
     """
 
     def __init__(self, config: SearchConfig) -> None:
@@ -95,14 +132,14 @@ def open_oracle(config: SearchConfig) -> RandomSearchOracle | HyperbandOracle:
 
 
 def _without_files(kind: type) -> type:
-    """Return `kind` without the files that it would write: the journal is what has to last."""
+    """Return `kind` without the files that it would write: `results` has all that must last."""
     return type(
         kind.__name__, (kind,), {"save": lambda self: None, "_save_trial": lambda self, trial: None}
     )
 
 
 def planned_epochs(config: SearchConfig) -> list[int]:
-    """Return the epochs of each trial that a search has, if none fails.
+    """Return the epochs of each trial of a search in which none fails.
 
     Hyperband's trials, and how long each is trained, follow from `tune.epochs` alone.
     """
@@ -113,3 +150,34 @@ def planned_epochs(config: SearchConfig) -> list[int]:
         oracle.tell([Outcome(trial, "completed", 0.0, trial.epochs) for trial in trials])
         epochs += [trial.epochs for trial in trials]
     return epochs
+
+
+def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
+    """Ask Keras Tuner for one point of a space.
+
+    All widths are declared, each only where its layer exists: otherwise the first trial gets
+    defaults and the widths of layers that don't exist come along.
+    """
+    depths = list(range(space.layers.min, space.layers.max + 1, space.layers.step))
+    network, depth = networks.load(space.network), hp.Choice("layers", depths)
+    units = []
+    for i in range(network.searched_widths(max(depths))):
+        with hp.conditional_scope("layers", [d for d in depths if d > i]):
+            bounds = space.units.model_dump()
+            value = hp.Int(f"units_{i}", bounds["min"], bounds["max"], step=bounds["step"])
+            units.append(value)
+    rate = choose_log(hp, "learning_rate", space.learning_rate)
+    decay = choose_log(hp, "weight_decay", space.weight_decay) if space.weight_decay else None
+    return Hyperparameters(
+        network=space.network,
+        units=network.widths(units, depth),
+        activation=hp.Choice("activation", space.activation),
+        initializer=hp.Choice("initializer", space.initializer),
+        learning_rate=rate,
+        weight_decay=decay,
+    )
+
+
+def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> float:
+    """Ask for a number from a logarithmic range, rounded to the six digits that are published."""
+    return float(f"{hp.Float(name, bounds.min, bounds.max, sampling='log'):.6g}")
