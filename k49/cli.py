@@ -22,7 +22,7 @@ from k49.shown import printable
 
 RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
-SERVING = ("httptools", "multipart", "onnxruntime", "prometheus_client", "starlette", "uvicorn")
+SERVING = ("granian", "multipart", "onnxruntime", "prometheus_client", "starlette")
 TRIALS_KEPT = 1_000  # by `k49 trials --prune`
 
 app = typer.Typer(
@@ -119,7 +119,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8049,
     workers: Annotated[
         int,
-        typer.Option(min=1, max=64, help="Processes that read.", show_default="one a processor"),
+        typer.Option(min=1, max=1024, help="Processes that read.", show_default="one a processor"),
     ] = os.cpu_count() or 1,
     timeout: Annotated[
         float,
@@ -132,11 +132,11 @@ def serve(
     ask: by default this machine alone.
     """
     if missing := [name for name in SERVING if find_spec(name) is None]:
-        raise K49Error(f"serve needs {', '.join(missing)}: `pip install 'k49[serve]'`")
+        raise K49Error(f"serve needs {', '.join(missing)}: `pip install -e '.[serve]'`")
     from k49.process import start_server
 
     start_server("k49.serve.reading")  # takes as long as all that follows
-    from k49.serve.limits import Limits
+    from k49.serve.readers import Limits
     from k49.serve.server import serve
 
     serve(model or project() / "models", host, port, Limits(workers, timeout))

@@ -9,6 +9,7 @@ from k49.errors import K49Error
 from k49.settings import Settings
 
 MOST_FAULTS = 10  # that are described
+MOST_KEYS = 1_000  # of a mapping
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -18,6 +19,8 @@ def validate(model: type[Model], content: Any, where: str) -> Model:
     Raises:
         K49Error: it doesn't fit; names `where` and every fault in one line.
     """
+    if isinstance(content, dict) and len(content) > MOST_KEYS:  # each would be a fault in memory
+        raise K49Error(f"{where}: {len(content):,} keys, {MOST_KEYS:,} at most")
     try:
         return model.model_validate(content)
     except ValidationError as error:

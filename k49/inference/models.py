@@ -15,7 +15,7 @@ from k49.errors import K49Error, is_out_of_memory
 from k49.export.exported import AVERAGED, PROBABILITIES, PROVENANCE, SCORE, SOURCE
 from k49.export.network import IMAGE
 from k49.model_file import MOST_BYTES, check_shape, parse_provenance, read_provenance
-from k49.outside import parse_json
+from k49.outside import parse_json, read_bytes
 from k49.progress import each
 from k49.settings import DatasetInfo, Detector, Provenance
 from k49.shifts import copies, sharpened
@@ -150,16 +150,23 @@ class OnnxModel(Model):
         self.threads = threads
 
     @cached_property
+    def content(self) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            K49Error: there is no such file, or it is larger than any model.
+        """
+        if not self.path.is_file():
+            raise K49Error(f"{self.path}: no such model; `dvc repro` exports it")
+        return read_bytes(self.path, MOST_BYTES)
+
+    @cached_property
     def session(self) -> Any:
         """Return onnxruntime's session.
 
         Raises:
             K49Error: onnxruntime isn't installed, or the file is no model that it can read.
         """
-        if not self.path.is_file():
-            raise K49Error(f"{self.path}: no such model; `dvc repro` exports it")
-        if self.path.stat().st_size > MOST_BYTES:
-            raise K49Error(f"{self.path}: more than {MOST_BYTES:,} bytes, which no model has")
         try:
             import onnxruntime
         except ImportError as error:
@@ -170,7 +177,7 @@ class OnnxModel(Model):
         options.log_severity_level = 4  # errors are raised in Python, too
         options.intra_op_num_threads = self.threads
         try:
-            found = onnxruntime.InferenceSession(self.path.read_bytes(), options)
+            found = onnxruntime.InferenceSession(self.content, options)
             (image,), (first, second) = found.get_inputs(), found.get_outputs()
             names = image.name, first.name, second.name, len(image.shape)
             if names != (IMAGE, PROBABILITIES, SCORE, 4):

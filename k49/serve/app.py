@@ -1,86 +1,170 @@
-"""The addresses of the server, and what they answer."""
+"""The addresses of the server, their answers, and the bodies of requests on their way in.
 
+Bodies are bounded in size, in time and in number: those that are on their way are few, and lie on
+disk if they are large, so that memory stays low.
+"""
+
+import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from k49.ending import described
-from k49.serve.arrivals import Arrivals
-from k49.serve.counts import Counts
-from k49.serve.limits import Refused
-from k49.serve.readers import Readers
+from k49.serve.openapi import document
+from k49.serve.readers import Readers, Refused
+from k49.serve.reading import MOST_BODY
 from k49.shown import printable
 
 PROBLEM = "application/problem+json"  # RFC 9457
 HEADERS = {"x-content-type-options": "nosniff"}
 RETRY = {"retry-after": "1"}  # seconds
+MOST_ARRIVING = 128  # requests whose bodies are on their way
+IN_MEMORY = 64 << 10  # bytes of a body above which it lies on disk until it is read
+MOST_DIGITS = 10  # of a length
+GRACE = 0.2  # seconds that an arriving body has before a new one may take its place
+BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)  # seconds
 
 
-class Service:
-    """What answers: with the processes that read, and the page."""
+class Arrivals:
+    """The bodies that are on their way, each with a time limit."""
 
-    def __init__(self, readers: Readers) -> None:
-        self.readers = readers
-        self.arrivals = Arrivals(readers.limits)
-        self.counts = Counts(lambda: len(self.arrivals.clocks), lambda: readers.waiting)
-        self.page = Path(readers.facts["file"]).with_name("reader.html")
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.clocks: dict[asyncio.Timeout, float] = {}  # of each body, and its start; oldest first
 
-    async def predict(self, request: Request) -> Response:
-        """Read the pictures of a request."""
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[SpooledTemporaryFile]:
+        """Take in a request's body; while the block runs, it lies in a file, in memory if small.
+
+        Raises:
+            Refused: 413, too large; 408, too slow; 503, too many are on their way.
+        """
+        length = request.headers.get("content-length", "0")
+        if len(length) > MOST_DIGITS or not length.isdecimal() or int(length) > MOST_BODY:
+            raise too_large()
+        self.make_room()
+        clock = asyncio.timeout(self.seconds)
+        with SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+            self.clocks[clock] = time.monotonic()
+            try:
+                async with clock:
+                    async for chunk in request.stream():
+                        if file.tell() + len(chunk) > MOST_BODY:
+                            raise too_large()
+                        file.write(chunk)
+            except TimeoutError:
+                raise Refused(408, "the body took too long to arrive") from None
+            finally:
+                self.clocks.pop(clock, None)
+            yield file
+
+    def make_room(self) -> None:
+        """End the oldest arrival if there are too many.
+
+        Raises:
+            Refused: 503, the oldest is young.
+        """
+        if len(self.clocks) < MOST_ARRIVING:
+            return
+        oldest, begun = next(iter(self.clocks.items()))
+        if time.monotonic() - begun < GRACE:
+            raise Refused(503, "too many requests arrive at once")
+        del self.clocks[oldest]
+        oldest.reschedule(asyncio.get_running_loop().time())
+
+
+def too_large() -> Refused:
+    """Return the refusal of a body."""
+    return Refused(413, f"the body has more than {MOST_BODY:,} bytes; send fewer pictures at once")
+
+
+class Counts:
+    """Numbers for Prometheus: requests, characters, seconds, and requests of the moment."""
+
+    def __init__(self, arriving: Callable[[], int], waiting: Callable[[], int]) -> None:
+        self.all = all_ = CollectorRegistry()
+        self.requests = Counter("k49_requests", "Requests, by status", ["status"], registry=all_)
+        self.characters = Counter("k49_characters", "Characters read", registry=all_)
+        self.seconds = Histogram(
+            "k49_request_seconds", "From headers to answer", buckets=BUCKETS, registry=all_
+        )
+        now = Gauge("k49_arriving", "Requests whose bodies are on their way", registry=all_)
+        now.set_function(arriving)
+        now = Gauge("k49_waiting", "Requests that wait for a process", registry=all_)
+        now.set_function(waiting)
+        ProcessCollector(registry=all_)
+
+    def count(self, status: int, characters: int, seconds: float) -> None:
+        """Count an answer."""
+        self.requests.labels(status).inc()
+        self.characters.inc(characters)
+        self.seconds.observe(seconds)
+
+
+def application(readers: Readers) -> Starlette:
+    """Return the application, for a server that speaks ASGI."""
+    arrivals = Arrivals(readers.limits.seconds)
+    counts = Counts(lambda: len(arrivals.clocks), lambda: readers.waiting)
+    page = readers.path.with_name("reader.html")
+
+    async def predict(request: Request) -> Response:
         start, characters = time.perf_counter(), 0
         try:
-            response, characters = await self.answer(request)
+            async with arrivals.body(request) as file:
+                kind, query = request.headers.get("content-type", ""), request.url.query
+                content, characters = await readers.read(kind, query, file)
+            response = Response(content, headers=HEADERS, media_type="application/json")
         except ClientDisconnect:
             response = Response(status_code=400)  # nobody gets it
         except Refused as refused:
             response = problem(refused.status, refused.detail)
-        except Exception as error:
-            response = problem(500, described(error, "send fewer pictures"))
-        self.counts.request(response.status_code, characters, time.perf_counter() - start)
+        counts.count(response.status_code, characters, time.perf_counter() - start)
         return response
 
-    async def answer(self, request: Request) -> tuple[Response, int]:
-        """Take a request in and read it; return the answer, and how many characters it has.
+    async def home(_: Request) -> Response:
+        if not page.is_file() or not page.stat().st_size:
+            return problem(404, f"no {page.name} beside the model; `dvc repro` makes one")
+        return FileResponse(page, headers=HEADERS)
 
-        Raises:
-            Refused: as of `Arrivals.body` and `Readers.read`.
-        """
-        async with self.arrivals.body(request) as file:
-            kind, query = request.headers.get("content-type", ""), request.url.query
-            content, characters = await self.readers.read(kind, query, file)
-        return Response(content, headers=HEADERS, media_type="application/json"), characters
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(counts.all), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    async def about(self, _: Request) -> Response:
-        """Say what the model was trained on."""
-        return JSONResponse(self.readers.facts, headers=HEADERS)
-
-    async def metrics(self, _: Request) -> Response:
-        """Tell Prometheus."""
-        return Response(self.counts.text(), headers={"content-type": CONTENT_TYPE_LATEST})
-
-    async def home(self, _: Request) -> Response:
-        """Show the page that reads in the browser itself."""
-        if not self.page.is_file() or not self.page.stat().st_size:
-            return problem(404, f"no {self.page.name} beside the model; `dvc repro` makes one")
-        return FileResponse(self.page, headers=HEADERS)
+    routes = [
+        Route("/", home),
+        Route("/v1/predict", predict, methods=["POST"]),
+        Route("/v1/model", constant(readers.facts)),
+        Route("/openapi.json", constant(document())),
+        Route("/healthz", constant({"status": "ok"})),
+        Route("/metrics", metrics),
+    ]
+    app = Starlette(routes=routes, exception_handlers={404: not_found, 405: not_allowed})
+    app.router.redirect_slashes = False  # else to the host that the client names
+    return app
 
 
-async def openapi(_: Request) -> Response:
-    """Describe all this."""
-    from k49.serve.openapi import document  # Pydantic takes a moment: only now
+def constant(content: dict) -> Callable[[Request], Awaitable[Response]]:
+    """Return a route that always gives the same answer."""
 
-    return JSONResponse(document(), headers=HEADERS)
+    async def answer(_: Request) -> Response:
+        return JSONResponse(content, headers=HEADERS)
 
-
-async def health(_: Request) -> Response:
-    """Say that requests are answered."""
-    return JSONResponse({"status": "ok"}, headers=HEADERS)
+    return answer
 
 
 async def not_found(request: Request, _: Exception) -> Response:
@@ -88,9 +172,11 @@ async def not_found(request: Request, _: Exception) -> Response:
     return problem(404, f"nothing is at {printable(request.url.path, 80)}; see /openapi.json")
 
 
-async def not_allowed(request: Request, _: Exception) -> Response:
+async def not_allowed(request: Request, error: Exception) -> Response:
     """Answer where this method does nothing."""
-    return problem(405, f"{request.method} does nothing there; see /openapi.json")
+    response = problem(405, f"{request.method} does nothing there; see /openapi.json")
+    response.headers.update((isinstance(error, HTTPException) and error.headers) or {})  # allow
+    return response
 
 
 def problem(status: int, detail: str) -> Response:
@@ -98,16 +184,3 @@ def problem(status: int, detail: str) -> Response:
     headers = HEADERS | (RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
     content = {"status": status, "detail": printable(detail)}
     return JSONResponse(content, status, headers, PROBLEM)
-
-
-def application(service: Service) -> Starlette:
-    """Return the application, for a server that speaks ASGI."""
-    routes = [
-        Route("/", service.home),
-        Route("/v1/predict", service.predict, methods=["POST"]),
-        Route("/v1/model", service.about),
-        Route("/openapi.json", openapi),
-        Route("/healthz", health),
-        Route("/metrics", service.metrics),
-    ]
-    return Starlette(routes=routes, exception_handlers={404: not_found, 405: not_allowed})

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from k49.pictures.files import Received
-from k49.serve.limits import MOST_BODY, MOST_PICTURES
-from k49.serve.reading import Encoded, Query
+from k49.serve.reading import MOST_BODY, MOST_PICTURES, Encoded, Query
 
 
 class Row(BaseModel):

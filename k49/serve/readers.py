@@ -1,165 +1,208 @@
-"""A fixed number of workers, which are replaced when they die or exceed a request's time limit.
+"""A fixed number of processes that read pictures; one that dies or takes too long is replaced.
 
-What goes between them and this process is a line of JSON, then bytes: nothing that a hostile
-picture could have this process run.
+Between them and the server go bytes and JSON: nothing that a hostile picture could make the server
+run. All of them have the same bytes of one model, also if its file is replaced meanwhile.
 """
 
 import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from k49.errors import K49Error
 from k49.process import context
-from k49.serve.limits import MOST_WAITING, Limits, Refused
 
+MOST_WAITING = 128  # requests that have arrived and wait for a process
 SIZE = struct.Struct("!Q")  # of a message, before it
 GONE = (ConnectionError, asyncio.IncompleteReadError)  # the process at the other end
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits that the owner of a server sets."""
+
+    workers: int  # processes that read
+    seconds: float  # that a request may take to arrive, to wait, and to be read: each
+
+
+class Refused(Exception):
+    """A request that isn't answered: by which HTTP status, and why."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
 
 
 class Readers:
     """The processes, and the requests that wait for them."""
 
     def __init__(self, model: Path, limits: Limits) -> None:
-        self.model, self.limits = model, limits
-        self.all: list[Reader] = []
-        self.free: asyncio.Queue[Reader] = asyncio.Queue()
+        self.path, self.limits = model, limits
         self.waiting = 0
-        self.facts: dict[str, Any] = {}  # of the model, as `reading.described`
+        self.content: bytes | None = None  # of the model
+        self.facts: dict[str, Any] = {}  # as `reading.describe`
+        self._all: list[Reader] = []
+        self._free: asyncio.Queue[Reader] = asyncio.Queue()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Start the processes, and end them after the block.
+    async def begin(self) -> None:
+        """Start the processes; the first reads the model for all.
 
         Raises:
             K49Error: the model can't be read.
         """
-        self.all = [Reader(self.model) for _ in range(self.limits.workers)]
-        try:
-            for reader in self.all:
-                self.facts = await reader.begin()
-                self.free.put_nowait(reader)
-            yield
-        finally:
-            for reader in self.all:
-                reader.end()
+        first = self._reader()
+        self._all.append(first)
+        self.facts = await first.begin()
+        self.path, self.content = Path(self.facts.pop("path")), await first.receive()
+        self._all += [self._reader() for _ in range(self.limits.workers - 1)]
+        for reader in self._all[1:]:
+            await reader.begin()
+        for reader in self._all:
+            self._free.put_nowait(reader)
+
+    def end(self) -> None:
+        """End the processes."""
+        for reader in self._all:
+            reader.end()
 
     async def read(self, kind: str, query: str, file: IO[bytes]) -> tuple[bytes, int]:
         """Read the body of a request when it is its turn; return as `reading.read`.
 
         Raises:
-            Refused: as there, and 503, too many wait, or it waited too long; 413, it takes too long
-                to read; 422, it ended the process.
+            Refused: as there, and 503, too many wait, it waited too long, or the process ended
+                before it began; 413, it takes too long to read; 422, reading it ended the process.
         """
-        reader = await self.turn()
+        reader = await self._turn()
         try:
+            if not reader.process.is_alive():  # it ended while it was idle
+                reader = await self._replaced(reader)
             file.seek(0)
             async with asyncio.timeout(self.limits.seconds):
-                head, answer = await reader.ask({"kind": kind, "query": query}, file.read())
+                head, content = await reader.ask({"kind": kind, "query": query}, file.read())
         except TimeoutError:
-            await self.replace(reader)
-            seconds = f"{self.limits.seconds:g} seconds"
-            raise Refused(413, f"takes more than {seconds} to read; send fewer pictures") from None
-        except BaseException as error:  # also the end of the server: its answer is nobody else's
-            await self.replace(reader)
-            if isinstance(error, GONE):
+            reader.end()
+            raise Refused(
+                413, f"takes more than {self.limits.seconds:g} seconds to read; send fewer pictures"
+            ) from None
+        except GONE as error:
+            reader.end()
+            if reader.begun:
                 raise Refused(422, "reading it ended the process that read") from error
+            raise Refused(503, "the process that should read it has ended") from error
+        except BaseException:  # also the end of the server: its answer is nobody else's
+            reader.end()
             raise
-        self.free.put_nowait(reader)
+        finally:
+            self._free.put_nowait(reader)  # the next request replaces one that has ended
         if "refused" in head:
             raise Refused(*head["refused"])
-        return answer, head["characters"]
+        return content, head["characters"]
 
-    async def turn(self) -> "Reader":
-        """Wait until a process is free.
-
-        Raises:
-            Refused: 503.
-        """
+    async def _turn(self) -> "Reader":
         if self.waiting >= MOST_WAITING:
             raise Refused(503, "too many requests wait")
         self.waiting += 1
         try:
             async with asyncio.timeout(self.limits.seconds):
-                return await self.free.get()
+                return await self._free.get()
         except TimeoutError:
             raise Refused(503, "too many requests were before it") from None
         finally:
             self.waiting -= 1
 
-    async def replace(self, reader: "Reader") -> None:
-        """End a process, and start another; if that fails, the next request tries again."""
+    async def _replaced(self, reader: "Reader") -> "Reader":
         reader.end()
-        other = self.all[self.all.index(reader)] = Reader(self.model)
+        other = self._reader()
         try:
             await other.begin()
-        finally:
-            self.free.put_nowait(other)
+        except K49Error as error:
+            other.end()
+            raise Refused(503, str(error)) from error
+        self._all[self._all.index(reader)] = other
+        return other
+
+    def _reader(self) -> "Reader":
+        return Reader(self.path, self.content)
 
 
 class Reader:
     """One of the processes; it ends when this one does."""
 
-    def __init__(self, model: Path) -> None:
-        self.here, there = socket.socketpair()
+    def __init__(self, model: Path, content: bytes | None) -> None:
+        self.begun = False  # to read the last request
+        self._here, there = socket.socketpair()
         with there:
-            self.process = context.Process(target=work, args=(there, model), daemon=True)
+            self.process = context.Process(target=work, args=(there, model, content), daemon=True)
             self.process.start()
 
     async def begin(self) -> dict[str, Any]:
-        """Wait until it has read the model; return what is known of that.
+        """Wait until it has read the model; return what is known of the model.
 
         Raises:
-            K49Error: it can't be read.
+            K49Error: the model can't be read, or the process was killed.
         """
-        self.reading, self.writing = await asyncio.open_connection(sock=self.here)
-        head, facts = await self.answer()
-        if "error" in head:
-            raise K49Error(head["error"])
-        return json.loads(facts)
+        self._in, self._out = await asyncio.open_connection(sock=self._here)
+        try:
+            facts = json.loads(await self.receive())
+        except GONE as error:
+            raise K49Error(
+                "a process of the server was killed at its start; memory may have run out"
+            ) from error
+        if "error" in facts:
+            raise K49Error(facts["error"])
+        return facts
+
+    async def receive(self) -> bytes:
+        """Wait for a message."""
+        (size,) = SIZE.unpack(await self._in.readexactly(SIZE.size))
+        return await self._in.readexactly(size)
 
     async def ask(self, head: dict, body: bytes) -> tuple[dict, bytes]:
-        """Send a request, and wait for the answer."""
-        self.writing.write(message(head, body))
-        return await self.answer()
-
-    async def answer(self) -> tuple[dict, bytes]:
-        """Wait for an answer: its head and the rest."""
-        (size,) = SIZE.unpack(await self.reading.readexactly(SIZE.size))
-        head, _, rest = (await self.reading.readexactly(size)).partition(b"\n")
-        return json.loads(head), rest
+        """Send a request, and wait for the answer: its head and its content."""
+        self.begun = False
+        self._out.write(message(json.dumps(head).encode()) + message(body))
+        await self.receive()
+        self.begun = True
+        return json.loads(await self.receive()), await self.receive()
 
     def end(self) -> None:
-        """End it, whatever it does; the connection is closed when its end is noticed."""
+        """End it, whatever it does; its connection closes with it."""
         self.process.kill()
         self.process.join()
 
 
-def message(head: dict, body: bytes) -> bytes:
-    """Return a message: its size, a line of JSON, the body."""
-    line = json.dumps(head).encode() + b"\n"
-    return SIZE.pack(len(line) + len(body)) + line + body
+def message(content: bytes) -> bytes:
+    """Return content with its size before it."""
+    return SIZE.pack(len(content)) + content
 
 
-def work(there: socket.socket, model: Path) -> None:
+def work(there: socket.socket, path: Path, content: bytes | None) -> None:
     """Be one of the processes: read the model, then answer requests until nobody is there."""
     from k49.serve import reading  # which is there already: this process is forked from one
 
     with there, there.makefile("rb") as stream:
+
+        def receive() -> bytes:
+            return stream.read(*SIZE.unpack(stream.read(SIZE.size)))
+
         try:
-            there.sendall(message({}, reading.as_json(reading.described(model))))
+            model = reading.open_model(path, content)
         except K49Error as error:
-            there.sendall(message({"error": str(error)}, b""))
+            there.sendall(message(reading.as_json({"error": str(error)})))
             return
-        while size := stream.read(SIZE.size):
-            head, _, body = stream.read(*SIZE.unpack(size)).partition(b"\n")
-            asked = reading.Asked(**json.loads(head), body=body)
+        there.sendall(message(reading.as_json(reading.describe(model))))
+        if content is None:
+            there.sendall(message(model.content))
+        while stream.peek(1):  # nothing at its end
+            head, body = json.loads(receive()), receive()
+            there.sendall(message(b""))  # begun
             try:
-                answer, characters = reading.read(model, asked)
-                there.sendall(message({"characters": characters}, answer))
+                answer, characters = reading.read(model, head["kind"], head["query"], body)
+                head = {"characters": characters}
             except Refused as refused:
-                there.sendall(message({"refused": [refused.status, refused.detail]}, b""))
+                answer, head = b"", {"refused": [refused.status, refused.detail]}
+            there.sendall(message(reading.as_json(head)) + message(answer))

@@ -1,9 +1,8 @@
-"""What the processes do that read: from a request's body to its answer."""
+"""From the body of a request to its answer, in a process that reads."""
 
 import base64
 import json
-from dataclasses import dataclass
-from functools import cache
+import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,27 +15,21 @@ from threadpoolctl import threadpool_limits
 from k49 import ending
 from k49.errors import K49Error
 from k49.export.exported import SOURCE
-from k49.inference.models import Model, OnnxModel, open_model, project_model
+from k49.inference import models
+from k49.inference.models import Model, OnnxModel
 from k49.inference.output import candidate_rows
 from k49.inference.pictures import read_picture, stack
 from k49.inference.predict import predict
 from k49.outside import MOST_CLASSES, parse_json
 from k49.pictures.files import Received
-from k49.serve.limits import MOST_BODY, MOST_PICTURES, Refused
+from k49.serve.readers import Refused
 from k49.shown import printable
 from k49.validation import validate
 
+MOST_BODY = 8 << 20  # bytes of a request
+MOST_PICTURES = 16  # of a request
 MOST_NAME = 200  # characters of a picture's name
 RAW = ("application/octet-stream", "image/")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request for pictures to be read."""
-
-    kind: str  # the header content-type
-    query: str
-    body: bytes
 
 
 class Query(BaseModel):
@@ -69,30 +62,38 @@ class Encoded(BaseModel):
     images: Annotated[list[Picture], Field(min_length=1, max_length=MOST_PICTURES)]
 
 
-@cache
-def model_at(path: Path) -> OnnxModel:
-    """Open a model, once in each process: a file of ONNX, or the one in a project's folder.
+def open_model(path: Path, content: bytes | None = None) -> OnnxModel:
+    """Open a model: a file of ONNX, or the one in a project's folder.
+
+    Args:
+        path: of the file or the folder.
+        content: of the file, if it was read already.
 
     Raises:
         K49Error: there is none, or it is no ONNX.
     """
     threadpool_limits(1)  # the processes share the processors
-    model = (project_model if path.is_dir() else open_model)(path, threads=1)
+    if path.is_dir():
+        model = models.project_model(path, threads=1)
+    else:
+        model = models.open_model(path, threads=1)
     if not isinstance(model, OnnxModel):
         raise K49Error(
             f"{path}: has no ONNX made of its model; `dvc repro` or `k49 export` does it"
         )
-    model.size()  # reads the file
+    if content is not None:
+        model.content = content
+    model.size()  # reads it
     return model
 
 
-def described(path: Path) -> dict[str, Any]:
-    """Say what a model was trained on, and how well it reads, for people and for programs."""
-    model = model_at(path)
+def describe(model: OnnxModel) -> dict[str, Any]:
+    """Return the path of a model and what it was trained on, for people and for programs."""
     told = {key: text for key, text in model.metadata.items() if key in ("licence", SOURCE)}
     metrics = model.metadata.get("metrics", "{}")
     return {
-        "file": str(model.path),
+        "path": str(model.path),
+        "file": model.path.name,
         "data": model.dataset.name,
         "warning": model.dataset.warning,
         "classes": model.dataset.classes,
@@ -101,8 +102,14 @@ def described(path: Path) -> dict[str, Any]:
     }
 
 
-def read(path: Path, asked: Asked) -> tuple[bytes, int]:
+def read(model: Model, kind: str, query: str, body: bytes) -> tuple[bytes, int]:
     """Read the pictures of a request.
+
+    Args:
+        model: opened.
+        kind: the header content-type.
+        query: of the address.
+        body: of the request.
 
     Returns:
         The answer as JSON, and how many characters were read.
@@ -112,27 +119,28 @@ def read(path: Path, asked: Asked) -> tuple[bytes, int]:
             422, none of them can be read; 500, a fault of a library, or ours.
     """
     try:
-        answer = read_pictures(model_at(path), asked)
+        answer = read_pictures(model, kind, query, body)
     except Refused:
         raise
     except K49Error as error:
         raise Refused(400, str(error)) from error
     except Exception as error:
-        raise Refused(500, ending.described(error, "send fewer pictures")) from error
+        print(ending.described(error, "send fewer pictures"), file=sys.stderr)
+        raise Refused(500, "an error of the server, which says more where it runs") from error
     if not answer["rows"]:
-        raise Refused(422, "; ".join(answer["errors"]))
+        raise Refused(422, "; ".join(answer["errors"]) or "no pictures in the body")
     return as_json(answer), sum(row["rank"] == 1 for row in answer["rows"])
 
 
-def read_pictures(model: Model, asked: Asked) -> dict[str, list]:
-    """Read the pictures of a request, as `k49 predict --format json` does, faults among them apart.
+def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str, list]:
+    """Read the pictures of a request, as `k49 predict --format json` does, and collect errors.
 
     Raises:
-        Refused, K49Error: it asks for something else.
+        Refused, K49Error: the request is of another form.
     """
-    top = validate(Query, dict(parse_qsl(asked.query, keep_blank_values=True)), "query").top
+    top = validate(Query, dict(parse_qsl(query, keep_blank_values=True)), "query").top
     found, notes, errors = [], [], []
-    for picture in pictures_of(asked):
+    for picture in pictures_of(kind, body):
         try:
             images, doubt = read_picture(picture, model.dataset)
         except K49Error as error:
@@ -150,21 +158,21 @@ def read_pictures(model: Model, asked: Asked) -> dict[str, list]:
     return {"rows": rows, "notes": notes, "errors": errors}
 
 
-def pictures_of(asked: Asked) -> list[Received]:
+def pictures_of(content_type: str, body: bytes) -> list[Received]:
     """Return the pictures of a request.
 
     Raises:
         Refused: 415, its body is of another kind; 413, too many.
         K49Error: the body isn't what it says.
     """
-    kind, options = multipart.parse_options_header(asked.kind)
+    kind, options = multipart.parse_options_header(content_type)
     if kind == "multipart/form-data":
-        return of_form(asked.body, options.get("boundary", ""))
+        return of_form(body, options.get("boundary", ""))
     if kind == "application/json":
-        sent = validate(Encoded, parse_json(asked.body, "body"), "body")
+        sent = validate(Encoded, parse_json(body, "body"), "body")
         return [Received(f"images[{i}]", content) for i, content in enumerate(sent.images)]
     if kind.startswith(RAW):
-        return [Received("body", asked.body)]
+        return [Received("body", body)]
     raise Refused(
         415,
         f"a body of {printable(kind, 80) or 'no known kind'}; send image/png or the like, "
