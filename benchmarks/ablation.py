@@ -28,8 +28,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, save, styled
-from k49.files import write_text
+from k49.io import write_text
+from k49.plots.figures import BLUE, GREY, ORANGE, save, styled
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
 # Each has what those above it have, and the last is the default recipe.

@@ -27,11 +27,10 @@ from k49.data.fetch import fetch
 from k49.data.split import split_dataset
 from k49.process import in_own_process
 from k49.search.search import search, search_config
-from k49.settings import Settings, TrainingConfig
+from k49.settings import Settings, TrainingConfig, validate
 from k49.stage import load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
-from k49.validation import validate
 
 Raw = tuple[np.ndarray, np.ndarray]  # images (N, 28, 28) uint8, labels (N,) uint8
 INK = 100  # grey from which a pixel is ink

@@ -19,8 +19,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.epoch import ROOT, environment, machine, publish
-from k49.files import write_yaml
-from k49.outside import read_json, read_yaml
+from k49.io import read_json, read_yaml, write_yaml
 
 STAGES = ("fetch", "split", "tune", "train", "evaluate", "plot")
 

@@ -23,8 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.ways import BATCH, UNITS, WAYS
-from k49.files import atomic_write, write_json, write_text, write_yaml
-from k49.outside import read_yaml
+from k49.io import atomic_write, read_yaml, write_json, write_text, write_yaml
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

@@ -54,9 +54,8 @@ def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = Fal
 def training(recipe: str, folder: Path, epochs: int, distorted: bool) -> tuple[Any, Any, Any]:
     """How to train a recipe's network; the images; and a few to validate, which takes no time."""
     from k49.data import Dataset
-    from k49.settings import Hyperparameters, Settings
+    from k49.settings import Hyperparameters, Settings, validate
     from k49.training.fit import training_config
-    from k49.validation import validate
 
     train = Dataset(*load(folder, np.uint8))
     content = settings_of(recipe)
@@ -78,7 +77,7 @@ def training(recipe: str, folder: Path, epochs: int, distorted: bool) -> tuple[A
 def settings_of(recipe: str) -> dict:
     """A recipe as the content of a params.yaml."""
     import k49
-    from k49.outside import read_yaml
+    from k49.io import read_yaml
 
     root = Path(k49.__file__).parent
     content = read_yaml(root.parent / "params.yaml")
@@ -90,8 +89,7 @@ def settings_of(recipe: str) -> dict:
 def search_of(recipe: str, **tune: Any) -> Any:
     """The search of a recipe, with other settings of `tune`."""
     from k49.search.search import search_config
-    from k49.settings import Settings
-    from k49.validation import validate
+    from k49.settings import Settings, validate
 
     content = settings_of(recipe)
     content["tune"] |= tune

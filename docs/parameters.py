@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from k49.files import write_text
-from k49.outside import read_yaml
+from k49.io import read_yaml, write_text
 from k49.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ import matplotlib_fontja
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
 
-from k49.data.standin.strokes import strokes
+from k49.kanjivg import strokes
 
 CHARACTER = "ぬ"
 KANJIVG = 109  # units of a side

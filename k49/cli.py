@@ -13,12 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from k49.ending import status_of
-from k49.errors import K49Error, NotComparableError
-from k49.export import forms
-from k49.files import flatten, write_text
-from k49.outside import MOST_CLASSES, read_yaml
-from k49.shown import printable
+from k49 import export as forms
+from k49.errors import K49Error, NotComparableError, status_of
+from k49.io import MOST_CLASSES, flatten, read_yaml, write_text
+from k49.text import printable
 
 RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
@@ -85,9 +83,9 @@ def predict(
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
-    from k49.inference import output as outputs
     from k49.inference import pictures
     from k49.inference import predict as inference
+    from k49.inference import predict as outputs
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
@@ -244,8 +242,9 @@ def report(
     changed most: report.md, for a pull request.
     """
     from k49.comparison import compare as comparing
-    from k49.comparison import figures, text
-    from k49.evaluation.figures import save
+    from k49.comparison import text
+    from k49.plots import report as figures
+    from k49.plots.figures import save
     from k49.revisions import revisions
     from k49.stage import PARAMS, load_settings
 
@@ -340,7 +339,12 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # an ASCII terminal shows \\u3042 for あ
-    sys.exit(status_of("error", run_command, TO_LOWER, "stopped"))
+    status = status_of("error", run_command, TO_LOWER, "stopped")
+    if "granian" in sys.modules:
+        from k49.process import leave
+
+        leave(status)
+    sys.exit(status)
 
 
 def run_command() -> int:

@@ -1,12 +1,17 @@
-"""The exceptions for what a user can put right, and what tells that memory ran out."""
+"""Errors that a user can put right; and how a process ends: in one line, without a traceback."""
 
 import errno
+import os
+import signal
+import sys
 import sysconfig
 import traceback
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
-from k49.shown import printable
+from k49.text import printable
 
 
 class K49Error(Exception):
@@ -57,3 +62,98 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and "can't start new thread" in said:
         return True
     return isinstance(error, MemoryError) or "ResourceExhaustedError" in said
+
+
+STOPPED = 130  # exit status, as of a program that Ctrl-C has ended
+NO_READER = 128 + signal.SIGPIPE
+SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+
+
+def status_of(name: str, body: Callable[[], int | None], to_lower: str, stopped: str) -> int:
+    """Call `body`; return the exit status, after a line on stderr for whatever went wrong.
+
+    Args:
+        name: what the line begins with: "error" or "error in train".
+        body: to call; what it returns is the exit status, None is 0.
+        to_lower: what needs less memory if lowered.
+        stopped: what is said after Ctrl-C or SIGTERM.
+    """
+    killed = f"{name}: killed or aborted, most likely because memory ran out; {to_lower}"
+    with signal_as_ctrl_c(), obituary(killed):
+        try:
+            return body() or 0
+        except KeyboardInterrupt:
+            line, status = stopped, STOPPED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python flushes what is left
+            return NO_READER
+        except Exception as error:
+            line, status = f"{name}: {described(error, to_lower)}", 1
+        print(printable(line), file=sys.stderr)
+        return status
+
+
+def described(error: Exception, to_lower: str) -> str:
+    """Say in a line what an error means for the user."""
+    if isinstance(error, K49Error):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"out of memory; {to_lower}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'system'}: {error.strerror or error}"
+    what = f"{place_of(error)}: {type(error).__name__}: {printable(error, 200)}"
+    return (
+        f"a bug in k49, or in what was changed in it, at {what}; {traceback_kept(error)} "
+        "(CONTRIBUTING.md says how to report it)"
+    )
+
+
+def traceback_kept(error: Exception) -> str:
+    """Write an error's traceback to a file, and say where; or else where it was raised."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        with NamedTemporaryFile("w", prefix="k49-bug-", suffix=".txt", delete=False) as file:
+            file.write(text.encode("ascii", "backslashreplace").decode())
+        return f"the traceback is in {file.name}"
+    except OSError:  # a full disk
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return f"raised in {Path(last.filename).name}, line {last.lineno}"
+
+
+@contextmanager
+def signal_as_ctrl_c() -> Iterator[None]:
+    """Let `kill` stop this process as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def obituary(line: str) -> Iterator[None]:
+    """Leave a process behind that prints a line if this one is killed before the block ends.
+
+    Linux kills what takes too much memory, and libraries in C++ abort: Python can say nothing then.
+    """
+    reading, writing = os.pipe()
+    shown = printable(line).encode("ascii", "backslashreplace").decode()
+    try:  # a shell, since a fork of a large process takes long, and memory
+        left_behind = os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", 'read -r end || printf "%s\\n" "$0" >&2', shown],
+            {},
+            file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_CLOSE, 1)],
+            setsigmask=SIGNALS,  # it survives Ctrl-C
+        )
+    except OSError:  # no memory, or no process more: then it isn't said
+        left_behind = 0
+    os.close(reading)
+    try:
+        yield
+    finally:
+        if left_behind:
+            with suppress(OSError):
+                os.write(writing, b".\n")
+                os.waitpid(left_behind, 0)
+        os.close(writing)

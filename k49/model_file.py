@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from k49.errors import K49Error
-from k49.files import atomic_write
-from k49.outside import parse_json
-from k49.settings import DatasetInfo, Detector, Provenance, TrainingConfig
-from k49.validation import validate
+from k49.io import atomic_write, parse_json
+from k49.settings import DatasetInfo, Detector, Provenance, TrainingConfig, validate
 
 MOST_BYTES = 2 << 30  # of all parts, unpacked: 20 layers of 4,096 units are 1.3 GB
 MOST_CONFIG = 1 << 24  # of the network's description

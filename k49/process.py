@@ -8,15 +8,18 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from k49 import profiling
+from k49 import progress
 from k49.errors import K49Error, keep_place
 
 # Characters: a socket's name has 107 at most, with pymp-xxxxxxxx/listener-xxxxxxxx
@@ -49,9 +52,13 @@ def start_server(*modules: str) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def remove_socket() -> None:
-    """Remove the folder of the server's socket, for a process that leaves without Python's exit."""
-    util._run_finalizers()  # type: ignore[attr-defined]  # what multiprocessing does at that exit
+def leave(status: int) -> NoReturn:
+    """End this process at once: TensorFlow's exit takes a second, and Granian's may abort."""
+    with suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    util._run_finalizers()  # type: ignore[attr-defined]  # removes the server's socket
+    os._exit(status)
 
 
 @contextmanager
@@ -118,7 +125,7 @@ def in_own_process(
             process.terminate()
             process.join()
         receiver.close()
-    profiling.peaks.append(peak)
+    progress.peaks.append(peak)
     if error is not None:
         raise error
     return result
@@ -151,7 +158,7 @@ def _run_and_send(
     except Exception as raised:  # whatever it is, the caller gets to see it
         keep_place(raised)  # a traceback isn't sent
         error = raised
-    peak = profiling.peak_memory()
+    peak = progress.peak_memory()
     with suppress(BrokenPipeError):
         try:
             sender.send(("answer", (result, error, peak)))
@@ -165,3 +172,29 @@ def _exit_with_parent() -> None:
     if caller is not None:
         caller.join()
         os._exit(1)  # nobody is left to answer to
+
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    function: Callable[[Argument], Result], arguments: Iterable[Argument]
+) -> Iterator[Result]:
+    """Yield results in the order of the arguments, computed by a thread for each core.
+
+    No more than a few results wait to be taken.
+    """
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future] = deque()
+        try:
+            for argument in arguments:
+                waiting.append(pool.submit(function, argument))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for left in waiting:
+                left.cancel()

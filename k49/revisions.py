@@ -22,12 +22,10 @@ from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 from k49.comparison.runs import Curves, Run, TrainMetrics
 from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
-from k49.files import flatten
-from k49.outside import MOST_JSON, MOST_YAML, check_size, parse_json, parse_yaml, read_bytes
+from k49.io import MOST_JSON, MOST_YAML, check_size, flatten, parse_json, parse_yaml, read_bytes
 from k49.progress import each
-from k49.settings import Augment, Fit
+from k49.settings import Augment, Fit, validate
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
-from k49.validation import validate
 
 WORKSPACE = "workspace"
 # Parameters without effect on any result

@@ -11,16 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from k49 import profiling
+from k49 import progress
 from k49.data import Dataset, Subset
-from k49.ending import status_of
-from k49.errors import K49Error
-from k49.files import read_npy, write_json, write_npy
-from k49.outside import read_json, read_yaml
-from k49.process import remove_socket
-from k49.settings import DatasetInfo, Hyperparameters, Settings
-from k49.shown import in_script
-from k49.validation import validate
+from k49.errors import K49Error, status_of
+from k49.io import read_json, read_npy, read_yaml, write_json, write_npy
+from k49.process import leave
+from k49.settings import DatasetInfo, Hyperparameters, Settings, validate
+from k49.text import in_script
 
 PARAMS = Path("params.yaml")
 
@@ -102,19 +99,10 @@ def run_stage(main: Callable[[Settings], None]) -> NoReturn:
 
     def body() -> None:
         main(load_settings())
-        print(f"{name}: {profiling.summary(time.perf_counter() - start)}", flush=True)
+        print(f"{name}: {progress.summary(time.perf_counter() - start)}", flush=True)
 
     stopped = f"{name}: stopped; `dvc repro` runs what is left"
     leave(status_of(f"error in {name}", body, TO_LOWER, stopped))
-
-
-def leave(status: int) -> NoReturn:
-    """End this process at once: everything is on disk, and TensorFlow's exit takes a second."""
-    with suppress(OSError):
-        sys.stdout.flush()
-    sys.stderr.flush()
-    remove_socket()
-    os._exit(status)
 
 
 def save_split(name: str, subset: Subset) -> None:

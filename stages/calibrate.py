@@ -1,7 +1,7 @@
 """calibrate: make the probabilities of the trained model honest; the model that is given away."""
 
 from k49.model_file import calibrated_parts, read_training
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Provenance, Settings
 from k49.stage import MODEL, TRAINED, load_dataset, load_info, run_stage
 

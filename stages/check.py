@@ -1,9 +1,8 @@
 """check: params.yaml as a whole, before any other stage runs and DVC takes its outputs away."""
 
-from k49.files import write_text
-from k49.settings import Settings
+from k49.io import write_text
+from k49.settings import Settings, ineffective_settings
 from k49.stage import CHECKED, count_train_images, run_stage, touch_tracked_files
-from k49.validation import ineffective_settings
 
 
 def main(settings: Settings) -> None:

@@ -2,15 +2,14 @@
 
 import numpy as np
 
-from k49.evaluation import calibration, predictions
+from k49.evaluation import predictions
+from k49.evaluation import probabilities as calibration
 from k49.evaluation.card import model_card
 from k49.evaluation.metrics import Read, confusion, evaluate, per_class
-from k49.files import atomic_write, write_text
+from k49.io import atomic_write, read_json, write_text
 from k49.model_file import read_provenance
-from k49.outside import read_json
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Settings
-from k49.shifts import sharpened
 from k49.stage import (
     CARD,
     CLASSES,
@@ -23,6 +22,7 @@ from k49.stage import (
     publish,
     run_stage,
 )
+from k49.tta import sharpened
 
 
 def main(settings: Settings) -> None:

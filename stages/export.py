@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from k49.data.arrays import File, read_whole
+from k49.export import Form, metrics_of, writer
 from k49.export.exported import load
-from k49.export.forms import Form, metrics_of, writer
 from k49.export.network import NotExportableError
-from k49.files import write_text
-from k49.profiling import timed
+from k49.io import write_text
+from k49.progress import timed
 from k49.settings import Settings
 from k49.stage import MODEL, ONNX, PAGE, PREDICTIONS, load_dataset, run_stage
 
@@ -26,7 +26,7 @@ def main(settings: Settings) -> None:
         return
 
     with timed("checking"):
-        from k49.export.check import largest_difference
+        from k49.export.onnx_file import largest_difference
 
         probabilities = read_whole(File(PREDICTIONS, str(PREDICTIONS)), "probabilities")
         apart = largest_difference(ONNX, load_dataset("test").images, probabilities)

@@ -1,10 +1,9 @@
 """plot: pictures of the curves, the confusion, the classes, the mistakes and the data."""
 
 from k49.data.arrays import File, read_whole
-from k49.evaluation import figures
-from k49.evaluation.trials import importance, parallel, trials
-from k49.files import read_npy
-from k49.outside import read_json
+from k49.io import read_json, read_npy
+from k49.plots import figures
+from k49.plots.trials import importance, parallel, trials
 from k49.settings import Settings
 from k49.stage import (
     CURVES,

@@ -2,7 +2,7 @@
 
 from k49.data import raw
 from k49.data.split import describe, split_dataset
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Settings
 from k49.stage import RAW, run_stage, save_info, save_split
 

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 import numpy as np
 
-from k49.files import atomic_write
+from k49.io import atomic_write
 from k49.model_file import trained_parts
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Settings
 from k49.stage import (
     METRICS,

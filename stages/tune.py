@@ -1,8 +1,8 @@
 """tune: search the hyperparameters; the winner into models/hyperparameters.yaml."""
 
-from k49.files import write_yaml
+from k49.io import write_yaml
 from k49.process import start_server
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Settings
 from k49.stage import (
     HYPERPARAMETERS,

@@ -22,9 +22,8 @@ from ruamel.yaml import YAML
 
 from k49.data import Dataset, descriptions, one_hot
 from k49.data import raw as raws
-from k49.files import atomic_write, flatten
+from k49.io import atomic_write, flatten, read_json, read_yaml
 from k49.model_file import calibrated_parts
-from k49.outside import read_json, read_yaml
 from k49.settings import (
     Augment,
     Calibration,

@@ -12,7 +12,7 @@ from dvc.utils.hydra import apply_overrides
 from benchmarks import ablation, breakdown, calibration, epoch
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
-from k49.outside import read_json
+from k49.io import read_json
 from k49.stage import load_settings
 from tests.helpers import PARAMS, ROOT, bars, environment
 from tests.search import small

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from k49 import cli
-from k49.data.characters import code_point
-from k49.export.forms import Form, export
-from k49.inference import output
+from k49.export import Form, export
+from k49.inference import predict as output
 from k49.inference.pictures import read, stack
+from k49.text import code_point
 from tests.helpers import (
     SHAPE,
     SMALL_MODEL,

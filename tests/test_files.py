@@ -2,7 +2,7 @@
 
 import pytest
 
-from k49.files import write_json, write_text
+from k49.io import write_json, write_text
 
 
 def test_nan_is_refused_and_leaves_nothing(tmp_path):

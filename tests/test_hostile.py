@@ -25,14 +25,13 @@ from k49.comparison.compare import compare
 from k49.data.fetch import fetch
 from k49.errors import K49Error
 from k49.evaluation.card import model_card
-from k49.files import atomic_write, read_npy
 from k49.inference import predict as inference
 from k49.inference.models import open_model
-from k49.outside import parse_json, parse_yaml, read_bytes, read_json
+from k49.io import atomic_write, parse_json, parse_yaml, read_bytes, read_json, read_npy
 from k49.revisions import revisions
 from k49.search.results import read_results
-from k49.shown import in_cell, in_markdown, printable
 from k49.stage import load_settings
+from k49.text import in_cell, in_markdown, printable
 from k49.training.model import build_model, load_model
 from tests import forms
 from tests.helpers import (
@@ -481,7 +480,7 @@ def test_what_a_killed_write_left_is_removed_and_not_for_git(tmp_path, reaped):
     """Was left while nobody had asked how the process ended, as in containers without an init."""
     path = tmp_path / "model.keras"
     script = (
-        "import os, sys\nfrom pathlib import Path\nfrom k49.files import atomic_write\n"
+        "import os, sys\nfrom pathlib import Path\nfrom k49.io import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as tmp:\n"
         "    tmp.write_bytes(b'half')\n    os.kill(os.getpid(), 9)\n"
     )

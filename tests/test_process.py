@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k49 import profiling
+from k49 import progress
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.process import UnwantedError, in_own_process
@@ -106,9 +106,9 @@ def works():
 
 
 def test_memory_is_counted_here(monkeypatch):
-    monkeypatch.setattr(profiling, "peaks", [0.0])
+    monkeypatch.setattr(progress, "peaks", [0.0])
     in_own_process(works)
-    assert profiling.peaks[-1] > 300
+    assert progress.peaks[-1] > 300
 
 
 def reports(report):

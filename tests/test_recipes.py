@@ -6,10 +6,9 @@ from typer.testing import CliRunner
 
 from k49.cli import app
 from k49.errors import K49Error
-from k49.outside import read_yaml
-from k49.settings import Augment, Settings
+from k49.io import read_yaml
+from k49.settings import Augment, Settings, validate
 from k49.stage import load_settings
-from k49.validation import validate
 from tests.helpers import PARAMS
 
 COMMITTED = load_settings(PARAMS)

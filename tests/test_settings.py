@@ -13,11 +13,17 @@ from dvc.utils.serialize import modify_yaml
 from pydantic import BaseModel, ValidationError
 
 from k49.errors import K49Error
-from k49.files import flatten, write_yaml
-from k49.outside import read_yaml
-from k49.settings import Augment, Fit, Hyperparameters, Settings, Space
+from k49.io import flatten, read_yaml, write_yaml
+from k49.settings import (
+    Augment,
+    Fit,
+    Hyperparameters,
+    Settings,
+    Space,
+    ineffective_settings,
+    validate,
+)
 from k49.stage import load_settings
-from k49.validation import ineffective_settings, validate
 from tests.helpers import PARAMS
 
 COMMITTED = read_yaml(PARAMS)

@@ -14,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k49 import profiling, stage
+from k49 import progress, stage
 from k49.data import Subset
 from k49.errors import K49Error
-from k49.files import write_yaml
-from k49.outside import read_yaml
+from k49.io import read_yaml, write_yaml
 from k49.process import start_server
-from k49.profiling import timed
+from k49.progress import timed
 from tests.helpers import PARAMS, ROOT, bars, start_stage
 
 
@@ -52,7 +51,7 @@ def test_stage_gets_its_settings_and_ends_with_where_time_and_memory_went(
     folder, capsys, monkeypatch
 ):
     got = []
-    monkeypatch.setattr(profiling, "seconds", defaultdict(float))
+    monkeypatch.setattr(progress, "seconds", defaultdict(float))
 
     def main(settings):
         got.append(settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from k49.outside import read_yaml
+from k49.io import read_yaml
 from tests.helpers import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))

@@ -11,8 +11,8 @@ from scipy.optimize import minimize_scalar
 from k49.calibration.detector import outlier_scores, train_detector
 from k49.data import Dataset, spread
 from k49.settings import Calibration, Detector
-from k49.shifts import sharpened
 from k49.training.model import predict_proba
+from k49.tta import sharpened
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures
 REFUSED = 0.02  # share of correctly read images that are called uncertain, and of all, outliers

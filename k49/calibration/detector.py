@@ -1,7 +1,8 @@
-"""Says how unlike an image is to all that a network was trained on: outliers, out of distribution.
+"""Images that show none of the classes: what a model is shown to learn what it can't read.
 
-A logistic regression on what all layers of the network make of an image: a score above 0 for
-outliers, below for the dataset's own. What else was tried: docs/probabilities.md.
+Some are parts and groups of the dataset's own images, most are drawn: strokes, noise, letters and
+digits of the font that Pillow has. (D. Hendrycks et al., 2019, arXiv:1812.04606, train
+the network itself on outliers; here only `detector` sees them.)
 """
 
 from collections.abc import Callable
@@ -10,15 +11,124 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from k49.calibration.outliers import outliers
 from k49.data import chunks, spread
 from k49.settings import Detector
 from k49.training.engine import SCORED_AT_ONCE
 
-Tensor = Any  # TensorFlow has no types
+CANVAS = 64  # pixels, on which strokes and letters are drawn
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789&?"
+FRAME = 2  # pixels, around four small images
 IMAGES = 4_000  # of train at most, and as many outliers
 REGULARIZATION = 100.0
+
+
+def outliers(images: np.ndarray, seed: int) -> np.ndarray:
+    """Return as many outliers as there are images, (N, H, W, 1) uint8, light ink on black.
+
+    Args:
+        images: (N, H, W, 1) uint8, to make some of them of.
+        seed: of what is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    size = images.shape[1:3]
+    result = np.empty((len(images), *size), np.uint8)
+    for i, kind in enumerate(rng.integers(len(OF_IMAGES) + len(DRAWN), size=len(images))):
+        if kind < len(OF_IMAGES):
+            some = images[rng.integers(len(images), size=4), ..., 0]
+            result[i] = resized(OF_IMAGES[kind](some, rng), size)
+        else:
+            result[i] = cut(DRAWN[kind - len(OF_IMAGES)](rng), size)
+    return result[..., np.newaxis]
+
+
+def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Stretch an image (H, W) uint8 to a size, the contrast full."""
+    picture = Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(ImageOps.autocontrast(picture))
+
+
+def cut(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Cut a picture to its ink and make it an image of that size, as K49's are."""
+    return np.asarray(
+        ImageOps.autocontrast(ImageOps.pad(picture.crop(picture.getbbox()), size[::-1]))
+    )
+
+
+# --- of the dataset's own images, four of them (4, H, W) uint8 ------------------------------------
+
+
+def enlarged(some: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a part of an image, a quarter to two thirds as long."""
+    height, width = (int(length * rng.uniform(0.27, 0.67)) for length in some.shape[1:])
+    top, left = (
+        rng.integers(whole - part + 1)
+        for whole, part in zip(some.shape[1:], (height, width), strict=True)
+    )
+    return np.ascontiguousarray(some[0][top : top + height, left : left + width])
+
+
+def four(some: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Put four images into one, and a frame around half of them."""
+    whole = np.block([[some[0], some[1]], [some[2], some[3]]])
+    return np.pad(whole, 2 * FRAME, constant_values=255) if rng.integers(2) else whole
+
+
+# --- drawn, white on black ------------------------------------------------------------------------
+
+
+def noise(rng: np.random.Generator) -> Image.Image:
+    """Draw noise, fine or coarse, dense or sparse."""
+    fine = rng.normal(128, 60, (CANVAS, CANVAS)).clip(0, 255).astype(np.uint8)
+    blurred = Image.fromarray(fine).filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 8)))
+    values = np.asarray(ImageOps.autocontrast(blurred), float)
+    low = np.quantile(values, rng.uniform(0.1, 0.9))
+    values = (values - low).clip(0)
+    return Image.fromarray((values * (255 / max(values.max(), 1))).astype(np.uint8))
+
+
+def strokes(rng: np.random.Generator) -> Image.Image:
+    """Draw one to five lines and arcs between the points of a grid, most of them joined."""
+    picture = Image.new("L", (CANVAS, CANVAS))
+    draw, thickness = ImageDraw.Draw(picture), int(rng.integers(2, 9))
+    grid = np.linspace(10, CANVAS - 10, 3 + rng.integers(2))
+    start = rng.choice(grid, 2)
+    for _ in range(rng.integers(1, 6)):
+        start = start if rng.random() < 0.75 else rng.choice(grid, 2)
+        end = rng.choice(grid, 2)
+        if rng.integers(2):  # upright or level
+            keep = rng.integers(2)
+            end[keep] = start[keep]
+        bend = rng.uniform(-1.2, 1.2) * rng.integers(2) * (end - start)[::-1] * (1, -1)
+        t = np.linspace(0, 1, 16)[:, np.newaxis]  # a quadratic Bezier curve
+        curve = (1 - t) * ((1 - t) * start + t * ((start + end) / 2 + bend)) + t * (
+            (1 - t) * ((start + end) / 2 + bend) + t * end
+        )
+        draw.line([tuple(point) for point in curve], 255, thickness, joint="curve")
+        start = end
+    return picture
+
+
+def letter(rng: np.random.Generator) -> Image.Image:
+    """Draw a Latin letter or a digit, thin or bold, a little turned."""
+    picture = Image.new("L", (CANVAS, CANVAS))
+    ImageDraw.Draw(picture).text(
+        (CANVAS / 2, CANVAS / 2),
+        LETTERS[rng.integers(len(LETTERS))],
+        fill=255,
+        font=ImageFont.load_default(36),
+        anchor="mm",
+        stroke_width=int(rng.integers(3)),
+    )
+    return picture.rotate(rng.uniform(-12, 12), Image.Resampling.BILINEAR)
+
+
+OF_IMAGES = (enlarged, four)
+DRAWN = (noise, strokes, strokes, letter, letter)
+
+
+Tensor = Any  # TensorFlow has no types
 
 
 def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detector:

@@ -12,9 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from k49.comparison.changes import Change, changes
 from k49.comparison.differences import LEVEL, PRIMARY_METRIC, Difference, differ, mcnemar
-from k49.comparison.runs import Run, check_one_group, check_test_images, differing_params
+from k49.comparison.runs import (
+    Change,
+    Run,
+    changes,
+    check_one_group,
+    check_test_images,
+    differing_params,
+)
 from k49.settings import Gate
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from scipy import stats
 
 from k49.comparison.runs import Run
-from k49.evaluation.calibration import bins
 from k49.evaluation.metrics import MEANS, accuracy_and_f1, bootstrap
 from k49.evaluation.predictions import Predictions
+from k49.evaluation.probabilities import bins
 
 LEVEL = 0.05
 PRIMARY_METRIC = "test_accuracy"  # whose p-value gives the verdict

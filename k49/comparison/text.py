@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Group
 from rich.table import Table
 
-from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison, Verdict
 from k49.comparison.differences import OF_PROBABILITIES, Difference
-from k49.shown import in_cell, in_markdown, in_terminal, printable
+from k49.comparison.runs import Change
+from k49.text import in_cell, in_markdown, in_terminal, printable
 
 TITLES = {
     "test_accuracy": "accuracy",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from k49.files import read_npy
+from k49.io import read_npy
 
 CHUNK_SIZE = 2048  # images that are read, written or evaluated at once
 

@@ -1,21 +1,138 @@
-"""Downloads one file: resumed where the server allows it, retried with back-off, verified."""
+"""Downloads files: resumed where the server allows it, retried with back-off, verified.
+
+An answer is read in a thread of its own, so that slow responses can be aborted.
+"""
 
 import os
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import Any
 
 import requests
+from rich.progress import TaskID
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from k49.data.checksums import Checksum, matches, md5
-from k49.data.stream import DownloadError, Stream
+from k49.data.arrays import File
+from k49.data.descriptions import MD5SUMS, Checksum, matches, read_md5sums
+from k49.errors import K49Error
+from k49.io import md5
+from k49.progress import Bar
 from k49.settings import Data
-from k49.shown import printable
+from k49.text import printable
 
+BLOCK = 1 << 16  # bytes read at a time
+SLOWEST = 1_000  # bytes a second
+ANSWER = 30  # seconds beside the time limit in which an answer has to begin, redirects included
+WAITING = 16  # blocks that are read ahead
+AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
 MOST_REASON = 80  # characters of a server's own words
 MOST_BYTES = 1 << 30  # a file of unknown size may not be larger: four times K49 and more
+ALTERNATIVES = (
+    "Two ways out: set data.source to a folder that holds these files, or to 'standin' for the "
+    "stand-in, which needs no network."
+)
+
+
+class DownloadError(Exception):
+    """One file could not be had from one place; the message says why."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status  # HTTP status, where the server refused
+
+    @property
+    def final(self) -> bool:
+        """Whether another attempt won't change it: 4xx answers, but for 408 and 429."""
+        return self.status is not None and 400 <= self.status < 500 and self.status not in AGAIN
+
+
+class Stream:
+    """What a server answers.
+
+    Args:
+        url: http or https.
+        headers: of the request.
+        timeout: seconds without a byte, or at less than SLOWEST, after which it is given up.
+
+    Raises:
+        DownloadError: there is no answer.
+    """
+
+    def __init__(self, url: str, headers: dict[str, str], timeout: float) -> None:
+        self.timeout = timeout
+        self._queue: Queue[Any] = Queue(WAITING)
+        self._over = threading.Event()
+        threading.Thread(target=self._read, args=(url, headers), daemon=True).start()
+        self.answer: requests.Response = self._next(timeout + ANSWER)
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the content as it comes, undecoded.
+
+        Raises:
+            DownloadError: it broke off, or comes too slowly.
+        """
+        since, came = time.monotonic(), 0
+        while block := self._next(since + self.timeout + 1 - time.monotonic()):
+            came += len(block)
+            if came >= SLOWEST * self.timeout:
+                since, came = time.monotonic(), 0
+            yield block
+
+    def _next(self, seconds: float) -> Any:
+        try:
+            item = self._queue.get(timeout=max(seconds, 0.001))
+        except Empty as error:
+            raise DownloadError(
+                f"timed out: fewer than {SLOWEST:,} bytes a second for data.timeout seconds"
+            ) from error
+        if isinstance(item, Exception):
+            raise DownloadError(reason(item)) from item
+        return item
+
+    def _read(self, url: str, headers: dict[str, str]) -> None:
+        try:
+            with requests.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
+                self._put(answer)
+                while not self._over.is_set():
+                    self._put(block := answer.raw.read1(BLOCK, decode_content=False))
+                    if not block:
+                        return
+        except Exception as error:  # whatever it is, the other thread gets to see it
+            self._put(error)
+
+    def _put(self, item: Any) -> None:
+        while not self._over.is_set():
+            with suppress(Full):
+                self._queue.put(item, timeout=0.2)
+                return
+
+
+def reason(error: Exception) -> str:
+    """Describe a failure in a few words: never by the error's own, which may hold a password."""
+    if isinstance(error, (requests.Timeout, ReadTimeoutError)):
+        return "timed out: no answer within data.timeout seconds"
+    if isinstance(error, requests.TooManyRedirects):
+        return "redirects without end"
+    if isinstance(error, (requests.ConnectionError, HTTPError, OSError)) and not isinstance(
+        error, ValueError
+    ):
+        return "no connection, or it broke off"
+    return f"no http or https address, or it leads to none ({type(error).__name__})"
+
 
 OnBytes = Callable[[int, int | None], None]  # takes bytes on disk, and bytes in all if known
 
@@ -118,3 +235,110 @@ def _append(stream: Stream, partial: Path, have: int, total: int | None, on_byte
         file.flush()
         os.fsync(file.fileno())
     return have
+
+
+def without_credentials(url: str) -> str:
+    """Return an address as it may be printed: without user, password and what follows a `?`.
+
+    All before the last `@` goes: a password may hold any sign.
+    """
+    address = re.split(r"[?#]", url, maxsplit=1)[0] if "@" not in url else url
+    return re.sub(r"^(\w+://)?.*@([^?#]*).*$", r"\1\2", address, flags=re.DOTALL).rstrip("/")
+
+
+def shown(base: str, name: str) -> str:
+    """Return what errors call a file of an address or folder."""
+    return f"{without_credentials(base)}/{name}"
+
+
+@dataclass(frozen=True)
+class Downloader:
+    """Downloads into a folder."""
+
+    data: Data
+    folder: Path
+    bar: Bar
+
+    def file(self, name: str, bases: list[str], checksum: Checksum | None) -> File:
+        """Get one file from the first address or folder that has it.
+
+        Raises:
+            K49Error: none has it. Says every place tried and why it failed.
+        """
+        tried = []
+        for base in bases:
+            try:
+                if (folder := local_path(base)).is_dir():
+                    return local(folder / name, checksum)
+                return self._download(name, base, checksum)
+            except DownloadError as error:
+                tried.append(f"{shown(base, name)}: {error}")
+        expected = f" (expected: {checksum})" if checksum else ""
+        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {ALTERNATIVES}")
+
+    def md5sums(self, base: str) -> dict[str, Checksum]:
+        """Return the checksums in an address's `md5sums` file; empty if it has none.
+
+        Raises:
+            K49Error: it can't be had for another reason, or holds no sum.
+        """
+        found = self.optional(MD5SUMS, base, None)
+        if found is None:
+            return {}
+        sums, start = read_md5sums(found.path)
+        found.path.unlink()
+        if not sums:
+            raise K49Error(f"{found.shown}: no MD5 sum in it: {start}. {ALTERNATIVES}")
+        return sums
+
+    def optional(self, name: str, base: str, checksum: Checksum | None) -> File | None:
+        """Get one file from an address; None if it has none of that name.
+
+        Raises:
+            K49Error: it can't be had for another reason.
+        """
+        try:
+            return self._download(name, base, checksum)
+        except DownloadError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise K49Error(f"{shown(base, name)}: {error}. {ALTERNATIVES}") from error
+
+    def _download(self, name: str, base: str, checksum: Checksum | None) -> File:
+        url = f"{base.rstrip('/')}/{name}"
+        # a file with a checksum may be resumed from another mirror, others never
+        key = checksum.md5 if checksum else sha256(url.encode()).hexdigest()[:32]
+        path = self.folder / f"{key}-{name}"
+        callback = progress_callback(self.bar, self.bar.add_task(name, total=None))
+        download(url, path, checksum, self.data, callback)
+        return File(path, shown(base, name))
+
+
+def local_path(place: str) -> Path:
+    """Return a path, `~` as the home it stands for.
+
+    Raises:
+        K49Error: nobody has such a home.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise K49Error(f"{place}: {error}; write the folder out") from error
+
+
+def local(path: Path, checksum: Checksum | None) -> File:
+    """Return a file of a mirror that is a folder.
+
+    Raises:
+        DownloadError: it isn't there, or another.
+    """
+    if not path.is_file():
+        raise DownloadError("no such file")
+    if checksum and not matches(path, checksum):
+        raise DownloadError(f"wrong content: MD5 {md5(path)}, expected {checksum}")
+    return File(path, str(path))
+
+
+def progress_callback(bar: Bar, task: TaskID) -> OnBytes:
+    """Return a function for `download` that moves `task` on."""
+    return lambda done, total: bar.update(task, completed=done, total=total)

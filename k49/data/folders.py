@@ -13,12 +13,12 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from k49.data.arrays import MOST_ROWS
-from k49.data.places import visible
 from k49.data.raw import Part
+from k49.data.sources import visible
 from k49.errors import K49Error
 from k49.pictures.single import picture_size, read_single
+from k49.process import in_threads
 from k49.settings import SIDES, Data
-from k49.threads import in_threads
 
 PARTS = {"train", "test"}
 CHUNK = 256  # pictures

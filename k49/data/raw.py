@@ -17,10 +17,8 @@ import numpy as np
 from k49.data import chunks
 from k49.data.images import brightened, encode
 from k49.errors import K49Error
-from k49.files import read_npy, write_json, write_npy
-from k49.outside import read_json
-from k49.settings import Data, DatasetInfo
-from k49.validation import validate
+from k49.io import read_json, read_npy, write_json, write_npy
+from k49.settings import Data, DatasetInfo, validate
 
 INFO = "dataset.json"
 MOST_COPIES = 0.01  # share of the test images that may be train images, too

@@ -7,9 +7,9 @@ model file and the metrics.
 import re
 from typing import Any
 
-from k49.files import yaml_text
+from k49.io import yaml_text
 from k49.settings import Provenance
-from k49.shown import in_markdown
+from k49.text import in_markdown
 
 NAMES = {
     "test_accuracy": "accuracy",

@@ -13,9 +13,9 @@ from sklearn.metrics import (
 )
 
 from k49.data import chunks
-from k49.data.characters import code_point
-from k49.evaluation.calibration import Read, doubts, summary
+from k49.evaluation.probabilities import Read, doubts, summary
 from k49.settings import Evaluate
+from k49.text import code_point
 
 MEANS = ("accuracy", "balanced_accuracy", "macro_f1")
 AVERAGED = (  # of predictions averaged over shifts

@@ -16,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from k49.data import Dataset, chunks
 from k49.data.arrays import read_small
 from k49.errors import K49Error
-from k49.evaluation.calibration import brier, nll
-from k49.files import atomic_write
+from k49.evaluation.probabilities import brier, nll
+from k49.io import atomic_write
 from k49.settings import Classes
 
 CLASSES: TypeAdapter[list[str]] = TypeAdapter(Classes)

@@ -7,15 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from k49.data.checksums import md5
 from k49.errors import K49Error, is_out_of_memory
-from k49.export.network import Network, NotExportableError, network_of
-from k49.export.reference import compare_with_keras, images_to_try
-from k49.files import hash_of
+from k49.export.network import (
+    Network,
+    NotExportableError,
+    compare_with_keras,
+    images_to_try,
+    network_of,
+)
+from k49.io import hash_of, md5
 from k49.model_file import DETECTOR, check_shape, read_provenance
 from k49.settings import Calibration, DatasetInfo, Detector
-from k49.shifts import averaged as shifted_mean
-from k49.shifts import sharpened
+from k49.tta import averaged as shifted_mean
+from k49.tta import sharpened
 
 # What goes out of an ONNX file, and keys of its metadata
 PROBABILITIES, SCORE = "probabilities", "outlier_score"

@@ -12,9 +12,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from k49.data import chunks, spread
+from k49.errors import K49Error
 from k49.export.exported import PROBABILITIES, SCORE, Exported
 from k49.export.network import IMAGE, NotExportableError, Operation
-from k49.files import atomic_write
+from k49.io import atomic_write
 from k49.settings import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
@@ -22,6 +24,8 @@ BATCH = "N"
 MOST_APART = 1e-3  # probabilities; where logits are in the thousands, float32 makes 1e-4
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
+MOST_APART_ON_TEST = 1e-5  # probabilities; the order of float32 sums alone makes 2e-6
+IMAGES = 2_000  # at most
 
 
 def write(exported: Exported, path: Path) -> None:
@@ -202,3 +206,31 @@ class Graph:
 def tensor(name: str, dtype: int, *shape: str | int) -> onnx.ValueInfoProto:
     """Describe what goes in or comes out."""
     return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return how far an ONNX file's probabilities are from those of the model it was made of.
+
+    Args:
+        onnx: the file.
+        images: (N, H, W, 1) uint8; IMAGES of them are read.
+        probabilities: (N, C), of the model.
+
+    Raises:
+        K49Error: more than MOST_APART_ON_TEST.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(onnx)
+    chosen = spread(len(images), IMAGES)
+    read = [
+        session.run([PROBABILITIES], {IMAGE: images[chosen[part]]})[0]
+        for part in chunks(len(chosen), 256)
+    ]
+    apart = float(np.abs(np.concatenate(read) - probabilities[chosen]).max())
+    if not apart <= MOST_APART_ON_TEST:
+        raise K49Error(
+            f"{onnx}: its probabilities are {apart:.1e} from those of the model, at most "
+            f"{MOST_APART_ON_TEST:.0e}; is predictions/test.npz of another model?"
+        )
+    return apart

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from k49.data.standin.strokes import trajectory
 from k49.export.exported import Exported
-from k49.files import write_text
+from k49.io import write_text
+from k49.kanjivg import trajectory
 
 PARTS = Path(__file__).parent / "reader"
 SCRIPTS = ("network.js", "picture.js", "page.js")

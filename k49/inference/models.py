@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from k49.data import chunks
-from k49.data.checksums import md5
 from k49.errors import K49Error, is_out_of_memory
 from k49.export.exported import AVERAGED, PROBABILITIES, PROVENANCE, SCORE, SOURCE
 from k49.export.network import IMAGE
+from k49.io import md5, parse_json, read_bytes
 from k49.model_file import MOST_BYTES, check_shape, parse_provenance, read_provenance
-from k49.outside import parse_json, read_bytes
 from k49.progress import each
 from k49.settings import DatasetInfo, Detector, Provenance
-from k49.shifts import copies, sharpened
-from k49.shown import printable
+from k49.text import printable
+from k49.tta import copies, sharpened
 
 AT_ONCE = 256  # images
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from k49.search.results import StoredResult
 from k49.search.tuner import Outcome, Trial
 from k49.settings import Hyperparameters, TrainingConfig
-from k49.shown import in_terminal
+from k49.text import in_terminal
 
 LATEST = 5  # finished trials that stay in the table
 

@@ -24,8 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.files import hash_of, write_json
-from k49.outside import parse_json, read_bytes
+from k49.io import hash_of, parse_json, read_bytes, write_json
 from k49.settings import TrainingConfig
 
 MOST_BYTES = 1 << 20  # of a file: 10,000 epochs have 200 KB

@@ -12,19 +12,18 @@ import multipart
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from threadpoolctl import threadpool_limits
 
-from k49 import ending
+from k49 import errors as ending
 from k49.errors import K49Error
 from k49.export.exported import SOURCE
 from k49.inference import models
 from k49.inference.models import Model, OnnxModel
-from k49.inference.output import candidate_rows
 from k49.inference.pictures import read_picture, stack
-from k49.inference.predict import predict
-from k49.outside import MOST_CLASSES, parse_json
+from k49.inference.predict import candidate_rows, predict
+from k49.io import MOST_CLASSES, parse_json
 from k49.pictures.files import Received
 from k49.serve.readers import Refused
-from k49.shown import printable
-from k49.validation import validate
+from k49.settings import validate
+from k49.text import printable
 
 MOST_BODY = 8 << 20  # bytes of a request
 MOST_PICTURES = 16  # of a request

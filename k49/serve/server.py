@@ -14,7 +14,7 @@ from granian.server.embed import Server
 from k49.errors import K49Error
 from k49.serve.app import application
 from k49.serve.readers import Limits, Readers
-from k49.shown import printable
+from k49.text import printable
 
 MOST_HEAD = 64 << 10  # bytes of a request's headers
 MOST_CONNECTIONS = 512  # fewer than the 1,024 files that a process may open at first

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from k49.data import Dataset
-from k49.profiling import timed
+from k49.progress import timed
 
 BLOCK_IMAGES = 3200  # a call from Python is 50 steps at batch 64; 2.5 MB
 

@@ -19,8 +19,7 @@ import keras
 import tensorflow as tf
 
 from k49.settings import TrainingConfig
-from k49.training.augment import augmentation
-from k49.training.rng import dropout_mask
+from k49.training.augment import augmentation, dropout_mask
 
 Tensor = Any  # TensorFlow has no types
 # Images without training. More are not faster, and the first layer of a cnn makes 50 KB of each.
@@ -93,7 +92,7 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
     Args:
         model: of layers that are each called once; the last is the softmax.
         images: to read.
-        seed: as in `rng`. With it, as in training: with dropout, and batch normalization by the
+        seed: as for `augment.bits`. With it as in training: dropout, and batch normalization by the
             batch's own means, which change the running ones.
     """
     training = seed is not None

@@ -1,4 +1,4 @@
-"""Trains one model: what happens in an epoch, and between epochs; a step stands in `engine`."""
+"""Trains one model: epochs, and what happens between them; `engine` has the training step."""
 
 import ctypes
 from collections.abc import Callable
@@ -10,14 +10,44 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from k49.data import Dataset
+from k49.data import Dataset, chunks
 from k49.errors import K49Error
-from k49.profiling import timed
+from k49.progress import timed
 from k49.settings import Hyperparameters, Settings, TrainingConfig
 from k49.training.batches import Batches
-from k49.training.engine import compile_train_block
+from k49.training.engine import SCORED_AT_ONCE, compile_score_block, compile_train_block
 from k49.training.model import build_model
-from k49.training.score import Scorer
+
+
+class Scorer:
+    """A model made ready to be scored again and again while it trains."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.score_block = compile_score_block(model)
+        with timed("compiling"):
+            self.score_block(
+                np.zeros((SCORED_AT_ONCE, *model.input_shape[1:]), np.uint8),
+                np.zeros((SCORED_AT_ONCE, *model.output_shape[1:]), np.uint8),
+            )
+
+    def __call__(self, dataset: Dataset) -> tuple[float, float]:
+        """Return mean cross-entropy and accuracy, a share of 1, without dropout."""
+        sums = np.zeros(2)
+        for chunk in chunks(len(dataset), SCORED_AT_ONCE):
+            images, labels = zero_padded(dataset.images[chunk]), zero_padded(dataset.labels[chunk])
+            sums += self.score_block(images, labels).numpy()
+        loss, accuracy = sums / len(dataset)
+        return float(loss), float(accuracy)
+
+
+def zero_padded(chunk: np.ndarray) -> np.ndarray:
+    """Pad a chunk with zeros to SCORED_AT_ONCE: one compiled program serves all chunks."""
+    if len(chunk) == SCORED_AT_ONCE:
+        return chunk
+    return np.concatenate(
+        [chunk, np.zeros((SCORED_AT_ONCE - len(chunk), *chunk.shape[1:]), chunk.dtype)]
+    )
+
 
 # loss, accuracy, val_loss, val_accuracy: for each a value an epoch
 History = dict[str, list[float]]

@@ -16,9 +16,9 @@ from k49.errors import K49Error, is_out_of_memory, place_of
 from k49.model_file import check_archive, write_archive
 from k49.progress import each
 from k49.settings import SIDES, Fit, Hyperparameters
-from k49.shifts import averaged, sharpened
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
+from k49.tta import averaged, sharpened
 
 
 def build_model(
@@ -30,7 +30,7 @@ def build_model(
     scaling is a layer of the model, so that nobody can serve it wrongly.
     """
     network = networks.load(hyperparameters.network)
-    network.check_size(len(hyperparameters.units), image_shape[:2])
+    network.check_depth(len(hyperparameters.units), image_shape[:2])
     image = keras.Input(image_shape, dtype="uint8", name="image")
     scaled = layers.Rescaling(1 / 255, name="scale")(image)
     try:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from k49.calibration.calibrate import fit_exponent, least_certain
-from k49.shifts import sharpened
+from k49.tta import sharpened
 
 
 def readings(n, classes):

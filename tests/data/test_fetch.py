@@ -13,7 +13,7 @@ import pytest
 
 from k49.data import fetch, raw
 from k49.errors import K49Error
-from k49.files import write_yaml
+from k49.io import write_yaml
 from tests.helpers import CHARACTERS, DATA, STANDIN, class_map, free_port
 
 BIG = "k49-train-imgs.npz"  # 240 kB; larger than the blocks that a download is read in

@@ -9,7 +9,7 @@ from PIL import Image
 from k49.data import raw
 from k49.data.fetch import fetch
 from k49.errors import K49Error
-from k49.files import write_yaml
+from k49.io import write_yaml
 from tests import forms
 from tests.forms import Made, made
 from tests.helpers import CHARACTERS, DATA, STANDIN, ink

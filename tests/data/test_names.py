@@ -9,7 +9,7 @@ import pytest
 from k49.data import descriptions, raw
 from k49.data.fetch import fetch
 from k49.errors import K49Error
-from k49.files import write_yaml
+from k49.io import write_yaml
 from tests.helpers import CHARACTERS, DATA, STANDIN, class_map
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
+from k49 import kanjivg
 from k49.data import standin
-from k49.data.standin import strokes
-from k49.data.standin.hands import Books
+from k49.data.standin.hands import Books, forms
 from k49.settings import Standin
 from tests.helpers import CHARACTERS, K49, ROOT, class_map
 
@@ -221,7 +221,7 @@ def test_images_carry_their_class(train, test):
 
 
 def test_a_class_is_written_in_several_forms():
-    characters, which, common = strokes.forms()
+    characters, which, common = forms()
     assert len(set(characters)) == len(characters)  # no form belongs to two classes
     assert np.allclose(common.sum(1), 1)
     assert [characters[first] for first in which[:, 0]] == CHARACTERS
@@ -230,9 +230,9 @@ def test_a_class_is_written_in_several_forms():
 
 @pytest.mark.parametrize(("char", "n"), [("つ", 1), ("い", 2), ("川", 3), ("者", 8)])
 def test_a_character_has_its_strokes_in_the_air_between_them(char, n):
-    points, paper = strokes.trajectory(char)
-    assert len(strokes.strokes(char)) == n
-    assert points.shape == (strokes.SAMPLES, 2)
+    points, paper = kanjivg.trajectory(char)
+    assert len(kanjivg.strokes(char)) == n
+    assert points.shape == (kanjivg.SAMPLES, 2)
     assert np.ptp(points, axis=0).max() == pytest.approx(1, abs=0.01)  # of every size the same
     assert np.count_nonzero(np.diff(paper) < 0) == n - 1  # so often the pen is lifted
     steps = np.hypot(*np.diff(points, axis=0).T)
@@ -240,7 +240,7 @@ def test_a_character_has_its_strokes_in_the_air_between_them(char, n):
 
 
 def test_strokes_are_in_writing_order():
-    left, middle, right = (stroke[:, 0].mean() for stroke in strokes.strokes("川"))
+    left, middle, right = (stroke[:, 0].mean() for stroke in kanjivg.strokes("川"))
     assert left < middle < right
 
 

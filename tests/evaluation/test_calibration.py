@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from k49.evaluation import calibration, predictions
-from k49.evaluation.calibration import AVERAGED, PLAIN, UNCALIBRATED, Read
+from k49.evaluation import predictions
+from k49.evaluation import probabilities as calibration
+from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED, Read
 from tests.helpers import CHARACTERS, bars
 
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as reference
 
 from k49.evaluation import metrics as evaluation
-from k49.evaluation.calibration import Read
+from k49.evaluation.probabilities import Read
 from k49.settings import Evaluate
 from tests.helpers import CHARACTERS
 

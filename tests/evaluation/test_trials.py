@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from k49.evaluation.trials import SEARCHED, importance, parallel, trials
+from k49.plots.trials import SEARCHED, importance, parallel, trials
 
 KINDS = ["relu", "tanh", "sigmoid"]
 

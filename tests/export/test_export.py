@@ -13,10 +13,9 @@ from keras import layers
 
 from k49.calibration.detector import outlier_scores
 from k49.errors import K49Error
-from k49.export import network
-from k49.export.check import largest_difference
-from k49.export.forms import Form, export
+from k49.export import Form, export, network
 from k49.export.network import NotExportableError
+from k49.export.onnx_file import largest_difference
 from k49.inference.models import open_model, project_model
 from k49.inference.predict import describe, predict
 from k49.model_file import read_provenance

@@ -12,14 +12,14 @@ from sklearn.metrics import roc_auc_score
 from k49.calibration.calibrate import calibrate
 from k49.calibration.detector import outlier_scores
 from k49.data import Dataset, one_hot
-from k49.evaluation.calibration import summary
+from k49.evaluation.probabilities import summary
 from k49.inference.pictures import stack
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError
-from k49.shifts import sharpened
 from k49.stage import load_hyperparameters, load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
+from k49.tta import sharpened
 from tests.helpers import PARAMS, ROOT
 
 FONT = matplotlib_fontja.get_font_ttf_path()

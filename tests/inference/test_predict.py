@@ -7,12 +7,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from k49.data.characters import code_point
 from k49.errors import K49Error
 from k49.inference.models import open_model
-from k49.inference.output import as_table, candidate_rows
 from k49.inference.pictures import read, stack
-from k49.inference.predict import best, describe, predict
+from k49.inference.predict import as_table, best, candidate_rows, describe, predict
+from k49.text import code_point
 from k49.training.model import build_model, load_model, predict_proba
 from tests.helpers import (
     CHARACTERS,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.outside import read_yaml
+from k49.io import read_yaml
 from tests.helpers import ROOT, Repo, stages_run
 
 pytestmark = pytest.mark.slow

@@ -12,20 +12,15 @@ from tests.helpers import DAG, OUTPUTS, ROOT, STAGES
 # They carry values and files, and decide nothing: values are tracked as parameters.
 NO_DEPENDENCY = {
     "k49/__init__.py",
-    "k49/profiling.py",
-    "k49/progress.py",
     "k49/data/__init__.py",
-    "k49/ending.py",
     "k49/errors.py",
-    "k49/files.py",
+    "k49/io.py",
     "k49/model_file.py",
-    "k49/outside.py",
     "k49/process.py",
+    "k49/progress.py",
     "k49/settings.py",
-    "k49/shown.py",
     "k49/stage.py",
-    "k49/threads.py",
-    "k49/validation.py",
+    "k49/text.py",
 }
 
 

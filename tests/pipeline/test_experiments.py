@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from k49.files import write_yaml
-from k49.outside import read_yaml
+from k49.io import read_yaml, write_yaml
 from k49.stage import load_settings
 from tests import forms
 from tests.forms import made

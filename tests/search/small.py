@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from k49.files import write_json, write_yaml
-from k49.outside import read_json, read_yaml
+from k49.io import read_json, read_yaml, write_json, write_yaml
 from k49.search.search import search_config
 from k49.settings import SearchConfig
 from k49.stage import load_settings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from k49.export.forms import Form, export
+from k49.export import Form, export
 from tests.helpers import save_calibrated
 
 

@@ -310,9 +310,7 @@ def test_slow_clients_are_left_and_harm_nobody(served):
     with pytest.raises(OSError, match=r"reset|pipe"):
         for _ in range(10_000):
             endless.sendall(b"x-more: " + b"y" * 1000 + b"\r\n" if _ else b"GET / HTTP/1.1\r\n")
-    while (found := served.post(PICTURE)).status_code == 503:
-        time.sleep(float(found.headers["retry-after"]))
-    assert found.status_code == 200
+    assert read_in_the_end(served)
     answers = []
     for connection in slow:
         with suppress(ConnectionResetError), connection.makefile("rb") as answer:
@@ -346,6 +344,13 @@ def test_flood_of_bombs_and_large_pictures_leaves_memory_low_and_answers_on(serv
     assert served.post(PICTURE).status_code == 200
 
 
+def read_in_the_end(served) -> bool:
+    """Whether a picture is read, perhaps after answers that ask to try again."""
+    while (found := served.post(PICTURE)).status_code == 503:
+        time.sleep(float(found.headers["retry-after"]))
+    return found.status_code == 200
+
+
 def test_process_that_hangs_or_dies_is_replaced(served):
     for reader in served.readers():
         reader.suspend()
@@ -354,10 +359,7 @@ def test_process_that_hangs_or_dies_is_replaced(served):
         assert (found.status_code, "takes more" in found.json()["detail"]) == (413, True)
     for reader in served.readers():
         reader.kill()  # while it is idle: was 422, as if the next picture had done it
-    for _ in range(4):
-        found = served.post(PICTURE)
-        assert found.status_code == 200 or found.headers["retry-after"]
-    assert found.status_code == 200
+    assert all(read_in_the_end(served) for _ in range(2)), "both are replaced"
     with ThreadPoolExecutor() as clients:
         for reader in served.readers():
             reader.suspend()
@@ -366,8 +368,8 @@ def test_process_that_hangs_or_dies_is_replaced(served):
         for reader in served.readers():
             reader.kill()
         found = asked.result()
-        assert found.headers["retry-after"], "it had not begun"
-    assert served.post(PICTURE).status_code == 200
+        assert found.status_code in (422, 503), "it had begun, or not"
+    assert read_in_the_end(served)
 
 
 def test_ctrl_c_ends_it_when_all_is_answered(model):

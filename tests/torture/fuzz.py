@@ -199,7 +199,7 @@ def onnx(folder: Path) -> Kind:
 
 def exported(folder: Path) -> Path:
     """A model as ONNX."""
-    from k49.export.forms import Form, export
+    from k49.export import Form, export
     from tests.helpers import save_calibrated
 
     save_calibrated(folder / "model.keras")
@@ -211,8 +211,9 @@ def request(kind: str, content: bytes) -> Callable[[Path], Kind]:
     """A body of that kind, for `k49 serve`."""
 
     def make(folder: Path) -> Kind:
-        from k49.serve import reading
         from k49.serve.limits import Refused
+
+        from k49.serve import reading
 
         path = exported(folder)
 
@@ -260,8 +261,8 @@ def result(folder: Path) -> Kind:
 
 def params(folder: Path) -> Kind:
     """params.yaml."""
+    from k49.settings import ineffective_settings
     from k49.stage import load_settings
-    from k49.validation import ineffective_settings
 
     path = folder / "params.yaml"
 
@@ -291,8 +292,9 @@ def revision(path: str, mutate: Mutate) -> Callable[[Path], Kind]:
     def make(folder: Path) -> Kind:
         from dvc.repo import Repo as DvcRepo
 
-        from k49.comparison import figures, text
+        from k49.comparison import text
         from k49.comparison.compare import compare
+        from k49.plots import report as figures
         from k49.revisions import revisions
 
         git = pygit2.init_repository(folder)

@@ -16,7 +16,7 @@ import numpy as np
 from k49.data import raw as raws
 from k49.data.fetch import fetch
 from k49.errors import K49Error
-from k49.files import write_yaml
+from k49.io import write_yaml
 from tests import forms
 from tests.helpers import CHARACTERS, DATA, STANDIN
 from tests.torture.tried import Tried, rng, tried

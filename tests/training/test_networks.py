@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from k49 import settings
 from k49.errors import K49Error
 from k49.settings import Space
 from k49.stage import load_settings
@@ -145,3 +146,8 @@ def test_network_that_can_not_be_imported(outside, tmp_path, text, name, says):
     says = says.replace("FILE", str(tmp_path / "somebodys.py"))
     assert str(caught.value).startswith(f"network {name}: {says}")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_settings_know_the_networks_that_come_with_the_project():
+    """Settings are checked before Keras is imported, so that names stand there, too."""
+    assert set(networks.NETWORKS) == set(settings.NETWORKS)

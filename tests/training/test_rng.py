@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.stats import chisquare
 
-from k49.training.rng import bits, dropout_mask
+from k49.training.augment import bits, dropout_mask
 
 SHAPE = (256, 1024)
 ONE = (49, 7, 1)  # seed, step, stream

@@ -27,8 +27,8 @@ LOWEST = 500  # above the numbers of a client's files
 # All that takes long to import; the modules of DVC are those that its commands import when called
 MODULES = """
 k49.training.fit k49.training.model k49.search.search k49.data.fetch
-k49.data.standin k49.evaluation.metrics k49.evaluation.trials k49.comparison.text
-k49.comparison.figures k49.revisions k49.cli keras.src.saving.saving_lib
+k49.data.standin k49.evaluation.metrics k49.plots.trials k49.comparison.text
+k49.plots.report k49.revisions k49.cli keras.src.saving.saving_lib
 k49.calibration.calibrate k49.export.onnx_file k49.export.page sklearn.linear_model onnxruntime
 matplotlib.backends.backend_agg PIL.PngImagePlugin
 dvc.cli.parser dvc.repo.index dvc.repo.reproduce dvc.repo.artifacts dvc.repo.datasets dvc.data_cloud

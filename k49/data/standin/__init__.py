@@ -11,10 +11,9 @@ import numpy as np
 
 from k49.data.standin.drawing import SIZE as SIDE
 from k49.data.standin.drawing import draw_images
-from k49.data.standin.hands import open_books
-from k49.data.standin.strokes import FORMS
+from k49.data.standin.hands import FORMS, open_books
+from k49.process import in_threads
 from k49.settings import Standin
-from k49.threads import in_threads
 
 CHUNK = 512  # images drawn at a time; a part of the definition, since each chunk has its own seed
 FEWEST = {"train": 2, "test": 20}  # images of a class, however small the scale

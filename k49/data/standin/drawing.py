@@ -16,8 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from k49.data.standin.hands import KNOTS, Books, bending, maps, normal
-from k49.data.standin.strokes import forms
+from k49.data.standin.hands import KNOTS, Books, bending, forms, maps, normal
 
 SIZE = 28  # pixels, both ways
 # How images of one book differ, drawn once an image; units as in `hands`

@@ -1,16 +1,39 @@
-"""The hands of books: how each writes every form, and which forms it prefers.
+"""The hands of books: how each writes every form of a character, and which forms it prefers.
+
+A class of cursive Japanese has several forms: the hiragana of today, and hentaigana, which come
+from other kanji of the same sound.
 
 Running script is what a quick pen makes of square script: it cuts corners and stays on the paper
 between strokes. A low-pass filter along a trajectory does the first, ink in the air the second.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from scipy.interpolate import BSpline
 
-from k49.data.standin.strokes import SAMPLES, forms, trajectory
+from k49.kanjivg import SAMPLES, trajectory
+
+# The forms of each class, in the order of K49, each as often in its word as books
+# choose it, roughly: a judgement of ours and no count. The hiragana stands first.
+TABLE = """
+    ああああああ阿阿愛悪 いいいいいい以以伊移意 うううううう宇宇有 ええええ衣江江盈
+    おおおお於於於 かかかか可可可可閑我 ききききき起起幾支喜 くくくくくく久具
+    けけけけ介介計希遣 こここここ古己故 さささささ左左佐散 しししししし志志之新
+    すすす春春春須須須寸 せせせせせせ世勢 そそそそそ曽楚所 たたたた多多多堂堂太
+    ちちちちちち知地千 つつつ川川徒徒徒津 ててててててて帝天亭 ととととと登登登止
+    ななななな那那那奈難 にに尓尓尓耳耳丹仁 ぬぬぬぬぬ奴怒 ねねねね年年祢子
+    のののののの能能乃農 は者者者者八八波盤 ひひひひひ飛飛比悲 ふふふふふ婦婦不布
+    へへへへへへ遍部 ほほほほほ本保 ままままま満満満万末 みみみみ三三美見
+    むむむむむ無武 めめめめめめ免女 もももも毛毛茂母 ややや屋屋屋夜也
+    ゆゆゆゆゆ遊由 よよよよよよ与余 らららららら良羅 りりりり里里里利理
+    るるるる留流累類 れれれ連連連連礼礼 ろろろろ呂路 わわわわ王王和
+    ゐゐゐゐ井為 ゑゑゑゑ衛恵 をををを越越越遠乎 んんんんん无
+    ゝ
+"""
+FORMS = TABLE.split()
 
 POINTS = 192  # of a written path
 KNOTS = 12  # control points along a path, by which it is bent
@@ -27,6 +50,26 @@ PEN = (0.6, 1.2)  # deviation of the spot that the pen leaves, pixels, from, to
 BRUSH = (0.1, 0.5)  # by what share its width depends on the direction, from, to
 INK = (0.8, 1.2)  # how much of it, from, to
 LOYALTY = 0.15  # the more, the fewer of a class's forms a book uses
+
+
+@cache
+def forms() -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return all forms of characters, and those that each class is written with.
+
+    Returns:
+        The F characters; which of them each class has, (49, M) int64, where a class with fewer than
+        M repeats its first; how common each is, (49, M) float64, shares of 1 of a class, 0 where it
+        repeats.
+    """
+    counted = [Counter(word) for word in FORMS]
+    characters = [char for counts in counted for char in counts]
+    shape = len(counted), max(map(len, counted))
+    which, common = np.zeros(shape, np.int64), np.zeros(shape)
+    for label, counts in enumerate(counted):
+        which[label] = characters.index(FORMS[label][0])
+        which[label, : len(counts)] = [characters.index(char) for char in counts]
+        common[label, : len(counts)] = np.array(list(counts.values())) / counts.total()
+    return characters, which, common
 
 
 @dataclass(frozen=True)

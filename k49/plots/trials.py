@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
-from k49.evaluation.figures import BLUE, GREY, ORANGE, set_margins, styled
+from k49.plots.figures import BLUE, GREY, ORANGE, set_margins, styled
 
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")

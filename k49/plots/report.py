@@ -4,10 +4,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from k49.comparison.changes import Change
 from k49.comparison.compare import Comparison
+from k49.comparison.runs import Change
 from k49.comparison.text import count_text, side_names, signed_count
-from k49.evaluation.figures import BLUE, GREY, ORANGE, label_epochs, styled
+from k49.plots.figures import BLUE, GREY, ORANGE, label_epochs, styled
 
 MOST = 12  # bars of a panel
 LIGHT = 0.35  # opacity of what is compared with

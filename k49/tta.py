@@ -1,4 +1,4 @@
-"""Probabilities averaged over copies of an image that are moved by some pixels."""
+"""Test-time augmentation: probabilities averaged over copies of an image, moved by some pixels."""
 
 from collections.abc import Callable, Iterator
 

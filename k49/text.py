@@ -1,4 +1,4 @@
-"""Text from outside, made harmless where it is shown: in a terminal, and in Markdown."""
+"""Text from outside, made harmless where it is shown: in a terminal, in Markdown, in a page."""
 
 import re
 from typing import Any
@@ -68,3 +68,8 @@ def in_cell(text: object, most: int = MOST) -> str:
     """
     shown = in_markdown(text, most)
     return shown.replace("|", "¦" if "\\" in shown else "\\|")
+
+
+def code_point(name: str) -> str:
+    """Return a class's code point as `k49_classmap.csv` writes it, `U+3042`; "" of a word."""
+    return f"U+{ord(name):04X}" if len(name) == 1 else ""

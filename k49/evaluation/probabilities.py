@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: of those of 0.9, are nine of ten right?"""
+"""Whether probabilities are honest: are 90 % of the predictions made at 0.9 correct?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

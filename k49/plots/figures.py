@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from k49.data import Dataset
-from k49.evaluation.calibration import AVERAGED, PLAIN, UNCALIBRATED
 from k49.evaluation.metrics import wilson
-from k49.files import atomic_write
+from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED
+from k49.io import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
 STYLE = {
