@@ -32,23 +32,18 @@ app = typer.Typer(
 
 
 class PredictionFormat(StrEnum):
-    """How `predict` prints."""
-
     table = "table"
     json = "json"
     csv = "csv"
 
 
 class ComparisonFormat(StrEnum):
-    """How `compare` prints."""
-
     table = "table"
     md = "md"
     json = "json"
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and stop, for `k49 --version`."""
     if wanted:
         print(f"k49 {version('k49')}")
         raise typer.Exit
@@ -348,7 +343,6 @@ def main() -> None:
 
 
 def run_command() -> int:
-    """Run what the arguments ask for; return the exit status."""
     try:
         status = app(standalone_mode=False) or 0
         sys.stdout.flush()  # here, where it is noticed that nobody reads
@@ -366,5 +360,4 @@ def run_command() -> int:
 
 
 def warn(line: object) -> None:
-    """Print a line on stderr."""
     print(printable(line), file=sys.stderr)

@@ -94,7 +94,6 @@ def status_of(name: str, body: Callable[[], int | None], to_lower: str, stopped:
 
 
 def described(error: Exception, to_lower: str) -> str:
-    """Say in a line what an error means for the user."""
     if isinstance(error, K49Error):
         return str(error)
     if is_out_of_memory(error):

@@ -86,7 +86,6 @@ def hash_of(paths: Iterable[Path]) -> str:
 
 
 def md5(path: Path) -> str:
-    """Return a file's MD5, 32 hexadecimal digits."""
     with path.open("rb") as file:
         return file_digest(file, "md5").hexdigest()
 
@@ -106,18 +105,15 @@ def write_json(path: Path, content: dict | list[dict]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8."""
     with atomic_write(path) as tmp:
         tmp.write_text(text, encoding="utf-8")
 
 
 def write_yaml(path: Path, content: dict) -> None:
-    """Write a mapping as `yaml_text`."""
     write_text(path, yaml_text(content))
 
 
 def yaml_text(content: dict) -> str:
-    """Return a mapping as block-style YAML."""
     yaml = YAML()
     yaml.default_flow_style = False
     text = io.StringIO()
@@ -126,7 +122,6 @@ def yaml_text(content: dict) -> str:
 
 
 def flatten(content: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values of nested sections."""
     for key, value in content.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")

@@ -28,8 +28,6 @@ COUNT = TextColumn("{task.completed:,} of {task.total:,}")
 
 
 class Bar(Progress):
-    """A progress bar in a terminal; elsewhere a line every LINE_SECONDS."""
-
     def __init__(self, amount: ProgressColumn) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
         self.terminal = sys.stderr.isatty()
@@ -37,7 +35,6 @@ class Bar(Progress):
         super().__init__(*columns, console=Console(stderr=True), disable=not self.terminal)
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
-        """Move a task on, as Rich's does."""
         super().update(task_id, **changes)
         if self.terminal or time.monotonic() - self.said < LINE_SECONDS:
             return

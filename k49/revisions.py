@@ -40,8 +40,6 @@ EXECUTABLE = pygit2.enums.FileMode.BLOB_EXECUTABLE
 
 
 class Revisions:
-    """The revisions of the project in a folder."""
-
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
         if isinstance(repo.scm, NoSCM):
@@ -186,7 +184,6 @@ class Revisions:
             ) from error
 
     def title(self, name: str) -> str:
-        """Return a revision's name, and the commit behind it."""
         if name == WORKSPACE:
             return name
         short = self.sha(name)[:7]

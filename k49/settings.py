@@ -115,8 +115,6 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where the images come from, and how they become light ink on black."""
-
     source: Source
     invert: bool
     transpose: bool
@@ -146,8 +144,6 @@ class DatasetInfo(Section):
 
 
 class Standin(Section):
-    """How much of the stand-in to draw."""
-
     classes: Literal[10, 49]
     seed: Seed
     scale: Annotated[float, Field(gt=0, le=10)]
@@ -156,15 +152,11 @@ class Standin(Section):
 
 
 class Split(Section):
-    """How to split validation off train."""
-
     seed: Seed
     validation_share: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Bounds(Section, Generic[Number]):
-    """From min to max, both included."""
-
     min: Number
     max: Number
 
@@ -189,8 +181,6 @@ class LogRange(Bounds[LearningRate]):
 
 
 class Space(Section):
-    """What the search chooses from."""
-
     network: Network
     layers: Range[Layers]
     units: Range[Units]
@@ -226,8 +216,6 @@ def check_address(scheduler: str) -> str:
 
 
 class Tune(Section):
-    """How to search."""
-
     seed: Seed
     tuner: Literal["random", "hyperband", "bayesian"]
     trials: Annotated[int, Field(ge=1, le=10_000)]
@@ -292,8 +280,6 @@ class Fit(Section):
 
 
 class Train(Section):
-    """How to train the winner."""
-
     seed: Seed
     epochs: Epochs
     min_steps: Annotated[int, Field(ge=0, le=10_000_000)]
@@ -301,8 +287,6 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    """How to evaluate the model."""
-
     seed: Seed
     resamples: Annotated[int, Field(ge=100, le=1_000_000)]
     shifts: Shifts
@@ -352,8 +336,6 @@ class Provenance(Section):
 
 
 class SearchConfig(Section):
-    """All that determines a search, beside its data."""
-
     tune: Tune
     space: Space
     fit: Fit
@@ -361,8 +343,6 @@ class SearchConfig(Section):
 
 
 class Settings(Section):
-    """All of params.yaml."""
-
     data: Data
     standin: Standin
     split: Split

@@ -143,7 +143,6 @@ def load_info() -> DatasetInfo:
 
 
 def read_dataset_name() -> str:
-    """Return the name of the dataset in `data/split`."""
     return read_json(METRICS / "data.json", "dataset")["dataset"]
 
 

@@ -22,8 +22,6 @@ EXPONENTS = (0.05, 20.0)  # between which they are looked for
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A model with its temperature, and what was found out with it."""
-
     model: keras.Model
     calibration: Calibration
     detector: Detector

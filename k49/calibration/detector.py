@@ -111,7 +111,6 @@ def strokes(rng: np.random.Generator) -> Image.Image:
 
 
 def letter(rng: np.random.Generator) -> Image.Image:
-    """Draw a Latin letter or a digit, thin or bold, a little turned."""
     picture = Image.new("L", (CANVAS, CANVAS))
     ImageDraw.Draw(picture).text(
         (CANVAS / 2, CANVAS / 2),
@@ -165,7 +164,6 @@ def outlier_scores(model: keras.Model, detector: Detector, images: np.ndarray) -
 
 
 def extract(function: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
-    """Apply a function to images, some at once."""
     parts = chunks(len(images), SCORED_AT_ONCE)
     return np.concatenate([function(images[part]).numpy() for part in parts])
 
@@ -192,6 +190,5 @@ def compile_features(model: keras.Model) -> Callable[[Tensor], Tensor]:
 
 
 def has_activation(layer: keras.Layer) -> bool:
-    """Return whether a layer ends in an activation."""
     activation = getattr(layer, "activation", None)
     return activation not in (None, keras.activations.linear)

@@ -25,8 +25,6 @@ from k49.settings import Gate
 
 
 class Verdict(StrEnum):
-    """Of the second side, beside the first."""
-
     SAME = "the same"
     BETTER = "better"
     WORSE = "worse"
@@ -53,11 +51,9 @@ class Comparison:
 
     @property
     def primary(self) -> Difference:
-        """Return the difference that the verdict is about."""
         return self.metric(PRIMARY_METRIC)
 
     def metric(self, name: str) -> Difference:
-        """Return the difference of one metric."""
         return next(found for found in self.differences if found.metric == name)
 
 
@@ -103,14 +99,12 @@ def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) 
 
 
 def judge(difference: float, p_value: float) -> Verdict:
-    """Return the verdict that a difference and its p-value give."""
     if p_value >= LEVEL:
         return Verdict.NONE
     return Verdict.BETTER if difference > 0 else Verdict.WORSE
 
 
 def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: bool) -> list[str]:
-    """Return what limits the comparison, a sentence a line."""
     found = [
         f"{run.name}: code or settings of {', '.join(run.stale)} changed after it ran, and its "
         "figures are of before; `dvc repro` renews them"

@@ -33,7 +33,6 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Return whether the interval leaves out 0."""
         return self.low > 0 or self.high < 0
 
 
@@ -98,7 +97,6 @@ def std(values: np.ndarray) -> float | None:
 
 
 def metrics_of(run: Run) -> dict[str, float]:
-    """Return a run's metrics under their names in `metrics/`."""
     test = {
         f"test_{name}": v
         for name, v in accuracy_and_f1(run.test.labels, run.test.predicted).items()

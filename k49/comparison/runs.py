@@ -21,16 +21,12 @@ class Outside(BaseModel):
 
 
 class TrainMetrics(Outside):
-    """Of `metrics/train.json`."""
-
     train_data: Line
     train_accuracy: Share
     versions: Line
 
 
 class CurveRow(Outside):
-    """A row of `plots/curves.json`."""
-
     epoch: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     split: Literal["train", "validation"]
     loss: float
@@ -43,8 +39,6 @@ class Curves(RootModel[Annotated[list[CurveRow], Field(min_length=1, max_length=
 
 @dataclass(frozen=True)
 class Run:
-    """What a revision has of one training."""
-
     name: str
     dataset: str
     train_accuracy: float
@@ -96,7 +90,6 @@ def check_one_group(side: list[Run]) -> None:
 
 
 def differing_keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    """Return the keys whose values differ, or which only one has."""
     return [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
 
 

@@ -29,8 +29,6 @@ MOST = 8  # classes, or confusions
 
 @dataclass(frozen=True)
 class TableData:
-    """A table before it is drawn."""
-
     title: str
     header: list[str]
     rows: list[list[str]]
@@ -65,7 +63,6 @@ def sentence(comparison: Comparison, names: Callable[[str], str] = printable) ->
 
 
 def side_names(comparison: Comparison) -> tuple[str, str]:
-    """Return the names of both sides."""
     a, b = (side_name(names) for names in (comparison.a, comparison.b))
     return a, b
 
@@ -79,7 +76,6 @@ def side_name(names: list[str]) -> str:
 
 
 def tables(comparison: Comparison) -> list[TableData]:
-    """Return the tables of metrics, parameters and classes, without empty ones."""
     names = list(side_names(comparison))
     changed = "difference, points (95 % interval)"
     metrics, probabilities = (
@@ -111,7 +107,6 @@ def tables(comparison: Comparison) -> list[TableData]:
 
 
 def metric_row(found: Difference) -> list[str]:
-    """Return a metric's row, with its star."""
     share = found.metric not in OF_PROBABILITIES
     signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
     interval = f"({signed(found.low)} to {signed(found.high)})"
@@ -124,13 +119,11 @@ def metric_row(found: Difference) -> list[str]:
 
 
 def class_row(change: Change) -> list[str]:
-    """Return a class's row."""
     a, b = count_text(change.a), count_text(change.b)
     return [change.true, str(change.images), a, b, signed_count(change.b - change.a)]
 
 
 def markdown(comparison: Comparison) -> str:
-    """Format the comparison as Markdown."""
     notes = [f"Note: {in_markdown(note)}." for note in comparison.notes]
     parts = [f"**{sentence(comparison, in_markdown)}**", *notes]
     for cells in tables(comparison):
@@ -171,7 +164,6 @@ def markdown_table(cells: TableData) -> str:
 
 
 def terminal(comparison: Comparison) -> Group:
-    """Format the comparison for Rich to print."""
     parts: list[Any] = []
     for cells in tables(comparison):
         table = Table(title=in_terminal(cells.title), title_justify="left", box=None)
@@ -194,12 +186,10 @@ def as_json(comparison: Comparison) -> str:
 
 
 def signed_percent(share: float) -> str:
-    """Format a difference of shares in percentage points, with its sign."""
     return f"{100 * share:+.2f}"
 
 
 def percent(share: float) -> str:
-    """Format a share in percent."""
     return f"{100 * share:.2f}"
 
 
@@ -209,12 +199,10 @@ def mean_and_std(mean: float, std: float | None, form: Callable[[float], str]) -
 
 
 def count_text(count: float) -> str:
-    """Format a number of images; one decimal if it is a mean over runs."""
     return f"{count:.0f}" if count == round(count) else f"{count:.1f}"
 
 
 def signed_count(count: float) -> str:
-    """Format a difference of numbers of images, with its sign."""
     return ("+" if count > 0 else "-") + count_text(abs(count))
 
 
@@ -224,5 +212,4 @@ def setting_text(setting: Any) -> str:
 
 
 def p_value_text(p: float) -> str:
-    """Format a p-value."""
     return f"= {p:.4f}" if p >= 0.0001 else "< 0.0001"

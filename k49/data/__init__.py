@@ -64,7 +64,6 @@ def spread(n: int, most: int) -> np.ndarray:
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return labels (N,) as one-hot rows (N, classes) uint8."""
     return np.eye(classes, dtype=np.uint8)[labels]
 
 

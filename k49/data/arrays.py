@@ -56,8 +56,6 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class File:
-    """A file from outside."""
-
     path: Path
     shown: str  # what errors call it: it may be a download
 
@@ -193,7 +191,6 @@ def keys(file: File) -> list[str]:
 
 
 def keys_in(archive: zipfile.ZipFile) -> list[str]:
-    """Return the keys of an npz that is open."""
     return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
@@ -269,7 +266,6 @@ def bounded(array: Array) -> Array:
 
 
 def unreadable(where: str, error: Exception) -> K49Error:
-    """Return the error to raise for a file that can't be read."""
     why = " ".join(str(error).split())[:200] or type(error).__name__  # some have line breaks
     suffix = Path(where).suffix.lower()
     kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz"}.get(suffix, "idx")

@@ -29,7 +29,6 @@ class Checksum(Section):
 
 
 def matches(path: Path, checksum: Checksum) -> bool:
-    """Return whether a file has the expected size and MD5."""
     if checksum.size not in (None, path.stat().st_size):
         return False
     return md5(path) == checksum.md5
@@ -59,7 +58,6 @@ def check_plain_name(name: str) -> str:
 
 
 def each_character(classes: Any) -> Any:
-    """Return the characters of a string, and all else as it is."""
     return list(classes) if isinstance(classes, str) else classes
 
 
@@ -74,19 +72,15 @@ class Place(Section):
 
 
 class Arrays(Section):
-    """Where the four arrays of a dataset are."""
-
     train_images: Place
     train_labels: Place
     test_images: Place
     test_labels: Place
 
     def files(self) -> list[str]:
-        """Return the files' names, each once."""
         return list(dict.fromkeys(place.file for place in self.places().values()))
 
     def places(self) -> dict[str, Place]:
-        """Return each array's place."""
         return {name: getattr(self, name) for name in type(self).model_fields}
 
 
@@ -133,7 +127,6 @@ def find(name: str, own: Path) -> Description | None:
 
 
 def packaged(name: str) -> Description:
-    """Return a description that comes with the project."""
     found = find(name, PACKAGED)
     if found is None:
         raise K49Error(f"{PACKAGED / name}.yaml: not found")
@@ -141,7 +134,6 @@ def packaged(name: str) -> Description:
 
 
 def known(own: Path) -> dict[str, Description]:
-    """Return all descriptions by their names."""
     names = sorted({path.stem for folder in (own, PACKAGED) for path in folder.glob("*.yaml")})
     return {name: found for name in names if (found := find(name, own))}
 

@@ -247,14 +247,11 @@ def without_credentials(url: str) -> str:
 
 
 def shown(base: str, name: str) -> str:
-    """Return what errors call a file of an address or folder."""
     return f"{without_credentials(base)}/{name}"
 
 
 @dataclass(frozen=True)
 class Downloader:
-    """Downloads into a folder."""
-
     data: Data
     folder: Path
     bar: Bar
@@ -340,5 +337,4 @@ def local(path: Path, checksum: Checksum | None) -> File:
 
 
 def progress_callback(bar: Bar, task: TaskID) -> OnBytes:
-    """Return a function for `download` that moves `task` on."""
     return lambda done, total: bar.update(task, completed=done, total=total)

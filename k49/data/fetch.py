@@ -200,7 +200,6 @@ def measure(raw: Path, asked: Normalize | None) -> list[str]:
 
 
 def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:
-    """Draw the stand-in's four arrays."""
     from k49.data import standin  # imports SciPy and fontTools: only where it draws
 
     description = descriptions.packaged("standin")

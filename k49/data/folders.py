@@ -143,7 +143,6 @@ def common_size(folder: Path, pictures: list[Path]) -> tuple[int, int]:
 
 
 def part(folder: Path, found: Labelled, size: tuple[int, int], data: Data) -> Part:
-    """Return pictures of classes as a part."""
     pictures, names = found
     if data.normalize is None:
         raise ValueError("data.normalize is not chosen")

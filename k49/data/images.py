@@ -74,7 +74,6 @@ def image_chunks(array: Array, size: tuple[int, int]) -> Iterator[np.ndarray]:
 
 
 def to_uint8(chunk: np.ndarray, where: str) -> np.ndarray:
-    """Return uint8 as they are, and floats times 255."""
     if chunk.dtype == np.uint8:
         return chunk
     if not np.isfinite(chunk).all():
@@ -120,7 +119,6 @@ def read_labels(array: Array) -> np.ndarray:
 
 
 def unlike_labels(array: Array) -> K49Error:
-    """Return the error for an array that holds no labels."""
     return K49Error(
         f"{array.where}: holds {array.dtype} of shape {array.shape}, expected labels: integers or "
         f"text of shape (N), or one-hot rows (N, classes), {MOST_CLASSES} classes at most"

@@ -29,8 +29,6 @@ DIM = 127  # highest pixel value up to which it is white: 1, or 16 of scikit-lea
 
 @dataclass(frozen=True)
 class Part:
-    """Train or test as it comes."""
-
     images_from: str  # what errors call where the images are from,
     labels_from: str  # and the labels
     n: int
@@ -41,8 +39,6 @@ class Part:
 
 @dataclass(frozen=True)
 class Stored:
-    """What `write` wrote."""
-
     classes: list[str]  # their names
     size: tuple[int, int]  # height and width of the images
     digest: str  # eight digits of a hash of the contents
@@ -60,7 +56,6 @@ class Inspector:
     digests: bytearray = field(default_factory=bytearray)  # DIGEST bytes of each image
 
     def see(self, chunk: np.ndarray) -> None:
-        """Look at images (n, H, W) uint8."""
         self.total += int(chunk.sum(dtype=np.int64))
         self.low, self.high = min(self.low, int(chunk.min())), max(self.high, int(chunk.max()))
         self.pixels += chunk.size
@@ -69,7 +64,6 @@ class Inspector:
 
     @property
     def mean(self) -> float:
-        """Return the mean of all pixels."""
         return self.total / self.pixels
 
 
@@ -123,7 +117,6 @@ def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) 
 
 
 def turned(chunks: Iterator[np.ndarray], inspector: Inspector, data: Data) -> Iterator[np.ndarray]:
-    """Yield images (n, H, W) as they are wanted, and show them to the inspector."""
     for chunk in chunks:
         images = 255 - chunk if data.invert else chunk
         images = images.swapaxes(1, 2) if data.transpose else images
@@ -163,7 +156,6 @@ def check_copies(train: np.ndarray, test: np.ndarray, where: str) -> str:
 
 
 def write_info(raw: Path, info: DatasetInfo) -> None:
-    """Write what is known of the dataset."""
     write_json(raw / INFO, info.model_dump())
 
 

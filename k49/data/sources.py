@@ -30,11 +30,9 @@ class Layout:
     prefixes: tuple[str, ...] = ()  # that are tried at an address, which lists nothing
 
     def arrays(self, prefix: str) -> Arrays:
-        """Return where the arrays are."""
         return at(Place(file=name.format(prefix), key=self.key) for name in self.names)
 
     def found(self, names: set[str]) -> Iterator[Arrays]:
-        """Yield the arrays of each prefix of which at least one file is there."""
         prefixes = set()
         for template in self.names:
             pattern = re.compile(re.escape(template).replace(r"\{\}", r"([\w.-]*)"))
@@ -44,7 +42,6 @@ class Layout:
 
 
 def at(places: Iterable[Place]) -> Arrays:
-    """Return arrays at four places: train images and labels, test images and labels."""
     return Arrays(**dict(zip(Arrays.model_fields, places, strict=True)))
 
 
@@ -80,7 +77,6 @@ FORMS = (
 
 
 def keras(name: str) -> Arrays:
-    """Return where the arrays are in an npz of Keras' form."""
     return at(Place(file=name, key=key) for key in KERAS_KEYS)
 
 
@@ -158,7 +154,6 @@ def inner(folder: Path) -> Path:
 
 
 def visible_folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted, without hidden ones and those of systems."""
     return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []
 
 
@@ -169,7 +164,6 @@ def has_class_folders(folder: Path) -> bool:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without hidden files and those of systems."""
     found = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(path for path in found if path.name.lower() not in SYSTEMS)
 
@@ -204,7 +198,6 @@ def arrays_in(there: dict[str, File], where: str) -> Arrays:
 
 
 def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
-    """Return the names of the files of arrays, and that of their class map if it is there."""
     _, name = layouts.class_map(arrays)
     return [*arrays.files(), *([name] if name in there else [])]
 

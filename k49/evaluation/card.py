@@ -83,7 +83,6 @@ never saw are read less well.
 
 
 def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
-    """Return the card's head, with a model-index."""
     dataset = provenance.dataset
     slug = re.sub("[^a-z0-9]+", "-", dataset.name.lower()).strip("-")
     japanese = dataset.language == "ja"
@@ -116,7 +115,6 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
 
 
 def honesty(provenance: Provenance, test: dict) -> str:
-    """Say how far probabilities can be believed."""
     ece = test.get("test_tta_ece", test["test_ece"])
     shifted = ", with TTA" if provenance.shifts else ""
     return (
@@ -130,12 +128,10 @@ def honesty(provenance: Provenance, test: dict) -> str:
 
 
 def averaging(shifts: int) -> str:
-    """Say that `k49 predict` averages over shifts, if it does."""
     return f" and averages over copies of each, moved by up to {shifts} pixel(s)" if shifts else ""
 
 
 def table(test: dict) -> str:
-    """Format metrics of test with their intervals as Markdown."""
     rows = [
         f"| {name} | {test[key]:.4f} | {test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f} |"
         for key, name in NAMES.items()

@@ -30,8 +30,6 @@ AVERAGED = (  # of predictions averaged over shifts
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What predictions on test are worth."""
-
     # as `metrics` returns it, with `test_` before each name; some of them with predictions that
     # are averaged over shifts (`test_tta_`, of test-time augmentation); and what `doubts` returns
     metrics: dict
@@ -190,7 +188,10 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
 
 
 def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[dict]:
-    """Return a row for each class that occurs in `labels`: images, precision, recall and F1."""
+    """Return a row for each class that occurs in `labels`: images, precision, recall and F1.
+
+    Recall has the bounds of Wilson's 95 % interval.
+    """
     present = np.unique(labels)
     columns = precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=present, zero_division=0
@@ -202,6 +203,8 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
             "images": int(images),
             "precision": round(float(precision), 4),
             "recall": round(float(recall), 4),
+            "recall_low": round(wilson(recall, images)[0], 4),
+            "recall_high": round(wilson(recall, images)[1], 4),
             "f1": round(float(f1), 4),
         }
         for label, precision, recall, f1, images in zip(present, *columns, strict=True)

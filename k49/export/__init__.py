@@ -15,8 +15,6 @@ METRICS = ("metrics/train.json", "metrics/test.json")
 
 
 class Form(StrEnum):
-    """What `k49 export` writes."""
-
     onnx = "onnx"
     html = "html"
 
@@ -57,6 +55,5 @@ def writer(form: Form) -> "Callable[[Exported, Path], None]":
 
 
 def metrics_of(project: Path) -> dict[str, Any]:
-    """Return the metrics of a project's model; those that are there."""
     files = [project / name for name in METRICS if (project / name).is_file()]
     return {key: value for file in files for key, value in read_json(file).items()}

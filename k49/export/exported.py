@@ -32,8 +32,6 @@ PICTURES = Path(__file__).parents[1] / "pictures"  # whose twin the page has
 
 @dataclass(frozen=True)
 class Exported:
-    """A model before it is written in some form."""
-
     network: Network
     dataset: DatasetInfo
     shifts: int  # over which `k49 predict` averages

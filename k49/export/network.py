@@ -135,7 +135,6 @@ def fold(operations: list[Operation], results: list[str]) -> list[Operation]:
 
 
 def taken(layer: Layer) -> list[Any]:
-    """Return the tensors that a layer takes."""
     return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
@@ -179,7 +178,6 @@ def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
 
 
 def is_last(axis: Any, layer: Layer) -> bool:
-    """Return whether an axis is that of the channels."""
     return axis in (-1, len(layer.input.shape) - 1)
 
 
@@ -211,14 +209,12 @@ def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
 
 
 def with_bias(kernel: np.ndarray, bias: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Return a kernel and a bias, zeros if there is none."""
     if bias is None:
         bias = np.zeros(kernel.shape[-1], np.float32)
     return {"kernel": kernel, "bias": bias}
 
 
 def activation(name: str, takes: str, kind: str) -> list[Operation]:
-    """Return an activation; none if it is linear."""
     if kind == "linear":
         return []
     if kind not in ACTIVATIONS:

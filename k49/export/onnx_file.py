@@ -66,8 +66,6 @@ def check(content: bytes, exported: Exported) -> None:
 
 
 class Graph:
-    """The nodes and weights of a graph while it is built."""
-
     def __init__(self, exported: Exported) -> None:
         self.exported = exported
         self.shifts = exported.shifts if exported.averaged else 0
@@ -78,7 +76,6 @@ class Graph:
         self.is_image: dict[str, bool] = {}  # (N, C, H, W), not (N, C)
 
     def build(self) -> onnx.GraphProto:
-        """Return the whole graph."""
         network, detector = self.exported.network, self.exported.detector
         height, width = network.image_size
         values = self.node("Cast", IMAGE, to=TensorProto.FLOAT)
@@ -100,13 +97,11 @@ class Graph:
         return helper.make_graph(self.nodes, "k49", [image], outputs, self.weights)
 
     def node(self, kind: str, *takes: str, name: str = "", **options: Any) -> str:
-        """Add a node; return the name of its result."""
         name = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(takes), [name], **options))
         return name
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
-        """Add a constant; return its name."""
         name = f"constant_{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
@@ -140,7 +135,6 @@ class Graph:
         return self.node({**ACTIVATIONS, "add": "Add"}[kind], *takes)
 
     def convolve(self, takes: str, operation: Operation) -> str:
-        """Add a convolution, its kernel as ONNX has it: (out, in, H, W)."""
         kernel = operation.arrays["kernel"]
         around = [(length - 1) // 2 for length in kernel.shape[:2]]
         after = [length - 1 - before for length, before in zip(kernel.shape, around, strict=False)]
@@ -150,7 +144,6 @@ class Graph:
         return self.node("Conv", takes, weights, bias, pads=pads, group=groups)
 
     def mean_of_pixels(self, takes: str) -> str:
-        """Add the mean over the image."""
         return self.node("ReduceMean", takes, self.constant([2, 3], np.int64), keepdims=0)
 
     def shifted(self, image: str) -> str:
@@ -204,7 +197,6 @@ class Graph:
 
 
 def tensor(name: str, dtype: int, *shape: str | int) -> onnx.ValueInfoProto:
-    """Describe what goes in or comes out."""
     return helper.make_tensor_value_info(name, dtype, shape)
 
 

@@ -53,7 +53,6 @@ def digest(text: str) -> str:
 
 
 def about(exported: Exported) -> str:
-    """Say in HTML what the model was trained on, and how well it reads."""
     dataset, told = exported.dataset, json.loads(exported.about.get("metrics", "{}"))
     parts = [f"Trained on {dataset.name}; the model reads {len(dataset.classes)} classes."]
     if "test_accuracy" in told:

@@ -49,7 +49,6 @@ class Model(ABC):
 
     @property
     def dataset(self) -> DatasetInfo:
-        """The data that the model was trained on."""
         return self.provenance.dataset
 
     @abstractmethod
@@ -109,17 +108,14 @@ class KerasModel(Model):
 
     @cached_property
     def parts(self) -> tuple[Provenance, Detector]:
-        """The provenance, and the detector of outliers."""
         return read_provenance(self.path)
 
     @property
     def provenance(self) -> Provenance:
-        """The data, settings and calibration of the model."""
         return self.parts[0]
 
     @cached_property
     def network(self) -> Any:
-        """Return the network."""
         from k49.training.model import load_model  # Keras takes seconds: only now
 
         return load_model(self.path)
@@ -189,7 +185,6 @@ class OnnxModel(Model):
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """Return what the file says of itself, by key."""
         try:
             return self.session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
@@ -197,13 +192,11 @@ class OnnxModel(Model):
 
     @cached_property
     def provenance(self) -> Provenance:
-        """The data, settings and calibration of the model."""
         text = self.metadata.get(PROVENANCE, "null")
         return parse_provenance(text.encode(), f"{self.path}: {PROVENANCE}")
 
     @cached_property
     def averages(self) -> bool:
-        """Return whether the graph averages over shifts itself."""
         text = self.metadata.get(AVERAGED, "false")
         return parse_json(text.encode(), f"{self.path}: {AVERAGED}") is True
 
@@ -230,7 +223,6 @@ class OnnxModel(Model):
         return self.run(SCORE, images)
 
     def run(self, output: str, images: np.ndarray) -> np.ndarray:
-        """Return an output for images, some at once."""
         parts = each(list(chunks(len(images), AT_ONCE)), f"predicting, batches of {AT_ONCE}")
         return np.concatenate(
             [self.session.run([output], {IMAGE: images[part]})[0] for part in parts]

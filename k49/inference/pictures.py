@@ -63,7 +63,6 @@ def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, 
 
 
 def numbered(source: Source, images: Iterable[np.ndarray]) -> list[tuple[str, np.ndarray]]:
-    """Return the images of a file with their names."""
     return [(f"{source}[{i}]", image) for i, image in enumerate(images)]
 
 
@@ -98,5 +97,4 @@ def read_array(path: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def stack(images: list[np.ndarray]) -> np.ndarray:
-    """Return images (H, W) as one batch (N, H, W, 1) uint8."""
     return np.stack(images)[..., np.newaxis]

@@ -92,19 +92,16 @@ def as_table(rows: list[dict]) -> Table:
 
 
 def doubt(row: dict) -> str:
-    """Say what is doubtful about an image, if anything."""
     if row["outlier"]:
         return "unlike the training images: is it one such character?"
     return "uncertain" if row["uncertain"] else ""
 
 
 def as_json(rows: list[dict]) -> str:
-    """Return a JSON list."""
     return json.dumps(rows, ensure_ascii=False, indent=1)
 
 
 def as_csv(rows: list[dict]) -> str:
-    """Return CSV with a header line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()

@@ -121,7 +121,6 @@ def is_one(mask: np.ndarray) -> bool:
 
 
 def bounds(mask: np.ndarray) -> Box:
-    """Return the smallest box around the foreground."""
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
     return box
 

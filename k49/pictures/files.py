@@ -30,7 +30,6 @@ class Received:
     MOST_PIXELS: ClassVar = 4_000_000
 
     def __str__(self) -> str:
-        """Return its name, for messages."""
         return self.name
 
 
@@ -74,7 +73,6 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
 
 
 def file_of(source: Source) -> Path | io.BytesIO:
-    """Return what Pillow opens."""
     if isinstance(source, Received):
         return io.BytesIO(source.content)
     return from_standard_input() if str(source) == "-" else source
@@ -114,7 +112,6 @@ def other_pages(picture: Image.Image) -> str:
 
 
 def to_grayscale(picture: Image.Image) -> np.ndarray:
-    """Convert a picture in memory as `read_grayscale` does."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():

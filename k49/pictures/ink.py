@@ -27,8 +27,6 @@ class NoInkError(K49Error):
 
 @dataclass(frozen=True)
 class Ink:
-    """What `find_ink` sees."""
-
     strength: np.ndarray  # (H, W): share of the light that the ink takes away, 0 for paper
     mask: np.ndarray  # (H, W) bool: strokes
     light: bool  # whether the ink is lighter than the paper

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from k49.data import Dataset
-from k49.evaluation.metrics import wilson
 from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED
 from k49.io import atomic_write
 
@@ -55,39 +54,6 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
-def curves(rows: list[dict], kept_epoch: int, dataset: str) -> Figure:
-    """Draw loss and accuracy against epochs; `rows`: one for each epoch and split."""
-    train, val = (
-        [row for row in rows if row["split"] == split] for split in ("train", "validation")
-    )
-    epochs = [row["epoch"] for row in train]
-    with styled():
-        figure = Figure((10, 4))
-        set_margins(figure, 0.7, 0.15, 0.55, 0.45, wspace=0.2)
-        for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-            for split, colour, label in (
-                (train, BLUE, "train (as logged while training)"),
-                (val, ORANGE, "validation"),
-            ):
-                axes.plot(epochs, [row[name] for row in split], color=colour, label=label)
-            label_epochs(axes, name)
-            axes.legend(frameon=False)
-        figure.axes[0].axvline(kept_epoch, color=GREY, linestyle=":")
-        figure.axes[0].annotate(
-            f"weights kept: epoch {kept_epoch}",
-            (kept_epoch, 0.5),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6, 0),
-            textcoords="offset points",
-            rotation=90,
-            ha="right",
-            va="center",
-            color=GREY,
-        )
-        figure.suptitle(f"Training curves: {dataset}")
-        return figure
-
-
 def label_epochs(axes: Axes, metric: str) -> None:
     """Name the axes of a metric against whole epochs; accuracy in percent.
 
@@ -125,82 +91,12 @@ def name_ticks(axes: Axes, axis: str, names: Sequence[str], length: float, size:
 
 
 def shortened(name: str) -> str:
-    """Return a class's name, its end left out if it is long."""
     return name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
 
 
 def margin_of(names: Sequence[str], size: float = 10.0) -> float:
     """Return inches that names take beside an axis, beyond those of a single character."""
     return (min(max(map(len, names)), MOST_LETTERS) - 1) * 0.6 * size / 72
-
-
-def confusion(rows: list[dict], classes: Sequence[str], dataset: str) -> Figure:
-    """Draw the confusion matrix, (C, C), as shares of the true class's images."""
-    share = np.zeros((len(classes), len(classes)))
-    number = {name: i for i, name in enumerate(classes)}
-    for row in rows:
-        share[number[row["true"]], number[row["predicted"]]] = row["share"]
-    with styled(**{"axes.grid": False}):
-        figure = Figure((11, 10))
-        more = margin_of(classes)
-        set_margins(figure, 0.6 + more, 0.0, 0.6 + more, 0.4)
-        axes = figure.subplots()
-        norm = matplotlib.colors.PowerNorm(0.4, 0, 1)  # so that single mistakes show
-        share[share.sum(1) == 0] = np.nan
-        colours = matplotlib.colormaps["Blues"].with_extremes(bad="#e8e8e8")
-        image = axes.imshow(share, cmap=colours, norm=norm)
-        for axis in "xy":
-            name_ticks(axes, axis, classes, 8.5 - more, 10)
-        axes.set(xlabel="predicted", ylabel="true")
-        bar = figure.colorbar(
-            image,
-            ax=axes,
-            shrink=0.8,
-            pad=0.02,
-            label="share of the true class's images (not linear: single mistakes show)",
-        )
-        bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1])
-        absent = "; grey: no such test images" if np.isnan(share).any() else ""
-        axes.set_title(f"Confusion on test: {dataset}{absent}")
-        return figure
-
-
-def per_class(rows: list[dict], dataset: str) -> Figure:
-    """Draw the accuracy of each class (its recall) with its 95 % interval, sorted."""
-    rows = sorted(rows, key=lambda row: row["recall"])
-    recall = np.array([row["recall"] for row in rows])
-    bounds = np.array([wilson(row["recall"], row["images"]) for row in rows]).T
-    with styled():
-        figure = Figure((11, 4.5))
-        names = [row["character"] for row in rows]
-        set_margins(figure, 0.8, 0.6, 0.6 + margin_of(names), 0.35)
-        axes = figure.subplots()
-        below, above = recall - bounds[0], bounds[1] - recall
-        axes.errorbar(
-            range(len(rows)), recall, np.abs([below, above]), fmt="o", color=BLUE, ms=5, lw=1
-        )
-        axes.axhline(recall.mean(), color=GREY, linestyle=":")
-        lowest = max(0, bounds[0].min() - 0.08)
-        for x, row in enumerate(rows):
-            axes.text(
-                *(x, lowest, row["images"]),
-                rotation=90,
-                ha="center",
-                va="bottom",
-                fontsize=min(8, 500 / len(rows)),
-                color=GREY,
-            )
-        name_ticks(axes, "x", names, 9.6, 10)
-        axes.set(xlim=(-0.7, len(rows) - 0.3), ylim=(lowest, 1.01))
-        axes.set(
-            xlabel="true class (above it: how many test images it has; lines: 95 % intervals)",
-            ylabel="read correctly",
-        )
-        axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1, decimals=0))
-        axes.grid(axis="x", visible=False)
-        mean = f"dotted: their mean, the balanced accuracy, {recall.mean():.1%}"
-        axes.set_title(f"Accuracy of each class on test: {dataset} ({mean})", fontsize=11)
-        return figure
 
 
 def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> Figure:
@@ -306,7 +202,6 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
 
 
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
-    """Draw images with sixteen variations each, (N, 17, H, W, 1); (N, 1, H, W, 1) if off."""
     with styled():
         figure = Figure((12, 4.3))
         set_margins(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
@@ -322,7 +217,6 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
 
 
 def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
-    """Draw train images of twelve classes, beside their one-hot labels."""
     labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]

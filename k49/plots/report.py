@@ -44,7 +44,6 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
 
 
 def changes(comparison: Comparison) -> Figure:
-    """Draw the classes, and the confusions, that changed most."""
     a, b = side_names(comparison)
     classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
     with styled():

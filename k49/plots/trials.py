@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from scipy import stats
 
 from k49.plots.figures import BLUE, GREY, ORANGE, set_margins, styled
@@ -120,20 +119,17 @@ def positions(axis: str, found: list[Any]) -> list[float]:
 
 
 def trials(rows: list[dict], dataset: str) -> Figure:
-    """Draw all trials in a parallel plot, the best so far, and which hyperparameters mattered."""
     with styled():
-        figure = Figure((11, 8))
-        set_margins(figure, 1.1, 0.3, 0.7, 0.8, wspace=0.45, hspace=0.25)
-        grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
-        draw_parallel(figure.add_subplot(grid[0, :]), parallel(rows))
-        draw_best(figure.add_subplot(grid[1, 0]), rows)
-        draw_importance(figure.add_subplot(grid[1, 1]), importance(rows))
+        figure = Figure((13, 4.6))
+        set_margins(figure, 0.4, 0.3, 0.75, 0.8, wspace=0.28)
+        left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+        draw_parallel(left, parallel(rows))
+        draw_importance(right, importance(rows))
         figure.suptitle(f"The search's {len(rows)} trials: {dataset}")
         return figure
 
 
 def draw_parallel(axes: Axes, ways: list[dict]) -> None:
-    """Draw a line for each trial, the better the darker; the best in orange."""
     names = list(dict.fromkeys(row["axis"] for row in ways))
     best = max(ways, key=lambda row: row["val_accuracy"])["trial"]
     for number in sorted({row["trial"] for row in ways}, key=lambda n: n == best):
@@ -171,27 +167,7 @@ def draw_parallel(axes: Axes, ways: list[dict]) -> None:
     )
 
 
-def draw_best(axes: Axes, rows: list[dict]) -> None:
-    """Draw each trial's val_accuracy, and the best so far."""
-    for status, colour in (("completed", BLUE), ("stopped", GREY)):
-        own = [row for row in rows if row["status"] == status]
-        if own:
-            x, y = ([row[key] for row in own] for key in ("trial", "val_accuracy"))
-            axes.plot(x, y, "o", color=colour, label=status)
-    scores = [row["val_accuracy"] if row["status"] == "completed" else np.nan for row in rows]
-    best = np.fmax.accumulate(scores)
-    numbers = [row["trial"] for row in rows]
-    axes.step(numbers, best, where="post", color=ORANGE, label="best so far")
-    failed = sum(row["status"] == "failed" for row in rows)
-    axes.yaxis.labelpad = 14
-    axes.set(xlabel=f"trial{f' ({failed} failed)' if failed else ''}", ylabel="val_accuracy")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=2))
-    axes.legend(frameon=False)
-
-
 def draw_importance(axes: Axes, found: list[dict]) -> None:
-    """Draw rank correlations; grey where it could be chance."""
     found = found[::-1]
     axes.barh(
         [row["hyperparameter"].replace("units", "mean units") for row in found],

@@ -17,8 +17,6 @@ LATEST = 5  # finished trials that stay in the table
 
 
 class Running(NamedTuple):
-    """A trial that is being trained."""
-
     trial: Trial
     worker: str
     curve: list[float]  # val_accuracy after each epoch; grows while it runs
@@ -29,7 +27,6 @@ class Progress:
     """Says how far a search is, how good, and how long still. A context manager."""
 
     def __init__(self, total: int, epochs: int) -> None:
-        """Show the progress of `total` trials with `epochs` epochs in all."""
         self.total, self.epochs = total, epochs
         self.running: dict[int, Running] = {}
         self.ended: list[Outcome] = []
@@ -48,7 +45,6 @@ class Progress:
             self.live.stop()
 
     def say(self, line: str) -> None:
-        """Print a line, above the table if there is one."""
         if self.console.is_terminal:
             self.console.print(line, markup=False, highlight=False)
         else:
@@ -62,12 +58,10 @@ class Progress:
             self.say(f"trial {trial.number}/{self.total}{where}  {trial.hyperparameters}")
 
     def lose(self, number: int, reason: str) -> None:
-        """Say that a trial has to run again."""
         del self.running[number]
         self.say(f"trial {number}/{self.total}: {reason}; it runs again")
 
     def end(self, outcome: Outcome) -> None:
-        """Note that a trial is over, here or in an earlier run."""
         self.ended.append(outcome)
         number = outcome.trial.number
         if number not in self.running:
@@ -82,7 +76,6 @@ class Progress:
             )
 
     def best(self) -> str:
-        """Return a phrase about the best trial so far."""
         scored = [outcome for outcome in self.ended if outcome.status == "completed"]
         if not scored:
             return "none completed so far"
@@ -134,7 +127,6 @@ def describe_outcome(outcome: Outcome) -> str:
 
 
 def format_hyperparameters(found: Hyperparameters) -> str:
-    """Format hyperparameters as briefly as possible."""
     words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]
     decay = [] if found.weight_decay is None else [f"decay {found.weight_decay:g}"]
     return " ".join(words + decay)

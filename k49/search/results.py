@@ -44,8 +44,6 @@ class Result:
 
 
 class StoredResult(BaseModel):
-    """The content of a file."""
-
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     finished: str  # ISO 8601, UTC
@@ -72,14 +70,12 @@ class Results:
         self._locks: dict[Path, FileLock] = {}  # of the trials that this search trains
 
     def inputs(self, config: TrainingConfig) -> dict[str, Any]:
-        """Return all that determines the result of a trial."""
         source = network_source(config.hyperparameters.network)
         network = {"network": source} if source else {}
         versions = {**versions_and_code(), **network}
         return {"training": config.model_dump(mode="json"), **self._inputs, "versions": versions}
 
     def path(self, config: TrainingConfig) -> Path:
-        """Return the file of a trial's result."""
         return self.folder / f"{name_of(self.inputs(config))}.json"
 
     def get(self, path: Path) -> Result | None:
@@ -132,7 +128,6 @@ class Results:
         self.damaged.discard(path)
 
     def close(self) -> None:
-        """Release all trials."""
         for path in list(self._locks):
             self.release(path)
 
@@ -158,7 +153,6 @@ def read_results(folder: Path) -> dict[Path, StoredResult]:
 
 
 def digest(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of JSON, 64 hexadecimal digits."""
     return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -178,7 +172,6 @@ def hash_of_data(data: Iterable[Dataset]) -> str:
 
 
 def installed(*names: str) -> str:
-    """Return the version of the first of these packages that is installed; `none` without any."""
     for name in names:
         try:
             return version(name)

@@ -37,7 +37,6 @@ class SearchResult:
 
     @property
     def metrics(self) -> dict:
-        """Return the numbers of trials and of completed ones, and the best val_accuracy."""
         scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
         return {
             "tune_trials": len(self.rows),
@@ -95,7 +94,6 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> 
 
 
 def search_config(settings: Settings) -> SearchConfig:
-    """Return how to search, in the space that `tune.space` names."""
     return SearchConfig(
         tune=settings.tune,
         space=settings.spaces[settings.tune.space],
@@ -130,8 +128,6 @@ def estimated_cost(trial: Trial, pixels: int, classes: int) -> int:
 
 @dataclass
 class Attempt:
-    """A trial that is being trained."""
-
     trial: Trial
     future: Any  # of the standard library or of Dask
     worker: str
@@ -188,7 +184,6 @@ class Trainer:
         return [self._outcome(trial) for trial in trials]
 
     def close(self) -> None:
-        """Cancel all trials."""
         if "workers" in self.__dict__:
             self.workers.close()
         self.results.close()
@@ -221,7 +216,6 @@ class Trainer:
             )
 
     def _start(self, waiting: deque[Trial]) -> None:
-        """Start trials on idle workers, the one with most idle threads first."""
         idle = Counter(self.workers.threads())
         idle.subtract(attempt.worker for attempt in self.attempts.values())
         for trial in list(waiting):

@@ -28,8 +28,6 @@ MANY = 10**6
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination to train, for so many epochs."""
-
     number: int  # from 1
     hyperparameters: Hyperparameters
     epochs: int
@@ -37,8 +35,6 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial and its score."""
-
     trial: Trial
     status: Literal["completed", "failed"]
     score: float | None  # val_accuracy
@@ -46,7 +42,6 @@ class Outcome:
     error: str | None = None
 
     def row(self, seed: int) -> dict:
-        """Return the trial's row of `plots/trials.json`."""
         hyperparameters = self.trial.hyperparameters
         return {
             "trial": self.trial.number,
@@ -96,7 +91,6 @@ class Oracle:
             )
 
     def tell(self, outcomes: list[Outcome]) -> None:
-        """Tell Keras Tuner the outcomes of a generation."""
         for outcome in outcomes:
             trial = self.asked[outcome.trial.number]
             if outcome.score is None:
@@ -108,7 +102,6 @@ class Oracle:
 
 
 def open_oracle(config: SearchConfig) -> RandomSearchOracle | HyperbandOracle:
-    """Return Keras Tuner's oracle of the chosen kind, over the whole space."""
     tune = config.tune
     common = {
         "objective": "val_accuracy",

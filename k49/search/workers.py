@@ -86,7 +86,6 @@ def train(
     val: Dataset,
     report: Callable[[float], None],
 ) -> Result:
-    """Train a trial in this process."""
     import tensorflow as tf  # here, in the trial's own process, and not in the worker's
 
     from k49.training.fit import DivergedError, fit
@@ -107,8 +106,6 @@ def train(
 
 
 class Here:
-    """The processors of this machine."""
-
     NAME = ""
 
     def __init__(self, tune: Tune, data: tuple[Dataset, Dataset], events: Events) -> None:
@@ -119,11 +116,9 @@ class Here:
         self._over = threading.Event()
 
     def threads(self) -> dict[str, int]:
-        """Return how many trials can train at once."""
         return {self.NAME: self._n}
 
     def start(self, attempt: int, config: TrainingConfig, worker: str) -> Future:
-        """Train a trial."""
         future = self._pool.submit(
             train_in_own_process,
             config,
@@ -136,11 +131,9 @@ class Here:
         return future
 
     def why_lost(self, error: BaseException) -> str:
-        """Return why a trial has to run again; "" if the error is its own."""
         return "its process was killed" if isinstance(error, KilledError) else ""
 
     def close(self) -> None:
-        """End all processes."""
         self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
@@ -166,8 +159,6 @@ def trials_at_once(tune: Tune) -> int:
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at a trial, for a worker of a cluster."""
-
     attempt: int
     config: TrainingConfig
     threads: int
@@ -222,7 +213,6 @@ class Cluster:
         return self._threads
 
     def start(self, attempt: int, config: TrainingConfig, worker: str) -> Any:
-        """Train a trial on a worker."""
         future = self.client.submit(
             train_on_worker,
             Job(attempt, config, self.tune.threads, self.topic),
@@ -235,7 +225,6 @@ class Cluster:
         return future
 
     def why_lost(self, error: BaseException) -> str:
-        """Return why a trial has to run again; "" if the error is its own."""
         from distributed import CancelledError, KilledWorker
         from distributed.comm import CommClosedError
 
@@ -245,7 +234,6 @@ class Cluster:
         return "it was out of reach" if lost else ""
 
     def close(self) -> None:
-        """Leave the cluster, which cancels all trials of this client."""
         with suppress(TimeoutError):  # what doesn't end in time ends with this process
             self.client.close(timeout=1)
 
@@ -351,7 +339,6 @@ def in_memory(dataset: Dataset) -> Dataset:
 
 
 def train_on_worker(job: Job, data: tuple[Dataset, Dataset]) -> Result:
-    """Train a trial where a Dask worker runs, until the search cancels it."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -370,5 +357,4 @@ def train_on_worker(job: Job, data: tuple[Dataset, Dataset]) -> Result:
 
 
 def report_epoch(worker: Any, job: Job, val_accuracy: float) -> None:
-    """Send the val_accuracy of an epoch to the search."""
     worker.log_event(job.topic, [job.attempt, val_accuracy])

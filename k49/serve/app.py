@@ -102,7 +102,6 @@ def document() -> dict[str, Any]:
 
 
 def predict() -> dict[str, Any]:
-    """Describe the one operation that reads."""
     picture: dict[str, dict] = {"schema": {}}  # bytes, as OpenAPI 3.1 says
     files = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
     problem = {"application/problem+json": {"schema": ref(Problem)}}
@@ -138,12 +137,10 @@ def predict() -> dict[str, Any]:
 
 
 def ref(model: type[BaseModel]) -> dict[str, str]:
-    """Point to a schema."""
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
 def get(summary: str, kind: str = "application/json") -> dict[str, Any]:
-    """Describe an operation that takes nothing."""
     found = {"description": summary, "content": {kind: {}}}
     return {"summary": summary, "responses": {"200": found}}
 
@@ -197,7 +194,6 @@ class Arrivals:
 
 
 def too_large() -> Refused:
-    """Return the refusal of a body."""
     return Refused(413, f"the body has more than {MOST_BODY:,} bytes; send fewer pictures at once")
 
 
@@ -218,14 +214,12 @@ class Counts:
         ProcessCollector(registry=all_)
 
     def count(self, status: int, characters: int, seconds: float) -> None:
-        """Count an answer."""
         self.requests.labels(status).inc()
         self.characters.inc(characters)
         self.seconds.observe(seconds)
 
 
 def application(readers: Readers) -> Starlette:
-    """Return the application, for a server that speaks ASGI."""
     arrivals = Arrivals(readers.limits.seconds)
     counts = Counts(lambda: len(arrivals.clocks), lambda: readers.waiting)
     page = readers.path.with_name("reader.html")
@@ -266,8 +260,6 @@ def application(readers: Readers) -> Starlette:
 
 
 def constant(content: dict) -> Callable[[Request], Awaitable[Response]]:
-    """Return a route that always gives the same answer."""
-
     async def answer(_: Request) -> Response:
         return JSONResponse(content, headers=HEADERS)
 
@@ -275,19 +267,16 @@ def constant(content: dict) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def not_found(request: Request, _: Exception) -> Response:
-    """Answer where nothing is."""
     return problem(404, f"nothing is at {printable(request.url.path, 80)}; see /openapi.json")
 
 
 async def not_allowed(request: Request, error: Exception) -> Response:
-    """Answer where this method does nothing."""
     response = problem(405, f"{request.method} does nothing there; see /openapi.json")
     response.headers.update((isinstance(error, HTTPException) and error.headers) or {})  # allow
     return response
 
 
 def problem(status: int, detail: str) -> Response:
-    """Return an answer that says what is wrong."""
     headers = HEADERS | (RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
     content = {"status": status, "detail": printable(detail)}
     return JSONResponse(content, status, headers, PROBLEM)

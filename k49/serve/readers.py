@@ -22,8 +22,6 @@ GONE = (ConnectionError, asyncio.IncompleteReadError)  # the process at the othe
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits that the owner of a server sets."""
-
     workers: int  # processes that read
     seconds: float  # that a request may take to arrive, to wait, and to be read: each
 
@@ -65,7 +63,6 @@ class Readers:
             self._free.put_nowait(reader)
 
     def end(self) -> None:
-        """End the processes."""
         for reader in self._all:
             reader.end()
 
@@ -157,7 +154,6 @@ class Reader:
         return facts
 
     async def receive(self) -> bytes:
-        """Wait for a message."""
         (size,) = SIZE.unpack(await self._in.readexactly(SIZE.size))
         return await self._in.readexactly(size)
 
@@ -170,7 +166,6 @@ class Reader:
         return json.loads(await self.receive()), await self.receive()
 
     def end(self) -> None:
-        """End it, whatever it does; its connection closes with it."""
         self.process.kill()
         self.process.join()
 

@@ -203,5 +203,4 @@ def of_form(body: bytes, boundary: str) -> list[Received]:
 
 
 def as_json(content: dict) -> bytes:
-    """Return JSON, in UTF-8."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

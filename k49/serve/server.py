@@ -82,7 +82,6 @@ async def run(readers: Readers, address: str, port: int) -> bool:
 
 
 async def answers(address: str, port: int) -> bool:
-    """Return whether something listens at an address."""
     try:
         _, writer = await asyncio.open_connection(address, port)
     except OSError:

@@ -63,7 +63,6 @@ def bits(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
 
 
 def mixed(x: Tensor, shift: int, factor: int) -> Tensor:
-    """Mix the higher bits of uint32 into the lower ones, then multiply."""
     shifted = tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32))
     return tf.bitwise.bitwise_xor(x, shifted) * tf.constant(factor, tf.uint32)
 
@@ -167,7 +166,6 @@ class Affine(NamedTuple):
 
 
 def turned(angle: Tensor) -> Affine:
-    """Return a rotation by so many radians."""
     cos, sin = tf.cos(angle), tf.sin(angle)
     none = tf.zeros_like(angle)
     return Affine((cos, -sin, none), (sin, cos, none))
@@ -233,7 +231,6 @@ def pack(images: Tensor) -> Tensor:
 
 
 def byte(packed: Tensor, i: int) -> Tensor:
-    """Return byte `i` of each number, from the lowest, as float32."""
     shifted = tf.bitwise.right_shift(packed, tf.constant(8 * i, tf.uint32))
     return tf.cast(tf.bitwise.bitwise_and(shifted, tf.constant(255, tf.uint32)), tf.float32)
 

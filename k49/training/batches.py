@@ -34,7 +34,6 @@ class Batches:
         self.labels = np.zeros((*shape, dataset.labels.shape[1]), np.uint8)
 
     def steps(self, epochs: int) -> int:
-        """Return how many steps `epochs` epochs from the start are."""
         return epochs * len(self.dataset) // self.batch_size
 
     def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:

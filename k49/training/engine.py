@@ -142,8 +142,6 @@ def normalize(layer: keras.layers.BatchNormalization, x: Tensor, training: bool)
 
 
 def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function that scores a block of images without training: see `train_block`."""
-
     @tf.function(jit_compile=xla_pays(model), autograph=False)
     def score_block(images: Tensor, labels: Tensor) -> Tensor:
         """Return sums as `train_block`, (2,) float32; rows of labels without a 1 count nothing."""
@@ -178,5 +176,4 @@ def cross_entropy_and_right(y: Tensor, logits: Tensor) -> Tensor:
 
 
 def steps_taken(optimizer: keras.optimizers.Optimizer) -> Tensor:
-    """Return how many steps were taken, () int64."""
     return tf.cast(optimizer.iterations.value, tf.int64)

@@ -55,15 +55,12 @@ History = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Training:
-    """A trained model and how it came about."""
-
     model: keras.Model
     history: History
     kept_epoch: int  # the one whose weights the model has, from 1
     score: Scorer  # of the model
 
     def at_kept_epoch(self, name: str) -> float:
-        """Return a value of the history at the kept epoch."""
         return self.history[name][self.kept_epoch - 1]
 
 
@@ -214,7 +211,6 @@ def learning_rates(config: TrainingConfig, steps: int, step: np.ndarray) -> np.n
 
 
 def early_stopping(patience: int | None, model: keras.Model) -> keras.callbacks.Callback:
-    """Return a callback that stops after `patience` epochs without a lower val_loss, if any."""
     stopping = keras.callbacks.Callback()
     if patience is not None:
         stopping = keras.callbacks.EarlyStopping(
@@ -233,7 +229,6 @@ def kept_epoch(history: History, config: TrainingConfig) -> int:
 
 
 def check_finite(figures: dict[str, float], epoch: int, config: TrainingConfig) -> None:
-    """Raise DivergedError if a loss is NaN or infinite."""
     if not np.isfinite([figures["loss"], figures["val_loss"]]).all():
         raise DivergedError(
             f"training diverged in epoch {epoch + 1}: the loss became NaN; lower "
@@ -262,7 +257,6 @@ class TrainingMetrics:
 
 
 def summarize(training: Training, train: Dataset, val: Dataset) -> TrainingMetrics:
-    """Return a trained model's metrics, train and val computed in the same way."""
     with timed("validation"):
         (_, train_accuracy), (val_loss, val_accuracy) = map(training.score, (train, val))
     history = training.history

@@ -33,11 +33,9 @@ class Network:
     halving: bool = False  # each layer halves the image
 
     def searched_widths(self, depth: int) -> int:
-        """Return how many of `depth` widths are searched."""
         return 1 if self.doubling else depth
 
     def widths(self, searched: list[int], depth: int) -> list[int]:
-        """Return the widths of `depth` layers by those that were searched."""
         if self.doubling:
             return [searched[0] * 2**i for i in range(depth)]
         return searched[:depth]
@@ -101,25 +99,21 @@ def check_space(name: str, space: Space, trials: int, size: tuple[int, int]) -> 
 
 
 def weights(hyperparameters: Hyperparameters, fit: Fit) -> dict[str, Any]:
-    """Return a layer's options for its weights; batch normalization has a bias of its own."""
     bias = not fit.batch_normalization
     return {"kernel_initializer": hyperparameters.initializer, "use_bias": bias}
 
 
 def activation(x: Tensor, name: str, found: Hyperparameters, fit: Fit) -> Tensor:
-    """Apply batch normalization if the recipe has it, and the activation."""
     if fit.batch_normalization:
         x = layers.BatchNormalization(momentum=MOMENTUM, name=f"normalization_{name}")(x)
     return layers.Activation(found.activation, name=f"activation_{name}")(x)
 
 
 def dropout(x: Tensor, name: str, fit: Fit) -> Tensor:
-    """Apply dropout if the recipe has it."""
     return layers.Dropout(fit.dropout, name=f"dropout_{name}")(x) if fit.dropout else x
 
 
 def convolution(x: Tensor, filters: int, name: str, found: Hyperparameters, fit: Fit) -> Tensor:
-    """Apply a convolution of 3 x 3 pixels."""
     options = {"padding": "same", "name": f"hidden_{name}", **weights(found, fit)}
     return layers.Conv2D(filters, 3, **options)(x)
 

@@ -111,9 +111,6 @@ def test_picture_of_any_number_of_trials(n):
     found[-1] |= {"status": "failed", "val_accuracy": None} if n == 30 else {}
     figure = trials(found, "made up")
     assert "made up" in figure.get_suptitle()
-    best = figure.axes[1]
-    assert ("1 failed" in best.get_xlabel()) == (n == 30)
-    step = best.lines[-1].get_ydata()
-    completed = [row["val_accuracy"] for row in found if row["val_accuracy"] is not None]
-    assert np.nanmax(step) == max(completed)
-    assert (np.diff(step[~np.isnan(step)]) >= 0).all()
+    ways, mattered = figure.axes
+    assert len(ways.lines) >= n - (n == 30)
+    assert len(mattered.patches) == 6

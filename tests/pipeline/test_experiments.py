@@ -120,7 +120,7 @@ def elsewhere(reproduced, tmp_path_factory):
     folder = tmp_path_factory.mktemp("temp")
     repo = reproduced.copy_to(folder)
     mirror = mirror_of(repo.path / "data/raw", folder / "mirror")
-    figures = repo.path / "k49/evaluation/figures.py"
+    figures = repo.path / "k49/plots/figures.py"
     figures.write_text(figures.read_text("utf-8") + "\nprint('figures from', __file__)\n", "utf-8")
     changes = (f"data.source={mirror}", "tune.trials=1", "train.epochs=1")
     settings = [word for change in changes for word in ("-S", change)]
@@ -176,7 +176,7 @@ def test_figures_on_three_classes(elsewhere):
         np.mean([row["recall"] for row in rows]), abs=1e-3
     )
     assert {row["true"] for row in applied.read("plots/confusion.json")} == set(characters)
-    with Image.open(applied.path / "plots/confusion.png") as picture:
+    with Image.open(applied.path / "plots/mistakes.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
 
 

@@ -15,7 +15,7 @@ from tests.torture.tried import Tried, one_line, tried
 MIB = 1 << 20
 LIMIT = 90  # seconds
 REPORT = ("k49", "report", "--base", "HEAD")
-PREDICT = ("k49", "predict", "plots/curves.png")
+PREDICT = ("k49", "predict", "docs/scan.png")
 
 
 @contextmanager

@@ -90,7 +90,6 @@ class Books:
 
 
 def open_books(n: int, rng: np.random.Generator) -> Books:
-    """Draw the hands of `n` books."""
     characters, _, common = forms()
     shape = n, len(characters)
     path, pressure = write(characters, rng.uniform(*SPEED, n))
@@ -150,5 +149,4 @@ def maps(shape: tuple[int, ...], spread: np.ndarray, rng: np.random.Generator) -
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], spread: float) -> np.ndarray:
-    """Draw normal numbers of standard deviation `spread`."""
     return rng.standard_normal(shape) * spread
