@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 
 from k49.errors import K49Error, is_out_of_memory
-from k49.export.network import (
-    Network,
-    NotExportableError,
-    compare_with_keras,
-    images_to_try,
-    network_of,
-)
+from k49.export.network import Network, NotExportableError, images_to_try, network_of
 from k49.io import hash_of, md5
 from k49.model_file import DETECTOR, check_shape, read_provenance
 from k49.settings import Calibration, DatasetInfo, Detector
@@ -38,8 +32,9 @@ class Exported:
     calibration: Calibration
     detector: Detector
     averaged: bool  # in the form itself, if it can
-    tried: np.ndarray  # images (N, H, W, 1) uint8, and ...
-    expected: np.ndarray  # ... the probabilities (N, C) that the form has to give for them
+    tried: np.ndarray  # images (N, H, W, 1) uint8, and for them ...
+    layers: dict[str, np.ndarray]  # ... Keras' results by the names of operations,
+    expected: np.ndarray  # and the probabilities (N, C) that the form has to give
     about: dict[str, str]  # for people, and for whoever asks where it comes from
 
 
@@ -69,7 +64,7 @@ def load(
     try:
         network = network_of(model)
         tried = images_to_try(network.image_size)
-        compare_with_keras(network, model, tried)
+        layers = keras_results(network, model, tried)
     except NotExportableError as error:
         raise NotExportableError(f"{path}: {error}") from error
     except Exception as error:  # of layers that nobody has thought of
@@ -115,6 +110,19 @@ def load(
         detector=detector,
         averaged=averaged,
         tried=tried,
+        layers=layers,
         expected=expected,
         about=about,
     )
+
+
+def keras_results(network: Network, model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the results of Keras' layers, by the names of the operations that stand for them."""
+    from k49.training.model import layer_outputs  # Keras is there, since a model is
+
+    known = {layer.name for layer in model.layers}
+    # the result of a layer with an activation of its own is that of the activation
+    names = {each.name.removesuffix("/activation"): each.name for each in network.operations}
+    compared = [name for name in names if name in known]
+    results = layer_outputs(model, compared, images)
+    return {names[name]: found for name, found in zip(compared, results, strict=True)}

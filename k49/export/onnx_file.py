@@ -4,6 +4,7 @@ Written with `onnx.helper`: Keras' own export needs tf2onnx, and with it older p
 pinned ones. Values are (N, C, H, W) there, as convolutions are fastest.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from k49.settings import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
 BATCH = "N"
-MOST_APART = 1e-3  # probabilities; where logits are in the thousands, float32 makes 1e-4
+MOST_APART = 1e-3  # where logits are in the thousands, float32 makes 1e-4
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
 MOST_APART_ON_TEST = 1e-5  # probabilities; the order of float32 sums alone makes 2e-6
@@ -33,36 +34,60 @@ def write(exported: Exported, path: Path) -> None:
 
     Input `image`, uint8 (N, H, W, 1). Outputs `probabilities`, float32 (N, C), and `outlier_score`,
     float32 (N,). The provenance of the model is in the metadata.
-    """
-    model = helper.make_model(
-        Graph(exported).build(),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR,
-        producer_name="k49",
-        doc_string=exported.about["description"],
-    )
-    helper.set_model_props(model, exported.about)
-    onnx.checker.check_model(model, full_check=True)
-    content = model.SerializeToString(deterministic=True)
-    check(content, exported)
-    with atomic_write(path) as tmp:
-        tmp.write_bytes(content)
-
-
-def check(content: bytes, exported: Exported) -> None:
-    """Refuse a graph that reads images in another way than Keras does.
 
     Raises:
-        K49Error: probabilities differ by more than MOST_APART.
+        NotExportableError: it would compute something else than Keras.
     """
+    compare_layers(exported)
+    content = serialize(Graph(exported).build(), exported.about)
     session = onnxruntime.InferenceSession(content)
     (found,) = session.run([PROBABILITIES], {IMAGE: exported.tried})
-    apart = float(np.abs(found - exported.expected).max())
-    if not apart <= MOST_APART:
+    if not (apart := float(np.abs(found - exported.expected).max())) <= MOST_APART:
         raise NotExportableError(
             f"as ONNX its probabilities would be {apart:.1e} from those of Keras, {MOST_APART:.0e} "
             "at most"
         )
+    with atomic_write(path) as tmp:
+        tmp.write_bytes(content)
+
+
+def serialize(graph: onnx.GraphProto, about: dict[str, str]) -> bytes:
+    """Return a graph as the bytes of a file, the same ones every time."""
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+        producer_name="k49",
+        doc_string=about["description"],
+    )
+    helper.set_model_props(model, about)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def compare_layers(exported: Exported) -> None:
+    """Compare the results of operations with those of Keras' layers.
+
+    Raises:
+        NotExportableError: they differ; names the first such layer.
+    """
+    graph = Graph(replace(exported, averaged=False))
+    proto = graph.build()
+    names = [graph.results[name] for name in exported.layers]
+    for name, found in zip(names, exported.layers.values(), strict=True):
+        shape = (f"{name} {i}" for i in range(found.ndim))
+        proto.output.append(tensor(name, TensorProto.FLOAT, *shape))
+    session = onnxruntime.InferenceSession(serialize(proto, exported.about))
+    results = session.run(names, {IMAGE: exported.tried})
+    for (name, of_keras), found in zip(exported.layers.items(), results, strict=True):
+        ours = found.transpose(0, 2, 3, 1) if graph.is_image[name] else found
+        apart = np.abs(ours - of_keras).max() if ours.shape == of_keras.shape else np.inf
+        apart /= max(1, np.abs(of_keras).max())
+        if not apart <= MOST_APART:
+            raise NotExportableError(
+                f"layer {name.removesuffix('/activation')} would compute something else than in "
+                f"Keras (by {apart:.1e} of its largest result)"
+            )
 
 
 class Graph:
@@ -211,8 +236,6 @@ def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray
     Raises:
         K49Error: more than MOST_APART_ON_TEST.
     """
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(onnx)
     chosen = spread(len(images), IMAGES)
     read = [

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from k49.export.exported import Exported
+from k49.export.onnx_file import compare_layers
 from k49.io import write_text
 from k49.kanjivg import trajectory
 
@@ -27,7 +28,12 @@ ON_PAPER = 0.5
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Write a model as a page; its weights as int8, a scale a channel."""
+    """Write a model as a page; its weights as int8, a scale a channel.
+
+    Raises:
+        NotExportableError: its operations compute something else than Keras.
+    """
+    compare_layers(exported)
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
     script = f'"use strict";\nconst MODEL = "{packed(exported)}";\n{script}'
     style = (PARTS / "style.css").read_text("utf-8")
