@@ -74,4 +74,4 @@ lock:  ## pin the newest versions again (needs uv)
 	uv pip compile --group server --constraint requirements.lock $(LOCK) --output-file requirements-server.lock
 
 clean:  ## remove the environment, all that dvc can make again, and the results of searches
-	rm -rf .venv .venv-bench data models/model.keras models/model.onnx models/reader.html predictions/test.npz predictions/variations.npy
+	rm -rf .venv .venv-bench data models/trained.keras models/model.keras models/model.onnx models/reader.html predictions/test.npz predictions/variations.npy

@@ -178,7 +178,7 @@ def draw_importance(axes: Axes, found: list[dict]) -> None:
         if not row["rank_correlation"] and row["p_value"] == 1:
             axes.annotate("didn't vary", (0.03, y), va="center", fontsize=9, color=GREY)
     axes.axvline(0, color=GREY, lw=0.8)
-    axes.set_xlim(-1, 1)
+    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1))
     axes.set_xlabel("rank correlation with val_accuracy\n(of categories: without a sign)")
     axes.grid(axis="y", visible=False)
     n = found[0]["trials"]
