@@ -276,7 +276,10 @@ def recipe(
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
         raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
     content = read_yaml(RECIPES / f"{name}.yaml")
-    for section, model in (("augment", Augment), ("fit", Fit)):  # what it says nothing of is off
+    for section, model in (
+        ("augment", Augment),
+        ("fit", Fit),
+    ):  # options that are off
         content[section] = model.model_validate(content[section]).model_dump()
     for key, value in flatten(content):
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
@@ -345,7 +348,7 @@ def main() -> None:
 def run_command() -> int:
     try:
         status = app(standalone_mode=False) or 0
-        sys.stdout.flush()  # here, where it is noticed that nobody reads
+        sys.stdout.flush()  # here a closed pipe is noticed
     except typer.Abort as error:  # Typer's name for Ctrl-C
         raise KeyboardInterrupt from error
     except Exception as error:

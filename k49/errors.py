@@ -70,13 +70,13 @@ SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 
 def status_of(name: str, body: Callable[[], int | None], to_lower: str, stopped: str) -> int:
-    """Call `body`; return the exit status, after a line on stderr for whatever went wrong.
+    """Call `body`; return the exit status, after a line on stderr for any error.
 
     Args:
-        name: what the line begins with: "error" or "error in train".
-        body: to call; what it returns is the exit status, None is 0.
-        to_lower: what needs less memory if lowered.
-        stopped: what is said after Ctrl-C or SIGTERM.
+        name: the beginning of the line: "error" or "error in train".
+        body: to call; it returns the exit status, None is 0.
+        to_lower: settings that need less memory if they are lowered.
+        stopped: the line after Ctrl-C or SIGTERM.
     """
     killed = f"{name}: killed or aborted, most likely because memory ran out; {to_lower}"
     with signal_as_ctrl_c(), obituary(killed):

@@ -28,17 +28,15 @@ from k49.text import printable
 MOST_CLASSES = 256  # of a dataset or a model
 MOST_JSON = 1 << 24  # bytes: twice what 256 classes have in plots/confusion.json
 MOST_YAML = 1 << 19  # bytes: params.yaml has 9,000
-MOST_VALUES = 50_000  # of YAML, those counted again that anchors repeat
 MOST_DIGITS = 100  # of a whole number
 TAGS = {
-    f"tag:yaml.org,2002:{kind}"
-    for kind in ("null", "bool", "int", "float", "str", "merge", "seq", "map")
+    f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")
 }
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that becomes `path` if the block ends well.
+    """Yield a temporary path next to `path` that becomes `path` if the block ends well.
 
     Raises:
         K49Error: the disk is full, or the folder can't be written to.
@@ -60,7 +58,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed in the middle of `atomic_write` left of a path."""
+    """Remove temporary files of a path whose processes were killed in `atomic_write`."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp{glob.escape(path.suffix)}"):
         number = left.name.removesuffix(path.suffix).split(".")[-2]
         if number.isdecimal() and not runs(int(number)):
@@ -68,7 +66,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def runs(number: int) -> bool:
-    """Return whether a process of this number may still write: not if only its end is kept."""
+    """Return whether a process of this number may still write; a zombie may not."""
     try:
         return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -206,7 +204,7 @@ def parse_json(content: bytes, where: str) -> Any:
 
     Args:
         content: to parse.
-        where: what errors call it.
+        where: its name in errors.
 
     Raises:
         K49Error: it is no such JSON.
@@ -244,57 +242,44 @@ def parse_yaml(content: bytes, where: str) -> Any:
 
     Args:
         content: to parse, in UTF-8.
-        where: what errors call it.
+        where: its name in errors.
 
     Returns:
         None, bool, int, float, str, and lists and mappings of them; keys are str.
 
     Raises:
-        K49Error: it is no YAML, or holds something else, or more than MOST_VALUES values.
+        K49Error: it is no YAML, or holds something else, or aliases.
     """
     check_size(len(content), MOST_YAML, where)
     yaml = YAML(typ="safe", pure=True)
     try:
         constructor, _ = yaml.get_constructor_parser(content.decode("utf-8"))
-        node = constructor.composer.get_single_node()  # anchors are not repeated yet
+        node = constructor.composer.get_single_node()
         if node is None:
             return None
-        if (values := weight(node, {})) > MOST_VALUES:
-            raise ValueError(f"{values:,} values with those that anchors repeat")
+        check_node(node, set())
         return constructor.construct_document(node)
     except (YAMLError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise K49Error(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
 
-def weight(node: Node, known: dict[int, int]) -> int:
-    """Count the values of YAML, each time that an anchor repeats them.
-
-    Args:
-        node: to count.
-        known: what is counted already, by the nodes' identities; 0 is being counted.
-
-    Raises:
-        ValueError: a value is of another kind than JSON's, or holds itself.
-    """
-    if id(node) in known:
-        if not known[id(node)]:
-            raise ValueError(f"an anchor that holds itself, line {node.start_mark.line + 1}")
-        return known[id(node)]
-    known[id(node)] = 0
-    parts: list[Node] = []
-    line = node.start_mark.line + 1
-    tag = str(node.tag)
+def check_node(node: Node, seen: set[int]) -> None:
+    """Raise ValueError if a value is of another kind than JSON's, or stands for another value."""
+    tag, line = str(node.tag), node.start_mark.line + 1
+    if id(node) in seen:
+        raise ValueError(f"an alias of line {line}; write the value out")
+    seen.add(id(node))
     if tag not in TAGS:
         raise ValueError(f"tag {tag:.80}, line {line}; put text in quotes")
     if isinstance(node, ScalarNode):
         if tag.endswith(":int") and len(node.value) > MOST_DIGITS:
             raise ValueError(f"a number of {len(node.value):,} digits, line {line}")
-    elif isinstance(node, MappingNode):
-        for key, value in node.value:
-            if not str(key.tag).endswith((":str", ":merge")):
-                raise ValueError(f"a key that is no text, line {line}")
-            parts += [key, value]
+        return
+    if isinstance(node, MappingNode):
+        if not all(str(key.tag).endswith(":str") for key, _ in node.value):
+            raise ValueError(f"a key that is no text, line {line}")
+        parts = [value for _, value in node.value]
     else:
         parts = node.value
-    known[id(node)] = 1 + sum(weight(part, known) for part in parts)
-    return known[id(node)]
+    for part in parts:
+        check_node(part, seen)

@@ -1,4 +1,4 @@
-"""Runs a function in a process of its own: what it leaves behind in memory goes with it.
+"""Runs a function in a process of its own, which takes its memory with it when it ends.
 
 TensorFlow keeps every program that XLA compiled, and the memory around it, for as long as the
 process lives: 20 to 45 MB for each model that is trained.
@@ -44,7 +44,7 @@ def start_server(*modules: str) -> None:
         )
     if modules:
         context.set_forkserver_preload(list(modules))
-    resource_tracker.ensure_running()  # which the server needs, and whose start would end the block
+    resource_tracker.ensure_running()  # the server needs it; starting it would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which is inherited
     try:
         forkserver.ensure_running()
@@ -86,7 +86,7 @@ class KilledError(MemoryError):
 
 
 class UnwantedError(Exception):
-    """A process was ended because nobody wanted its answer any more."""
+    """A process was ended because its answer was no longer wanted."""
 
 
 def in_own_process(
@@ -155,7 +155,7 @@ def _run_and_send(
         with suppress(BrokenPipeError):  # the caller is gone
             keywords = {"report": lambda value: sender.send(("report", value))} if reports else {}
             result = function(*arguments, **keywords)
-    except Exception as raised:  # whatever it is, the caller gets to see it
+    except Exception as raised:  # the caller gets any error
         keep_place(raised)  # a traceback isn't sent
         error = raised
     peak = progress.peak_memory()
@@ -171,7 +171,7 @@ def _exit_with_parent() -> None:
     caller = multiprocessing.parent_process()
     if caller is not None:
         caller.join()
-        os._exit(1)  # nobody is left to answer to
+        os._exit(1)  # the caller is gone
 
 
 Argument = TypeVar("Argument")

@@ -1,6 +1,6 @@
-"""What git has of a run: a revision, a branch, an experiment of DVC, or the workspace.
+"""A run as git has it: of a revision, a branch, an experiment of DVC, or the workspace.
 
-Beside `stage.py` and the command the only module that knows of DVC. No cache and no remote is
+Only this module, `stage.py` and the command know of DVC. No cache and no remote is
 needed: metrics, parameters and predicted classes are in git.
 """
 
@@ -30,7 +30,7 @@ from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 WORKSPACE = "workspace"
 # Parameters without effect on any result
 WITHOUT_EFFECT = {"tune.workers", "tune.scheduler", "data.timeout", "data.retries", "data.mirrors"}
-DEFAULTS = {  # of parameters that files of before they came lack
+DEFAULTS = {  # of parameters that older files lack
     f"{section}.{key}": field.default
     for section, model in (("augment", Augment), ("fit", Fit))
     for key, field in model.model_fields.items()
@@ -73,7 +73,7 @@ class Revisions:
         return list(dict.fromkeys(found))
 
     def run(self, name: str) -> Run:
-        """Read what a revision has of one training.
+        """Read the run of a revision.
 
         Raises:
             K49Error: there is no such revision, or the run is not whole in it.

@@ -128,9 +128,9 @@ class Data(Section):
 
 
 class DatasetInfo(Section):
-    """What is known of a dataset beside its images: in `data/`, and in a model file."""
+    """A dataset without its images: in `data/`, and in a model file."""
 
-    name: Line  # what figures on it are called
+    name: Line  # in figures, tables and metrics
     classes: Classes
     image_size: ImageSize
     normalize: Normalize  # how pictures became its images, and so those that its models read
@@ -227,7 +227,7 @@ class Tune(Section):
 
 
 class Hyperparameters(Section):
-    """What the search finds and training reads: `models/hyperparameters.yaml`."""
+    """The winner of the search, which training reads: `models/hyperparameters.yaml`."""
 
     network: Network
     units: Annotated[list[Units], Field(min_length=1, max_length=20)]
@@ -240,7 +240,7 @@ class Hyperparameters(Section):
 class Augment(Section):
     """How far train images are moved, turned, stretched and bent, each epoch anew.
 
-    What is off by default has a default here: recipes and files of before it came lack it.
+    Options that are off have a default here: recipes lack them.
     """
 
     enabled: bool
@@ -293,14 +293,14 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    """What `k49 report --gate` lets pass; None is no limit."""
+    """Limits of `k49 report --gate`; None is no limit."""
 
     overfitting_gap: Annotated[float, Field(ge=-1, le=1)] | None
     fall: Annotated[float, Field(ge=0, le=1)] | None
 
 
 class TrainingConfig(Section):
-    """All that determines how a model is trained, beside its data."""
+    """All that determines how a model is trained, besides its data."""
 
     hyperparameters: Hyperparameters
     fit: Fit
@@ -310,7 +310,7 @@ class TrainingConfig(Section):
 
 
 class Calibration(Section):
-    """What validation says of a model's probabilities, and from where on they are doubtful."""
+    """The calibration of a model, and the thresholds below which a reading is doubtful."""
 
     inverse_temperature: Positive  # of the logits; the network has a layer for it
     exponent: Positive  # of the mean over shifts, after which rows are made to sum to 1 again
@@ -424,7 +424,7 @@ def known_keys(model: type[BaseModel], loc: tuple) -> list[str]:
 
 
 def ineffective_settings(settings: Settings, images: int | None = None) -> list[str]:
-    """Return a line for each setting that changes nothing beside the others, and why.
+    """Return a line for each setting without effect next to the others, and why.
 
     Args:
         settings: all of them.

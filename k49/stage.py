@@ -1,6 +1,6 @@
-"""How a stage runs: params.yaml in, the files between stages, one line out.
+"""How a stage runs: params.yaml, the files between stages, and the line at the end.
 
-The only module that knows of DVC, beside the command; all else takes typed settings and paths.
+Only this module, `revisions.py` and the command know of DVC; all others take settings and paths.
 """
 
 import os
@@ -39,7 +39,7 @@ CARD = Path("MODEL_CARD.md")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 CURVES = Path("plots/curves.json")
-TRACKED = (PARAMS, Path("dvc.lock"), CARD, HYPERPARAMETERS, *CLASSES.values())  # beside folders
+TRACKED = (PARAMS, Path("dvc.lock"), CARD, HYPERPARAMETERS, *CLASSES.values())  # and folders
 TO_LOWER = (
     "lower fit.batch_size, tune.workers, standin.scale, or layers.max and units.max of the space"
 )
@@ -57,7 +57,7 @@ def load_settings(path: Path = PARAMS) -> Settings:
 
 
 def load_hyperparameters(path: Path = HYPERPARAMETERS) -> Hyperparameters:
-    """Read and validate what the search found.
+    """Read and validate the winner of the search.
 
     Raises:
         K49Error: as `load_settings`.
@@ -92,7 +92,7 @@ def touch_tracked_files() -> None:
 def run_stage(main: Callable[[Settings], None]) -> NoReturn:
     """Run a stage: settings first, then `main`, then one line that says where time and memory went.
 
-    Whatever stops it ends in one line, too: exit status 1, after Ctrl-C and `kill` 130.
+    Any error ends in one line, too: exit status 1, after Ctrl-C and `kill` 130.
     """
     name = Path(sys.argv[0]).stem
     start = time.perf_counter()
@@ -118,10 +118,10 @@ def load_dataset(name: str) -> Dataset:
 
 
 def save_info(info: DatasetInfo, counts: dict) -> None:
-    """Write what is known of the dataset in `data/split`, and how many images it has.
+    """Write the description of the dataset in `data/split`, and how many images it has.
 
-    What results depend on goes beside the images; all else into `metrics/data.json`, which is
-    nobody's dependency: data of another name are the same data.
+    Keys that results depend on go next to the images; all others into `metrics/data.json`, on
+    which no training depends: data of another name are the same data.
     """
     known = info.model_dump()
     write_json(SPLIT / "dataset.json", {key: known.pop(key) for key in OF_RESULTS})

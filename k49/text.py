@@ -57,8 +57,8 @@ def in_markdown(text: object, most: int = MOST) -> str:
         return shown
     longest = max((len(ticks) for ticks in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
-    beside = " " if "`" in (shown[:1], shown[-1:]) else ""
-    return f"{fence}{beside}{shown}{beside}{fence}"
+    space = " " if "`" in (shown[:1], shown[-1:]) else ""
+    return f"{fence}{space}{shown}{space}{fence}"
 
 
 def in_cell(text: object, most: int = MOST) -> str:

@@ -124,9 +124,9 @@ def bomb(levels=8):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (bomb(), "values with those that anchors repeat"),
-        (bomb().replace("[1]", "{x: 1}").replace("[*", "\n  <<: [*"), "values with those that"),
-        ("a: &a [*a]", "an anchor that holds itself, line 1"),
+        (bomb(), "an alias of line 1; write the value out"),
+        ("a: &a {x: 1}\nb:\n  <<: *a", "line 3"),
+        ("a: &a [*a]", "an alias of line 1"),
         ("a: !!python/object/apply:os.system [ls]", "tag tag:yaml.org,2002:python/object/apply"),
         ("a: 2001-01-01", "timestamp, line 1; put text in quotes"),
         ("1: a", "a key that is no text"),
@@ -138,11 +138,6 @@ def bomb(levels=8):
 )
 def test_yaml_is_bounded(content, says):
     assert says in refusal(parse_yaml, content.encode(), "x.yaml")
-
-
-def test_anchors_are_understood():
-    content = b"a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: *a"
-    assert parse_yaml(content, "x.yaml") == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1}}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +179,7 @@ def params_with(tmp_path, line, instead):
 
 def test_anchor_bomb_in_a_setting(tmp_path):
     path = params_with(tmp_path, "data:\n", bomb() + "\ndata:\n")
-    assert "anchors repeat" in refusal(load_settings, path)
+    assert "an alias of line" in refusal(load_settings, path)
 
 
 def test_large_value_of_a_wrong_type_is_cut(tmp_path):
@@ -391,8 +386,8 @@ def metrics(**changes):
         (TEST, arrays(classes=np.array(["a\nb"] * 49)), "is no name of a class"),
         (TEST, plain_npy(), "not a readable npz file"),
         (TEST, b"", "not a readable npz file"),
-        ("params.yaml", bomb().encode(), "anchors repeat"),
-        ("params.yaml", b"a: &a [*a]", "an anchor that holds itself"),
+        ("params.yaml", bomb().encode(), "an alias of line"),
+        ("params.yaml", b"a: &a [*a]", "an alias of line 1"),
         ("params.yaml", b"[1, 2]", "a list, expected sections and keys"),
         ("params.yaml", bytes(100 << 20), "104,857,600 bytes, 524,288 at most"),
         ("metrics/train.json", metrics(train_accuracy="much"), "train_accuracy: should be a valid"),

@@ -1,4 +1,4 @@
-"""Makes a trained model's probabilities honest, by images of validation."""
+"""Calibrates the probabilities of a trained model on validation images."""
 
 import math
 from dataclasses import dataclass

@@ -1,8 +1,10 @@
-"""Images that show none of the classes: what a model is shown to learn what it can't read.
+"""Detects outliers: images unlike all that a network was trained on.
 
-Some are parts and groups of the dataset's own images, most are drawn: strokes, noise, letters and
-digits of the font that Pillow has. (D. Hendrycks et al., 2019, arXiv:1812.04606, train
-the network itself on outliers; here only `detector` sees them.)
+A logistic regression on the activations of all layers: its score is above 0 for outliers, below for
+the dataset's own images. docs/probabilities.md has what else was tried. It learns from images of
+none of the classes: some are parts and groups of the dataset's own images, most are drawn: strokes,
+noise, letters and digits of Pillow's font. (D. Hendrycks et al., 2019, arXiv:1812.04606, train the
+network itself on outliers.)
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The second side beside the first."""
+    """The second side compared with the first."""
 
     a: list[str]  # names of runs
     b: list[str]
@@ -106,8 +106,8 @@ def judge(difference: float, p_value: float) -> Verdict:
 
 def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: bool) -> list[str]:
     found = [
-        f"{run.name}: code or settings of {', '.join(run.stale)} changed after it ran, and its "
-        "figures are of before; `dvc repro` renews them"
+        f"{run.name}: code or settings of {', '.join(run.stale)} changed after it ran: its "
+        "figures are out of date; `dvc repro` renews them"
         for run in (*a, *b)
         if run.stale
     ]
@@ -134,7 +134,7 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
 
 
 def gate(comparison: Comparison, limits: Gate) -> list[str]:
-    """Return a line for each limit that the second side breaks."""
+    """Return a line for each limit of the gate that the second side breaks."""
     found = []
     gap = comparison.metric("overfitting_gap").b
     if limits.overfitting_gap is not None and gap > limits.overfitting_gap:

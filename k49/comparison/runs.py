@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Outside(BaseModel):
-    """What a revision says of a run: checked, as it may be a stranger's; other keys are let out."""
+    """A file of a revision, which may be a stranger's: checked; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 

@@ -148,7 +148,7 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
             for change in comparison.confusions[:MOST]
         ],
     )
-    parts = [f"# {in_markdown(b)} beside {in_markdown(a)}", markdown(comparison).strip()]
+    parts = [f"# {in_markdown(b)} compared with {in_markdown(a)}", markdown(comparison).strip()]
     if found.rows:
         parts += [f"{found.title}:", markdown_table(found)]
     parts += ["Gate: " + ("; ".join(map(in_markdown, faults)) or "passed") + "."]
@@ -157,7 +157,7 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
 
 
 def markdown_table(cells: TableData) -> str:
-    """Format a table as Markdown; what is in a cell, whatever it is, stays there."""
+    """Format a table as Markdown; no content can leave its cell."""
     rows = [cells.header, *cells.rows]
     lines = ["| " + " | ".join(map(in_cell, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(cells.header), *lines[1:]])

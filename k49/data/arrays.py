@@ -1,7 +1,7 @@
 """Opens arrays of files from outside, npz, npy or idx, and reads them a chunk of rows at a time.
 
-Nothing is believed of a header before it is bounded, and no more is read than it says: whatever a
-file claims, memory grows with a chunk, not with the file. Nothing is unpickled.
+Headers are checked before use, and no more is read than they say: memory grows with a chunk, not
+with the file. Nothing is unpickled.
 
 idx is the format of MNIST, described at the end of yann.lecun.com/exdb/mnist: two zeros, a type,
 the number of dimensions, the dimensions as big-endian uint32, then the numbers.
@@ -57,17 +57,17 @@ UNREADABLE = (
 @dataclass(frozen=True)
 class File:
     path: Path
-    shown: str  # what errors call it: it may be a download
+    shown: str  # its name in errors: it may be a download
 
 
 @dataclass(frozen=True)
 class Array:
     """An array that is open, its header read and bounded."""
 
-    where: str  # what errors call it
+    where: str  # its name in errors
     shape: tuple[int, ...]  # (N, ...), N from 1
     dtype: np.dtype
-    content: IO[bytes] | gzip.GzipFile  # what follows the header
+    content: IO[bytes] | gzip.GzipFile  # behind the header
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -142,7 +142,7 @@ def read_small(content: IO[bytes], where: str) -> dict[str, np.ndarray]:
 
     Args:
         content: of the npz, opened for reading.
-        where: what errors call it.
+        where: its name in errors.
 
     Raises:
         K49Error: it is none, or one of its arrays is larger or of objects.

@@ -1,6 +1,6 @@
-"""Descriptions of datasets: what one is called, its files and classes, from a small YAML file.
+"""Descriptions of datasets: title, files, classes and licence, each from a small YAML file.
 
-Those of k49/datasets/ come with the project; `datasets/NAME.yaml` beside params.yaml is a user's
+Those of k49/datasets/ come with the project; `datasets/NAME.yaml` next to params.yaml is a user's
 own, and goes before one of the same name here.
 """
 
@@ -14,7 +14,7 @@ from k49.errors import K49Error
 from k49.io import md5, read_yaml
 from k49.settings import Classes, ImageSize, Line, Section, Source, validate
 
-MD5SUMS = "md5sums"  # what a list of them is called, beside the files
+MD5SUMS = "md5sums"  # name of a list of them, next to the files
 MOST_BYTES = 1 << 20  # of a list
 
 

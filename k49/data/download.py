@@ -30,7 +30,7 @@ from k49.text import printable
 
 BLOCK = 1 << 16  # bytes read at a time
 SLOWEST = 1_000  # bytes a second
-ANSWER = 30  # seconds beside the time limit in which an answer has to begin, redirects included
+ANSWER = 30  # seconds, besides the time limit, in which an answer has to begin, redirects included
 WAITING = 16  # blocks that are read ahead
 AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
 MOST_REASON = 80  # characters of a server's own words
@@ -42,7 +42,7 @@ ALTERNATIVES = (
 
 
 class DownloadError(Exception):
-    """One file could not be had from one place; the message says why."""
+    """One file could not be downloaded from one place; the message says why."""
 
     def __init__(self, why: str, status: int | None = None) -> None:
         super().__init__(why)
@@ -111,7 +111,7 @@ class Stream:
                     self._put(block := answer.raw.read1(BLOCK, decode_content=False))
                     if not block:
                         return
-        except Exception as error:  # whatever it is, the other thread gets to see it
+        except Exception as error:  # the other thread gets any error
             self._put(error)
 
     def _put(self, item: Any) -> None:
@@ -144,19 +144,19 @@ def download(
     data: Data,
     on_bytes: OnBytes = lambda done, total: None,
 ) -> None:
-    """Download `url` to `partial` and verify it; what is there already is not fetched again.
+    """Download `url` to `partial` and verify it, without the part that is there already.
 
     Args:
         url: http or https.
         partial: where to write; kept when the connection breaks, so that a later call goes on.
         checksum: expected content; None takes what comes (then verify it otherwise), and starts
-            anew each time: nobody could tell whether both halves are of the same file.
+            anew each time: both halves might be of different files.
         data: `timeout`, seconds without a byte, or with hardly any, after which an attempt ends;
             `retries`, attempts after the first, with pauses of 1, 2, 4, ... seconds (30 at most).
         on_bytes: called with bytes on disk and bytes in all (None: not known).
 
     Raises:
-        DownloadError: not to be had here, after all retries.
+        DownloadError: the download failed after all retries.
     """
     partial.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(data.retries + 1):
@@ -197,7 +197,7 @@ def _transfer(
             said = f"{answer.status_code} {printable(answer.reason, MOST_REASON)}"
             raise DownloadError(f"the server answered {said}", answer.status_code)
         if wrong_part:
-            raise DownloadError("a part of the file came, and nobody asked for a part")
+            raise DownloadError("unexpected 206 Partial Content")
         if not part:  # no resume here: from the start
             have = 0
         left = length(answer)
@@ -271,13 +271,15 @@ class Downloader:
             except DownloadError as error:
                 tried.append(f"{shown(base, name)}: {error}")
         expected = f" (expected: {checksum})" if checksum else ""
-        raise K49Error(f"{name}{expected} is not to be had: {'; '.join(tried)}. {ALTERNATIVES}")
+        raise K49Error(
+            f"{name}{expected} could not be downloaded: {'; '.join(tried)}. {ALTERNATIVES}"
+        )
 
     def md5sums(self, base: str) -> dict[str, Checksum]:
         """Return the checksums in an address's `md5sums` file; empty if it has none.
 
         Raises:
-            K49Error: it can't be had for another reason, or holds no sum.
+            K49Error: the download failed for another reason, or the file holds no sum.
         """
         found = self.optional(MD5SUMS, base, None)
         if found is None:
@@ -292,7 +294,7 @@ class Downloader:
         """Get one file from an address; None if it has none of that name.
 
         Raises:
-            K49Error: it can't be had for another reason.
+            K49Error: the download failed for another reason.
         """
         try:
             return self._download(name, base, checksum)
@@ -315,7 +317,7 @@ def local_path(place: str) -> Path:
     """Return a path, `~` as the home it stands for.
 
     Raises:
-        K49Error: nobody has such a home.
+        K49Error: no user has such a home.
     """
     try:
         return Path(place).expanduser()

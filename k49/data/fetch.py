@@ -1,4 +1,4 @@
-"""Gets a dataset from wherever `data.source` says, and leaves it in `data/raw` as `raw` describes.
+"""Gets a dataset from `data.source`, and writes it into `data/raw` as `raw` describes.
 
 It is drawn (`standin`), or named by a description (`k49`, `kmnist`, a user's own), or is a folder,
 a file or an address, whose form is recognized.
@@ -43,10 +43,10 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
         own: folder of the user's own descriptions.
 
     Returns:
-        In a few words, what came from where and how it was verified.
+        A line about the origin of the data, and how they were verified.
 
     Raises:
-        K49Error: a file can't be had, or is not what it should be. Says every place tried and why.
+        K49Error: a file is missing or wrong. Names every place that was tried, and why it failed.
     """
     if data.source == "standin":
         return draw_standin(drawn, raw, data)
@@ -87,7 +87,7 @@ def single_place(description: Description, data: Data) -> str:
     if len(found) > 1:
         raise K49Error(
             f"data.source: {data.source} has {len(found)} mirrors and no files with MD5 sums, so "
-            "nobody could tell whether they hold the same; name one"
+            "it can't be checked whether they hold the same; name one"
         )
     return found[0]
 
@@ -117,7 +117,7 @@ def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own
 def store_files(
     found: Found, description: Description | None, data: Data, raw: Path, own: Path
 ) -> str:
-    """Check files and write what is in them into `raw`; say what came from where."""
+    """Check files and write their arrays into `raw`; return a line about their origin."""
     description = description or description_of(found.files, own)
     names = description.classes if description else class_names(found, own)
     size = description.image_size if description else None
@@ -143,7 +143,7 @@ def store_files(
 
 
 def store_pictures(folder: Path, description: Description | None, data: Data, raw: Path) -> str:
-    """Check class folders and write their pictures into `raw`; say what came from where."""
+    """Check class folders and write their pictures into `raw`; return a line about their origin."""
     from k49.data.folders import read_class_folders  # imports what finds ink: only where it does
 
     size = description.image_size if description else None
@@ -173,7 +173,7 @@ def store(
 
 
 def measure(raw: Path, asked: Normalize | None) -> list[str]:
-    """Write down what makes images as the train images in `raw` of pictures; return notes.
+    """Measure how pictures become images like the train images in `raw`; return notes.
 
     Images whose pixels go up to 1 or 16 only are made as bright as pictures are.
 
@@ -233,9 +233,9 @@ def description_of(files: dict[str, File], own: Path) -> Description | None:
 
 
 def class_names(found: Found, own: Path) -> Classes:
-    """Return the names of the classes beside npz files of K49's form; none for other files.
+    """Return the names of the classes of npz files of K49's form; none for other files.
 
-    They are those of the class map, else of the description that is called as the files are.
+    They are in the class map, else in the description of the same name as the files.
     """
     prefix, name = layouts.class_map(found.arrays)
     if name in found.files:
@@ -268,7 +268,7 @@ def read_class_map(file: File) -> Classes:
 
 
 def dataset_info(description: Description | None, stored: Stored, data: Data) -> DatasetInfo:
-    """Return what is known of a dataset, with the name that stands beside every figure on it.
+    """Describe a dataset, with the name that accompanies every figure on it.
 
     The described title, alone if every file has its described MD5 sum, or all is drawn here, and
     the images stay as they are. Without a description it is the last name of the folder or the

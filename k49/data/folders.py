@@ -33,7 +33,7 @@ def read_class_folders(
     Args:
         folder: which.
         size: height and width of the images to make; None: that of the pictures, if all are alike.
-        data: what becomes of pictures, and how a test split is made where there is none.
+        data: how pictures become images, and how a test split is made where there is none.
 
     Returns:
         Both parts, whose pictures are read as they are asked for; and how test came about.
@@ -65,7 +65,7 @@ def labelled(folder: Path) -> Labelled:
     """Return all pictures of class folders, and the names of their classes.
 
     Raises:
-        K49Error: a class has none, or beside the folders are files.
+        K49Error: a class has none, or there are files next to the folders.
     """
     pictures, names = list[Path](), list[str]()
     for of_class in visible(folder):

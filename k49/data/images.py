@@ -1,4 +1,4 @@
-"""What arrays of images and labels may look like, and what becomes of them.
+"""Arrays of images and labels in their many forms, and the one form that they get.
 
 Images (N, H, W), (N, H * W), (N, H, W, 1) or (N, 1, H, W), uint8 or floats of 0 to 1, become
 (N, H, W) uint8. Labels of any integer type, one-hot or as text become numbers from 0, and names of
@@ -145,7 +145,7 @@ def encode(
     Args:
         train, test: as `read_labels` returns them.
         names: of the classes, or none.
-        where: what errors call the labels of train and of test.
+        where: names of the labels of train and of test in errors.
 
     Raises:
         K49Error: a label is out of range, or has no train image; there are too few or too many.

@@ -1,4 +1,4 @@
-"""What stage fetch leaves in `data/raw`, whatever the data came from: checked, and in one form.
+"""The arrays that stage fetch writes into `data/raw`: checked, and in one form for all sources.
 
 train_images.npy, test_images.npy   (N, H, W) uint8, light ink on black
 train_labels.npy, test_labels.npy   (N,) uint8, from 0
@@ -29,8 +29,8 @@ DIM = 127  # highest pixel value up to which it is white: 1, or 16 of scikit-lea
 
 @dataclass(frozen=True)
 class Part:
-    images_from: str  # what errors call where the images are from,
-    labels_from: str  # and the labels
+    images_from: str  # name of the images' file in errors,
+    labels_from: str  # and of the labels'
     n: int
     size: tuple[int, int]  # height and width
     chunks: Iterator[np.ndarray]  # images (n, H, W) uint8, to be read once
@@ -42,7 +42,7 @@ class Stored:
     classes: list[str]  # their names
     size: tuple[int, int]  # height and width of the images
     digest: str  # eight digits of a hash of the contents
-    note: str  # what is worth a word all the same, or nothing
+    note: str  # a warning, or an empty text
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Inspector:
 
 
 def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) -> Stored:
-    """Check both parts and write them into `raw`; what is there is replaced only by a whole.
+    """Check both parts and write them into `raw`; the folder is replaced only as a whole.
 
     Args:
         raw: the folder; `dataset.json` is written by `write_info`.

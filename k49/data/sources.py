@@ -17,7 +17,7 @@ from k49.progress import Bar
 from k49.settings import Data
 
 KERAS_KEYS = ("x_train", "y_train", "x_test", "y_test")  # of keras.datasets' npz files
-# what systems leave in folders of pictures: Windows, macOS in archives, Synology
+# files that systems leave in folders of pictures: Windows, macOS in archives, Synology
 SYSTEMS = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 
@@ -72,7 +72,7 @@ LAYOUTS = (
 FORMS = (
     "K49's or KMNIST's npz files (k49-train-imgs.npz, ...), idx or idx.gz files (train-images-idx3-"
     f"ubyte.gz, ...), one npz with {', '.join(KERAS_KEYS)}, or class folders of pictures and "
-    "no file beside them"
+    "no file next to them"
 )
 
 
@@ -102,7 +102,7 @@ def recognize(names: Iterable[str], where: str) -> Arrays:
         K49Error: they are of no known form, one is missing, or they are of several datasets.
     """
     there = set(names)
-    # MNIST's files lie unpacked beside the packed ones where torchvision was
+    # MNIST's files lie unpacked next to the packed ones where torchvision unpacked them
     there -= {f"{name}.gz" for name in there}
     whole, parts = list[Arrays](), list[Arrays]()
     for layout in LAYOUTS:
@@ -131,7 +131,7 @@ def class_map(arrays: Arrays) -> tuple[str, str]:
 
 
 def at_address() -> Iterator[Arrays]:
-    """Yield what an address may hold that doesn't say what it holds, in the order to try."""
+    """Yield layouts to try at an address without a list of files, in this order."""
     for layout in LAYOUTS:
         for prefix in layout.prefixes:
             yield layout.arrays(prefix)
@@ -144,7 +144,7 @@ class Found:
     files: dict[str, File]
     arrays: Arrays  # where in them
     how: str  # they came, and were verified
-    again: bool = False  # downloads without a sum: nobody could tell later if they are still right
+    again: bool = False  # downloads without a sum, which are downloaded again each time
 
 
 def inner(folder: Path) -> Path:
@@ -158,7 +158,7 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Return whether it is a folder that holds folders and, beside hidden files, nothing else."""
+    """Return whether a folder holds folders and, except for hidden files, nothing else."""
     found = visible(folder) if folder.is_dir() else []
     return bool(found) and all(path.is_dir() for path in found)
 

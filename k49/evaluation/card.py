@@ -65,7 +65,7 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 
 ## Evaluation
 
-On test of {name}; 95 % intervals are those of drawing other test images.
+On the test images of {name}; 95 % intervals show how far other test images would change a figure.
 
 {table(test)}
 
@@ -76,9 +76,9 @@ overfitting gap {train["overfitting_gap"]:.4f}. Validation chose the hyperparame
 
 ## Limits
 
-One character an image, of these {len(dataset.classes)} classes only: whatever it is shown, it names
-one of them; `k49 predict` marks most of what is no such character. Hands and books that training
-never saw are read less well.
+One character an image, of these {len(dataset.classes)} classes only: the model names one of them
+for any image; `k49 predict` marks most images that show something else. Hands and books that
+training never saw are read less well.
 """
 
 
@@ -119,11 +119,11 @@ def honesty(provenance: Provenance, test: dict) -> str:
     shifted = ", with TTA" if provenance.shifts else ""
     return (
         "A temperature, fitted on validation, is part of the network. On test, probability and "
-        f"share of right ones\nlie {ece:.4f} apart (expected calibration error{shifted}; "
+        f"share of correct ones\nlie {ece:.4f} apart (expected calibration error{shifted}; "
         f"{test['test_uncalibrated_ece']:.4f} before). `k49 predict` calls\n"
         f"{1 - test['test_coverage']:.1%} of the test images uncertain, and reads "
         f"{test['test_selective_accuracy']:.2%} of the others correctly;\n"
-        f"it takes {test['test_outliers']:.1%} for something else than such characters."
+        f"it calls {test['test_outliers']:.1%} outliers."
     )
 
 

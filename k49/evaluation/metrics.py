@@ -50,7 +50,7 @@ def evaluate(read: Read, labels: np.ndarray, val_accuracy: float, config: Evalua
     """Evaluate predictions on test.
 
     Args:
-        read: what the model makes of the images.
+        read: predictions for the images.
         labels: (N,) integers, 0 to C - 1.
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
@@ -58,8 +58,8 @@ def evaluate(read: Read, labels: np.ndarray, val_accuracy: float, config: Evalua
     found = metrics(read.probabilities, labels, config.resamples, config.seed)
     named = {f"test_{name}": value for name, value in found.items()}
     if read.averaged is not None:
-        beside = metrics(read.averaged, labels, config.resamples, config.seed)
-        named |= {f"test_tta_{name}": beside[name] for name in AVERAGED}
+        averaged = metrics(read.averaged, labels, config.resamples, config.seed)
+        named |= {f"test_tta_{name}": averaged[name] for name in AVERAGED}
     before = summary(read.uncalibrated, labels)
     named |= {f"test_uncalibrated_{name}": round(value, 6) for name, value in before.items()}
     named |= doubts(read, labels)

@@ -13,13 +13,13 @@ UNCALIBRATED, PLAIN, AVERAGED = "before calibration", "calibrated", "calibrated,
 
 @dataclass(frozen=True)
 class Read:
-    """What a model makes of the test images."""
+    """Predictions for the test images."""
 
     probabilities: np.ndarray  # (N, C), rows sum to 1
     averaged: np.ndarray | None  # (N, C), the same averaged over shifts of the images
     uncalibrated: np.ndarray  # (N, C), the plain ones without the model's temperature
     certain: float  # probability, of `best`, below which the model file calls it uncertain
-    outliers: np.ndarray  # (N,) bool, images that are said to be unlike those of training
+    outliers: np.ndarray  # (N,) bool, images that the detector calls outliers
 
     @property
     def best(self) -> np.ndarray:
@@ -107,10 +107,10 @@ def coverage(chosen: np.ndarray, right: np.ndarray) -> list[dict]:
 
 
 def doubts(read: Read, labels: np.ndarray) -> dict[str, float]:
-    """Return what is marked as doubtful, as shares of the images.
+    """Return the shares of images that are marked as doubtful.
 
-    `test_coverage` are not uncertain, `test_selective_accuracy` of those are read correctly, and
-    `test_outliers` are said to be unlike those of training, which none of them is.
+    `test_coverage` of the images are not uncertain, `test_selective_accuracy` of these are read
+    correctly, and `test_outliers` are called outliers, although none of them is one.
     """
     chosen, right = confidence(read.best, labels)
     certain = chosen >= read.certain

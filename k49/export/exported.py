@@ -1,4 +1,4 @@
-"""All that is exported of a model: the network, its detector, and what it says of itself."""
+"""A model before it is written in another form: its network, detector and metadata."""
 
 import json
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from k49.settings import Calibration, DatasetInfo, Detector
 from k49.tta import averaged as shifted_mean
 from k49.tta import sharpened
 
-# What goes out of an ONNX file, and keys of its metadata
+# Outputs of an ONNX file, and keys of its metadata
 PROBABILITIES, SCORE = "probabilities", "outlier_score"
-PROVENANCE = "provenance"  # what the model file says of itself, as JSON
+PROVENANCE = "provenance"  # of the model file, as JSON
 PREPARATION = "preparation"  # hash of the code that makes images of pictures
 AVERAGED = "averaged"  # whether the graph averages over shifts
 SOURCE = "model_md5"  # of the model file, as in dvc.lock
@@ -67,7 +67,7 @@ def load(
         layers = keras_results(network, model, tried)
     except NotExportableError as error:
         raise NotExportableError(f"{path}: {error}") from error
-    except Exception as error:  # of layers that nobody has thought of
+    except Exception as error:  # of unforeseen layers
         if is_out_of_memory(error):
             raise
         raise NotExportableError(

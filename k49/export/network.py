@@ -1,7 +1,7 @@
-"""A Keras network as a list of simple operations with their weights: what other forms are made of.
+"""A Keras network as a list of simple operations with their weights, from which forms are made.
 
 Batch normalization is folded into the layer before it, where that has no other reader: the same
-sums, with other weights. What only training needs is left out.
+sums, with other weights. Layers that only training needs are left out.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 WEIGHTED = ("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
 POOLS = {"AveragePooling2D": "average_pool", "MaxPooling2D": "max_pool"}
 IDENTITIES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
-IMAGE = "image"  # the name of what goes in
+IMAGE = "image"  # name of the input
 KNOWN = (
     "Rescaling, Flatten, Dense, Conv2D, SeparableConv2D, DepthwiseConv2D, BatchNormalization, "
     "Activation, ReLU, Softmax, Add, "
@@ -27,7 +27,7 @@ Layer = Any  # one of Keras'
 
 
 class NotExportableError(K49Error):
-    """A network with something in it that no other form has."""
+    """A network that other forms can't hold."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def network_of(model: Any) -> Network:
 
 
 def fold(operations: list[Operation], results: list[str]) -> list[Operation]:
-    """Return operations with each normalization in the weights before it, where nobody else reads.
+    """Fold each normalization into the weights before it, where no other operation reads them.
 
     Args:
         operations: in order.
-        results: names that are read beside those that operations take.
+        results: names of results that are needed besides the inputs of operations.
     """
     readers = Counter([*(name for each in operations for name in each.takes), *results])
     folded: dict[str, Operation] = {}

@@ -37,7 +37,7 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
 
 
 def describe(model: Model) -> list[str]:
-    """Say how a model was trained, in a line, and what its data warn of."""
+    """Return a line about the training of a model, and the warning of its data."""
     provenance = model.provenance
     config, dataset = provenance.training, provenance.dataset
     lines = [
@@ -93,7 +93,7 @@ def as_table(rows: list[dict]) -> Table:
 
 def doubt(row: dict) -> str:
     if row["outlier"]:
-        return "unlike the training images: is it one such character?"
+        return "unlike the training images: perhaps not one of the classes"
     return "uncertain" if row["uncertain"] else ""
 
 

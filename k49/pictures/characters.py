@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from k49.pictures.ink import Ink, find_ink, scale
 
-BORDER = 2  # pixels beside the ink, at most, of a picture that is cut to its ink already
+BORDER = 2  # pixels around the ink, at most, of a picture that is cut to its ink already
 # Characters stand apart from each other by this share of their size at least, ...
 GAP = 0.2
 LEAST = 0.5  # ... none is shorter than this share of the longest, ...
@@ -66,8 +66,8 @@ def is_cut(mask: np.ndarray, size: tuple[int, int], extent: float) -> bool:
     """Return whether a picture is an image already: of its size, and where ink fills it, filled."""
     if extent < 1:
         return mask.shape == tuple(size)
-    beside = (whole - ink for whole, ink in zip(size, mask[bounds(mask)].shape, strict=True))
-    return mask.shape == tuple(size) and min(beside) <= BORDER
+    margins = (whole - ink for whole, ink in zip(size, mask[bounds(mask)].shape, strict=True))
+    return mask.shape == tuple(size) and min(margins) <= BORDER
 
 
 def boxes(mask: np.ndarray) -> list[Box]:
@@ -107,11 +107,11 @@ def segments(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def is_one(mask: np.ndarray) -> bool:
-    """Return whether a mask that can't be cut looks like a single character all the same."""
+    """Return whether a mask that can't be cut probably shows a single character."""
     inside = mask[bounds(mask)]
     height, width = inside.shape
-    beside = len(segments(inside.T))
-    if len(segments(inside)) > 1 or beside > 2 or (beside == 2 and width > WIDE * height):
+    columns = len(segments(inside.T))
+    if len(segments(inside)) > 1 or columns > 2 or (columns == 2 and width > WIDE * height):
         return False
     side = max(inside.shape)
     grown = ndimage.binary_dilation(np.pad(inside, 1), iterations=max(side // 50, 1))
@@ -144,12 +144,12 @@ def fit(strength: np.ndarray, size: tuple[int, int], extent: float) -> np.ndarra
 def fitted(
     values: np.ndarray, size: tuple[int, int], by: Image.Resampling, around: float
 ) -> np.ndarray:
-    """Scale a picture so that it just fits into `size`, in the middle, `around` beside it."""
+    """Scale a picture so that it just fits into `size`, in the middle, filled with `around`."""
     return centred(scale(values, min(np.divide(size, values.shape)), by), size, around)
 
 
 def centred(small: np.ndarray, size: tuple[int, int], around: float) -> np.ndarray:
-    """Put a picture into the middle of one of that size, `around` beside it; float64."""
+    """Put a picture into the middle of one of that size, filled with `around`; float64."""
     image = np.full(size, around, np.float64)
     top, left = ((whole - part) // 2 for whole, part in zip(size, small.shape, strict=True))
     image[top : top + small.shape[0], left : left + small.shape[1]] = small

@@ -122,7 +122,7 @@ def flat(grey: np.ndarray) -> np.ndarray:
 
 
 def remove_small_components(mask: np.ndarray) -> np.ndarray:
-    """Return the mask without connected components that are small beside the largest."""
+    """Return the mask without connected components that are small compared with the largest."""
     labels, number = ndimage.label(mask, np.ones((3, 3)))
     if not number:
         return mask

@@ -26,7 +26,7 @@ STYLE = {
 }
 BLUE, ORANGE, GREY = "#1f77b4", "#d9541e", "#888888"
 MISTAKES = (48, 8)  # images at most, and columns, of the gallery
-EXAMPLES = 6  # images of a class beside its one-hot label
+EXAMPLES = 6  # images of a class next to its one-hot label
 SMALLEST_LETTER = 5.0  # points
 MOST_LETTERS = 12  # of a class's name
 
@@ -36,7 +36,7 @@ def styled(**changes: object) -> AbstractContextManager[None]:
     return style.context(["default", {**STYLE, **changes}])
 
 
-def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
+def set_margins(figure: Figure, *inches: float, **spaces: float) -> None:
     """Set the margins around the axes: left, right, bottom, top.
 
     Matplotlib's layout engines find them, too, but take longer than all the drawing.
@@ -44,7 +44,7 @@ def set_margins(figure: Figure, *inches: float, **beside: float) -> None:
     left, right, bottom, top = inches
     width, height = figure.get_size_inches()
     figure.subplots_adjust(
-        left / width, bottom / height, 1 - right / width, 1 - top / height, **beside
+        left / width, bottom / height, 1 - right / width, 1 - top / height, **spaces
     )
 
 
@@ -95,7 +95,7 @@ def shortened(name: str) -> str:
 
 
 def margin_of(names: Sequence[str], size: float = 10.0) -> float:
-    """Return inches that names take beside an axis, beyond those of a single character."""
+    """Return the inches that names take next to an axis, more than single characters."""
     return (min(max(map(len, names)), MOST_LETTERS) - 1) * 0.6 * size / 72
 
 
@@ -129,7 +129,7 @@ def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> 
         left.set_title("Reliability: a point for each fifteenth of the images", fontsize=10)
         right.set(xlabel="share of the images that are read, the surest", ylabel="read correctly")
         right.set_title("Coverage", fontsize=10)
-        figure.suptitle(f"How far probabilities on test can be believed: {dataset}")
+        figure.suptitle(f"Calibration on test: {dataset}")
         return figure
 
 
@@ -187,14 +187,14 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
     Returns:
         For each image the middle of its upper edge, in the coordinates of `axes`.
     """
-    rows, beside = max(1, -(-len(images) // columns)), 2
-    height, width = images.shape[1] + above, images.shape[2] + beside
+    rows, gap = max(1, -(-len(images) // columns)), 2
+    height, width = images.shape[1] + above, images.shape[2] + gap
     cells = np.zeros((rows * columns, height, width), np.uint8)
-    cells[: len(images), above:, beside:] = images[..., 0]
+    cells[: len(images), above:, gap:] = images[..., 0]
     whole = cells.reshape(rows, columns, height, width).swapaxes(1, 2)
     axes.imshow(whole.reshape(rows * height, -1), cmap="gray_r", vmin=0, vmax=255)
     axes.axis("off")
-    middle = beside + (images.shape[2] - 1) / 2
+    middle = gap + (images.shape[2] - 1) / 2
     return [
         (i % columns * width + middle, i // columns * height + above - 1)
         for i in range(len(images))

@@ -62,7 +62,7 @@ def changes(comparison: Comparison) -> Figure:
 
 
 def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
-    """Draw a bar for each change, its figures beside it: blue where it is for the better.
+    """Draw a bar for each change, with its figures: blue where it is an improvement.
 
     Args:
         axes: to draw into.

@@ -1,4 +1,4 @@
-"""What the trials of a search say: the best so far, the ways through the space, what mattered."""
+"""The trials of a search: their paths through the space, and which hyperparameters mattered."""
 
 from collections import Counter
 from typing import Any
@@ -13,7 +13,7 @@ from k49.plots.figures import BLUE, GREY, ORANGE, set_margins, styled
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")
 PERMUTATIONS = 9999
-LEVEL = 0.05  # of false discoveries among what is said to matter
+LEVEL = 0.05  # of false discoveries among the hyperparameters that are called important
 
 
 def values(rows: list[dict], name: str) -> list[Any]:
@@ -146,7 +146,7 @@ def draw_parallel(axes: Axes, ways: list[dict]) -> None:
         for at, value in labels.items():
             text = value if isinstance(value, str) else f"{value:.4g}"
             text = f"{value:.2%}" if name == "val_accuracy" else text
-            above = 9 if at > 0.5 else -9  # beside no line
+            above = 9 if at > 0.5 else -9  # clear of the lines
             axes.annotate(
                 *(text, (x, at)),
                 xytext=(0, above),

@@ -3,7 +3,7 @@
 The name of a file is a hash of all that determines the result: settings of the training, data,
 versions and code. So a search that was interrupted continues, a search for more trials trains the
 new ones alone, and searches share the trials that they have in common. `atomic_write` makes each
-file whole or absent. While a trial is trained, its search holds a lock beside the file: another
+file whole or absent. While a trial is trained, its search holds a lock next to the file: another
 search trains other trials meanwhile, and takes this result when it is there.
 """
 
@@ -36,7 +36,7 @@ OWN_NETWORKS = Path("networks")  # of the user, where the search or its worker r
 
 @dataclass(frozen=True)
 class Result:
-    """What training a trial gave; the same wherever it ran."""
+    """The result of training a trial; the same wherever it ran."""
 
     curve: list[float]  # val_accuracy after each epoch
     kept: float | None = None  # val_accuracy of the weights that training would keep, at its end

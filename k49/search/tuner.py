@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from k49.settings import Hyperparameters, LogRange, SearchConfig, Space
 from k49.training import networks
 
-# How many trials a Gaussian process chooses at once, each beside guesses at the others. A constant,
+# How many trials a Gaussian process chooses at once, each with guesses at the others. A constant,
 # not the number of workers: which trials are tried must not depend on it.
 BATCH = 4
 INITIAL_SHARE = 1 / 3  # of bayesian's trials, drawn at random; Keras Tuner's 3 a dimension are all

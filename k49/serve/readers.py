@@ -90,7 +90,7 @@ class Readers:
             if reader.begun:
                 raise Refused(422, "reading it ended the process that read") from error
             raise Refused(503, "the process that should read it has ended") from error
-        except BaseException:  # also the end of the server: its answer is nobody else's
+        except BaseException:  # also the end of the server
             reader.end()
             raise
         finally:
@@ -176,7 +176,7 @@ def message(content: bytes) -> bytes:
 
 
 def work(there: socket.socket, path: Path, content: bytes | None) -> None:
-    """Be one of the processes: read the model, then answer requests until nobody is there."""
+    """Run one of the processes: read the model, then answer requests until the server is gone."""
     from k49.serve import reading  # which is there already: this process is forked from one
 
     with there, there.makefile("rb") as stream:

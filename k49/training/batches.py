@@ -13,9 +13,9 @@ BLOCK_IMAGES = 3200  # a call from Python is 50 steps at batch 64; 2.5 MB
 class Batches:
     """Blocks of batches of a dataset, shuffled anew each epoch, and never a short batch.
 
-    What is left at an epoch's end, less than a batch, begins the next epoch: an epoch has a step
-    more or less than another, no image is left out over two of them, and the program that takes the
-    steps sees one shape only. What the last epoch leaves over has been seen once less.
+    Images that are left at an epoch's end, less than a batch, begin the next epoch: an epoch has a
+    step more or less than another, over two epochs no image is left out, and the program that takes
+    the steps sees one shape only. Images that the last epoch leaves over are seen once less.
 
     Args:
         dataset: read where it lies, nothing is kept but an order of its images.
@@ -39,7 +39,7 @@ class Batches:
     def epoch(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Yield an epoch's blocks: images (K, B, H, W, 1), labels (K, B, C), number of batches.
 
-        The arrays are the same in each round, and what follows the last block's batches is old.
+        The arrays are reused for each block; rows beyond the number of batches are stale.
         """
         order = np.concatenate([self.left, self.rng.permutation(len(self.dataset))])
         steps = len(order) // self.batch_size

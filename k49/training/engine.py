@@ -30,7 +30,7 @@ CONVOLUTIONS = (
     keras.layers.SeparableConv2D,
     keras.layers.Conv2DTranspose,
 )
-DROPOUT_STREAM = 1  # and up, a layer each; those of the one below and of far above are of `augment`
+DROPOUT_STREAM = 1  # and up, one for each layer; `augment` uses the stream below and one far above
 
 
 def compile_train_block(
@@ -96,7 +96,7 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
             batch's own means, which change the running ones.
     """
     training = seed is not None
-    # by Keras' symbol of it, what a layer takes or gives
+    # inputs and outputs of layers, by Keras' symbols
     values = {id(model.inputs[0]): images}
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     for i, layer in enumerate(layers[:-1]):

@@ -27,7 +27,7 @@ def build_model(
     """Build an untrained, uncompiled network.
 
     Takes images (N, *image_shape) uint8, 0 to 255, and returns probabilities (N, classes) float32:
-    scaling is a layer of the model, so that nobody can serve it wrongly.
+    scaling is a layer of the model, so that it can't be forgotten.
     """
     network = networks.load(hyperparameters.network)
     network.check_depth(len(hyperparameters.units), image_shape[:2])

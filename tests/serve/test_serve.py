@@ -22,6 +22,8 @@ from PIL import Image
 
 from k49 import cli
 from k49.errors import K49Error
+from k49.pictures.files import Received
+from k49.serve.reading import MOST_BODY, MOST_PICTURES
 from tests.helpers import ROOT, encoded, environment, ink, lacks, saved
 from tests.serve.served import PICTURE, Served
 
@@ -41,6 +43,10 @@ def served(model):
 def schemas(served):
     document = requests.get(f"{served.address}/openapi.json", timeout=60).json()
     validate_openapi(document)
+    text = json.dumps(document)
+    assert f"{MOST_BODY:,} bytes or {MOST_PICTURES} pictures" in text
+    assert f"{Received.MOST_PIXELS:,} pixels" in text
+    assert ", ".join(Received.KINDS) in text
     return document
 
 

@@ -1,4 +1,4 @@
-// The page: takes drawings and pictures, shows what the network makes of them.
+// The page: takes drawings and pictures, shows what the network reads.
 
 const SHOWN = 5, PEN = 14, BOARD = 112; // candidates; a pen's width; pixels at which a drawing is read
 const MOST_PIXELS = 50e6, PICTURE = 2048; // of a picture; pixels at which it is read, at most
@@ -40,7 +40,7 @@ function judged(model, {probabilities, score}) {
   const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
   const candidates = order.slice(0, SHOWN).map((label) => ({label, probability: probabilities[label]}));
   let note = "";
-  if (model.outlier !== null && score > model.outlier) note = "Unlike all that it was trained on: is it one such character?";
+  if (model.outlier !== null && score > model.outlier) note = "Unlike the training images: perhaps not one of the classes.";
   else if (candidates[0].probability < model.certain) note = "Uncertain.";
   return {candidates, note};
 }

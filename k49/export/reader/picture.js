@@ -161,7 +161,7 @@ function segments(mask) {
   return runs;
 }
 
-// Whether a mask that can't be cut looks like a single character all the same.
+// Whether a mask that can't be cut probably shows a single character.
 function isOne(mask) {
   const box = bounds(mask), inside = cut(mask, box), {height, width} = inside;
   const beside = segments(transposed(inside)).length;
