@@ -32,7 +32,6 @@ TOGETHER = {
     "pipeline/test_plots_page.py": "page",
     "search/test_cluster.py": "search",
     "search/test_interrupted.py": "search",
-    "search/test_two_machines.py": "search",
 }
 
 

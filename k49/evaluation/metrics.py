@@ -203,8 +203,8 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
             "images": int(images),
             "precision": round(float(precision), 4),
             "recall": round(float(recall), 4),
-            "recall_low": round(wilson(recall, images)[0], 4),
-            "recall_high": round(wilson(recall, images)[1], 4),
+            "recall_low": round(wilson(recall, int(images))[0], 4),
+            "recall_high": round(wilson(recall, int(images))[1], 4),
             "f1": round(float(f1), 4),
         }
         for label, precision, recall, f1, images in zip(present, *columns, strict=True)

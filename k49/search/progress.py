@@ -8,8 +8,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from k49.search.results import StoredResult
-from k49.search.tuner import Outcome, Trial
+from k49.search.results import Outcome, StoredResult, Trial
 from k49.settings import Hyperparameters, TrainingConfig
 from k49.text import in_terminal
 

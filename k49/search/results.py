@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from platform import python_version
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,13 +25,43 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from k49.data import Dataset
 from k49.errors import K49Error
 from k49.io import hash_of, parse_json, read_bytes, write_json
-from k49.settings import TrainingConfig
+from k49.settings import Hyperparameters, TrainingConfig
 
 MOST_BYTES = 1 << 20  # of a file: 10,000 epochs have 200 KB
 LIBRARIES = ("k49", "keras", "keras-tuner", "numpy", "scikit-learn", "scipy")
 TENSORFLOW = ("tensorflow", "tensorflow-cpu")  # one module, two packages: whichever is installed
 TRAINING = Path(__file__).parents[1] / "training"
 OWN_NETWORKS = Path("networks")  # of the user, where the search or its worker runs
+
+
+@dataclass(frozen=True)
+class Trial:
+    number: int  # from 1
+    hyperparameters: Hyperparameters
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    trial: Trial
+    status: Literal["completed", "failed"]
+    score: float | None  # val_accuracy
+    epochs: int
+    error: str | None = None
+
+    def row(self, seed: int) -> dict:
+        hyperparameters = self.trial.hyperparameters
+        return {
+            "trial": self.trial.number,
+            "status": self.status,
+            "val_accuracy": None if self.score is None else round(self.score, 6),
+            "epochs": self.epochs,
+            "max_epochs": self.trial.epochs,
+            "seed": seed,
+            "layers": len(hyperparameters.units),
+            **hyperparameters.model_dump(),
+            "error": self.error,
+        }
 
 
 @dataclass(frozen=True)

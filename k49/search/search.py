@@ -14,9 +14,9 @@ from typing import Any
 from k49.data import Dataset
 from k49.errors import K49Error, is_out_of_memory
 from k49.search.progress import Progress
-from k49.search.results import Result, Results
-from k49.search.tuner import Oracle, Outcome, Trial, planned_epochs
-from k49.search.workers import Cluster, Events, Here, Workers
+from k49.search.results import Outcome, Result, Results, Trial
+from k49.search.tuner import Oracle, planned_epochs
+from k49.search.workers import Cluster, Events, Here
 from k49.settings import Hyperparameters, SearchConfig, Settings, TrainingConfig
 from k49.training import networks
 
@@ -189,7 +189,7 @@ class Trainer:
         self.results.close()
 
     @cached_property
-    def workers(self) -> Workers:
+    def workers(self) -> Here | Cluster:
         """The workers, which are there once there is a trial to train."""
         tune = self.config.tune
         if tune.scheduler is None:

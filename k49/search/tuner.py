@@ -2,9 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import k49.training  # noqa: F401  sets Keras up, before Keras Tuner imports it
 
@@ -16,6 +14,7 @@ from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, Ran
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
+from k49.search.results import Outcome, Trial
 from k49.settings import Hyperparameters, LogRange, SearchConfig, Space
 from k49.training import networks
 
@@ -24,36 +23,6 @@ from k49.training import networks
 BATCH = 4
 INITIAL_SHARE = 1 / 3  # of bayesian's trials, drawn at random; Keras Tuner's 3 a dimension are all
 MANY = 10**6
-
-
-@dataclass(frozen=True)
-class Trial:
-    number: int  # from 1
-    hyperparameters: Hyperparameters
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    trial: Trial
-    status: Literal["completed", "failed"]
-    score: float | None  # val_accuracy
-    epochs: int
-    error: str | None = None
-
-    def row(self, seed: int) -> dict:
-        hyperparameters = self.trial.hyperparameters
-        return {
-            "trial": self.trial.number,
-            "status": self.status,
-            "val_accuracy": None if self.score is None else round(self.score, 6),
-            "epochs": self.epochs,
-            "max_epochs": self.trial.epochs,
-            "seed": seed,
-            "layers": len(hyperparameters.units),
-            **hyperparameters.model_dump(),
-            "error": self.error,
-        }
 
 
 class Oracle:

@@ -1,7 +1,7 @@
-"""Who trains the trials of a search: processes of this machine, or workers of a Dask cluster.
+"""The workers of a search: processes of this machine, or workers of a Dask cluster.
 
-Both have the same four methods. A trial trains in a process of its own, which its worker starts:
-what TensorFlow leaves in memory goes with it. Reports of epochs and ends arrive in a queue.
+Both have the same four methods. A trial trains in a process of its own, which its worker starts,
+and which takes TensorFlow's memory with it. Reports of epochs and ends arrive in a queue.
 """
 
 import asyncio
@@ -13,10 +13,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -37,22 +35,6 @@ RESULT_SECONDS = 30  # in which a result has to come from a worker
 
 # (attempt, val_accuracy) of an epoch, or (attempt, None) when the training has ended
 Events = SimpleQueue[tuple[int, float | None]]
-
-
-class Workers(Protocol):
-    """Workers that train trials; `close` cancels the trials that still run."""
-
-    def threads(self) -> dict[str, int]:
-        """Return how many trials each worker can train at once, by its name."""
-
-    def start(self, attempt: int, config: TrainingConfig, worker: str) -> Any:
-        """Train a trial on a worker; return its future."""
-
-    def why_lost(self, error: BaseException) -> str:
-        """Return why a trial has to run again after an error; "" if the error is its own."""
-
-    def close(self) -> None:
-        """Cancel all trials."""
 
 
 def train_in_own_process(
@@ -157,14 +139,6 @@ def trials_at_once(tune: Tune) -> int:
 # --- a cluster -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Job:
-    attempt: int
-    config: TrainingConfig
-    threads: int
-    topic: str  # of Dask's events, to which each epoch's val_accuracy goes
-
-
 class Cluster:
     """The workers of a Dask scheduler, which may come and go.
 
@@ -215,8 +189,10 @@ class Cluster:
     def start(self, attempt: int, config: TrainingConfig, worker: str) -> Any:
         future = self.client.submit(
             train_on_worker,
-            Job(attempt, config, self.tune.threads, self.topic),
+            config,
+            self.tune.threads,
             self.data,
+            (self.topic, attempt),
             key=f"{self.topic}-{attempt}",
             workers=[self._addresses[worker]],
             pure=False,
@@ -338,23 +314,32 @@ def in_memory(dataset: Dataset) -> Dataset:
     return Dataset(np.array(dataset.images), np.array(dataset.labels))
 
 
-def train_on_worker(job: Job, data: tuple[Dataset, Dataset]) -> Result:
+def train_on_worker(
+    config: TrainingConfig,
+    threads: int,
+    data: tuple[Dataset, Dataset],
+    report_to: tuple[str, int],
+) -> Result:
+    """Train a trial where a Dask worker runs, until the search cancels it.
+
+    Args:
+        config, threads, data: as for `train_in_own_process`.
+        report_to: topic of Dask's events, and number of the attempt.
+    """
     from distributed import get_worker
 
-    worker = get_worker()
+    worker, (topic, attempt) = get_worker(), report_to
     key = worker.get_current_task()
 
     def wanted() -> bool:
         state = worker.state.tasks.get(key)
         return state is not None and state.state == "executing"
 
-    # Dask's nanny has made the worker daemonic, which may not start processes. What is started here
-    # ends by itself when the worker is gone, which is all that daemonic is for.
+    def report(val_accuracy: float) -> None:
+        worker.log_event(topic, [attempt, val_accuracy])
+
+    # Dask's nanny has made the worker daemonic, which may not start processes. Processes that are
+    # started here end by themselves when the worker is gone, which is the purpose of daemonic.
     with suppress(AttributeError):
         multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    report = partial(report_epoch, worker, job)
-    return train_in_own_process(job.config, job.threads, data, report, wanted)
-
-
-def report_epoch(worker: Any, job: Job, val_accuracy: float) -> None:
-    worker.log_event(job.topic, [job.attempt, val_accuracy])
+    return train_in_own_process(config, threads, data, report, wanted)

@@ -6,7 +6,8 @@ from statistics import mean
 
 import pytest
 
-from k49.search.tuner import BATCH, Oracle, Outcome, planned_epochs
+from k49.search.results import Outcome
+from k49.search.tuner import BATCH, Oracle, planned_epochs
 from tests.search.small import config
 
 

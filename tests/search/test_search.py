@@ -19,9 +19,8 @@ from filelock import FileLock
 from k49.errors import K49Error
 from k49.search import progress, workers
 from k49.search import search as searching
-from k49.search.results import Result, Results, read_results, versions_and_code
+from k49.search.results import Outcome, Result, Results, Trial, read_results, versions_and_code
 from k49.search.search import search, trial_config
-from k49.search.tuner import Outcome, Trial
 from tests.helpers import SMALL_MODEL
 from tests.search.small import TRIALS, config
 

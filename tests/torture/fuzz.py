@@ -211,15 +211,14 @@ def request(kind: str, content: bytes) -> Callable[[Path], Kind]:
     """A body of that kind, for `k49 serve`."""
 
     def make(folder: Path) -> Kind:
-        from k49.serve.limits import Refused
-
         from k49.serve import reading
+        from k49.serve.readers import Refused
 
-        path = exported(folder)
+        model = reading.open_model(exported(folder))
 
         def read(content: bytes) -> None:
             try:
-                answer, _ = reading.read(path, reading.Asked(kind, "", content))
+                answer, _ = reading.read(model, kind, "", content)
                 json.loads(answer)
             except Refused as refused:
                 assert refused.status < 500, refused.detail
