@@ -78,6 +78,7 @@ def says_who_it_is_and_sleeps(path):
     time.sleep(60)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_process_ends_with_its_caller(tmp_path):
     """Else a search that was killed would go on training beside the one that takes its place."""

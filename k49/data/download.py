@@ -31,6 +31,7 @@ from k49.text import printable
 BLOCK = 1 << 16  # bytes read at a time
 SLOWEST = 1_000  # bytes a second
 ANSWER = 30  # seconds, besides the time limit, in which an answer has to begin, redirects included
+PAUSE = 1.0  # seconds before the second attempt
 WAITING = 16  # blocks that are read ahead
 AGAIN = HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS
 MOST_REASON = 80  # characters of a server's own words
@@ -167,7 +168,7 @@ def download(
         except DownloadError as error:
             if attempt == data.retries or error.final:
                 raise
-            time.sleep(min(2**attempt, 30))
+            time.sleep(PAUSE * min(2**attempt, 30))
 
 
 def _transfer(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from k49.data import fetch, raw
+from k49.data import download, fetch, raw
 from k49.errors import K49Error
 from k49.io import write_yaml
 from tests.helpers import CHARACTERS, DATA, STANDIN, class_map, free_port
@@ -97,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
             self.server.over.wait(10)
             return
         self.wfile.write(body)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    """Between attempts."""
+    monkeypatch.setattr(download, "PAUSE", 0.01)
 
 
 def npz_bytes(array: np.ndarray) -> bytes:

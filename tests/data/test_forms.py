@@ -298,6 +298,7 @@ def test_description_of_class_folders(get, tmp_path):
     assert np.bincount(labels).tolist() == [8] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 256])
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (8, 64)])
 def test_limits_are_allowed(get, tmp_path, classes, size):

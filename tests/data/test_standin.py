@@ -189,6 +189,7 @@ PROCESSORS = {  # settings by which OpenBLAS and NumPy compute as on other proce
 }
 
 
+@pytest.mark.slow
 def test_same_bytes_on_every_processor():
     """Also pictures that are cut to their ink. Was: one grey level apart in 282 of 5,803 images."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS", "NPY", "OMP"))}

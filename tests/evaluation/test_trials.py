@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from k49.plots import trials as trial_plots
 from k49.plots.trials import SEARCHED, importance, parallel, trials
 
 KINDS = ["relu", "tanh", "sigmoid"]
@@ -32,6 +33,12 @@ def rows(n, score, **changes):
 
 def by_name(rows):
     return {row["hyperparameter"]: row for row in importance(rows)}
+
+
+@pytest.fixture(autouse=True)
+def fewer_permutations(monkeypatch):
+    """As many as levels of 0.05 need, by far."""
+    monkeypatch.setattr(trial_plots, "PERMUTATIONS", 499)
 
 
 def test_numbers_have_spearmans_correlation():

@@ -233,6 +233,7 @@ def test_offer_of_http_2_changes_nothing(served, tmp_path, how):
     assert json.loads(done.stdout)["rows"]
 
 
+@pytest.mark.slow
 def test_second_request_in_a_pipeline_may_wait_and_take_as_long_as_another(served):
     """Was: closed without an answer."""
     head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: "
@@ -257,6 +258,7 @@ def memory(served) -> int:
     return sum(each.memory_full_info().pss for each in served.processes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"],
@@ -272,6 +274,7 @@ def test_heads_without_an_end_behind_an_answer(served, first):
     assert memory(served) - before < 50 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/v1/model"])
 def test_clients_that_do_not_read(served, path):
     """Six hundred, with as many files as a process may open by default."""
@@ -302,6 +305,7 @@ def test_replaced_model_changes_no_answer_until_the_next_start(model, tmp_path):
     assert served.end() == 130
 
 
+@pytest.mark.slow
 def test_slow_clients_are_left_and_harm_nobody(served):
     """Heads that never end, heads without an end, bodies that trickle in: seven hundred at once."""
     length = (
@@ -326,6 +330,7 @@ def test_slow_clients_are_left_and_harm_nobody(served):
     assert b"408" in answers
 
 
+@pytest.mark.slow
 def test_flood_of_bombs_and_large_pictures_leaves_memory_low_and_answers_on(served):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (1400, 1400, 3), np.uint8)  # 6 MB, which a body may have
@@ -357,6 +362,7 @@ def read_in_the_end(served) -> bool:
     return found.status_code == 200
 
 
+@pytest.mark.slow
 def test_process_that_hangs_or_dies_is_replaced(served):
     for reader in served.readers():
         reader.suspend()
@@ -378,6 +384,7 @@ def test_process_that_hangs_or_dies_is_replaced(served):
     assert read_in_the_end(served)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_when_all_is_answered(model):
     served = Served(model.parent, "--model", model, "--workers", 1)
     (reader,) = served.readers()
