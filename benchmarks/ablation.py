@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from k49.io import write_text
-from k49.plots.figures import BLUE, GREY, ORANGE, save, styled
+from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, save
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
 # Each has what those above it have, and the last is the default recipe.
@@ -263,7 +263,7 @@ def chart(runs: dict[str, list[dict]]) -> Figure:
         "accuracy, %": {"validation": ORANGE, "test": BLUE},
         "points": {"overfitting gap": GREY},
     }
-    with styled():
+    with figure_style():
         figure = Figure((10, 1.6 + 0.32 * len(runs)), layout="constrained")
         for axes, (label, columns) in zip(
             figure.subplots(1, 2, sharey=True, width_ratios=(2, 1)), panels.items(), strict=True

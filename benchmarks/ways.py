@@ -78,10 +78,10 @@ def settings_of(recipe: str) -> dict:
     """A recipe as the content of a params.yaml."""
     import k49
     from k49.io import read_yaml
+    from k49.settings import read_recipe
 
-    root = Path(k49.__file__).parent
-    content = read_yaml(root.parent / "params.yaml")
-    for section, values in read_yaml(root / "recipes" / f"{recipe}.yaml").items():
+    content = read_yaml(Path(k49.__file__).parents[1] / "params.yaml")
+    for section, values in read_recipe(recipe).items():
         content[section] |= values
     return content
 

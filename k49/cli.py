@@ -15,10 +15,9 @@ from rich.console import Console, RenderableType
 
 from k49 import export as forms
 from k49.errors import K49Error, NotComparableError, status_of
-from k49.io import MOST_CLASSES, flatten, read_yaml, write_text
+from k49.io import MOST_CLASSES, flatten, write_text
 from k49.text import printable
 
-RECIPES = Path(__file__).parent / "recipes"
 TO_LOWER = "give it fewer or smaller files"
 SERVING = ("granian", "multipart", "onnxruntime", "prometheus_client", "starlette")
 TRIALS_KEPT = 1_000  # by `k49 trials --prune`
@@ -269,19 +268,13 @@ def recipe(
     For `dvc exp run $(k49 recipe report)`: it sets everything but the data, whatever was changed
     before, and `-S` after it changes it.
     """
-    from k49.settings import Augment, Fit
+    from k49.settings import RECIPES, read_recipe
 
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     if name not in known:
         print(f"--no-recipe-{name}")  # which DVC refuses, too: the shell drops this exit status
         raise K49Error(f"no recipe {name}; known: {', '.join(known)}")
-    content = read_yaml(RECIPES / f"{name}.yaml")
-    for section, model in (
-        ("augment", Augment),
-        ("fit", Fit),
-    ):  # options that are off
-        content[section] = model.model_validate(content[section]).model_dump()
-    for key, value in flatten(content):
+    for key, value in flatten(read_recipe(name)):
         print(f"--set-param=++{key}={json.dumps(value, separators=(',', ':'))}")
 
 

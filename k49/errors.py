@@ -88,12 +88,12 @@ def status_of(name: str, body: Callable[[], int | None], to_lower: str, stopped:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python flushes what is left
             return NO_READER
         except Exception as error:
-            line, status = f"{name}: {described(error, to_lower)}", 1
+            line, status = f"{name}: {explain(error, to_lower)}", 1
         print(printable(line), file=sys.stderr)
         return status
 
 
-def described(error: Exception, to_lower: str) -> str:
+def explain(error: Exception, to_lower: str) -> str:
     if isinstance(error, K49Error):
         return str(error)
     if is_out_of_memory(error):

@@ -10,12 +10,13 @@ import reprlib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from k49.errors import K49Error
-from k49.io import MOST_CLASSES
+from k49.io import MOST_CLASSES, read_yaml
 
 Activation = Literal["relu", "tanh", "sigmoid", "softmax"]
 Initializer = Literal["he_uniform", "glorot_uniform", "glorot_normal"]
@@ -38,6 +39,7 @@ ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, 
 
 
 NETWORKS = ("cnn", "mlp", "resnet")  # of `training.networks`
+RECIPES = Path(__file__).parent / "recipes"
 MOST_FAULTS = 10  # that are described
 MOST_KEYS = 1_000  # of a mapping
 
@@ -377,6 +379,16 @@ class Settings(Section):
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """Return the settings of a recipe: those of `default` with the changes of its own file."""
+    content = read_yaml(RECIPES / "default.yaml")
+    for section, changes in read_yaml(RECIPES / f"{name}.yaml").items():
+        content[section] = changes if section == "spaces" else content[section] | changes
+    for section, model in (("augment", Augment), ("fit", Fit)):  # options that are off
+        content[section] = model.model_validate(content[section]).model_dump()
+    return content
 
 
 def validate(model: type[Model], content: Any, where: str) -> Model:

@@ -28,7 +28,7 @@ def copies(images: np.ndarray, shifts: int) -> Iterator[np.ndarray]:
     )
 
 
-def sharpened(probabilities: np.ndarray, exponent: float) -> np.ndarray:
+def sharpen(probabilities: np.ndarray, exponent: float) -> np.ndarray:
     """Return probabilities (N, C) to the power of `exponent`, each row made to sum to 1 again."""
     if exponent == 1:
         return probabilities

@@ -5,7 +5,7 @@ import numpy as np
 from k49.evaluation import predictions
 from k49.evaluation import probabilities as calibration
 from k49.evaluation.card import model_card
-from k49.evaluation.metrics import Read, confusion, evaluate, per_class
+from k49.evaluation.metrics import ModelOutput, confusion, evaluate, per_class
 from k49.io import atomic_write, read_json, write_text
 from k49.model_file import read_provenance
 from k49.progress import timed
@@ -22,7 +22,7 @@ from k49.stage import (
     publish,
     run_stage,
 )
-from k49.tta import sharpened
+from k49.tta import sharpen
 
 
 def main(settings: Settings) -> None:
@@ -41,10 +41,10 @@ def main(settings: Settings) -> None:
         val_classes = predict_proba(model, val.images).argmax(1)
         probabilities = predict_proba(model, test.images)
         averaged = predict_proba(model, test.images, shifts, found.exponent) if shifts else None
-        read = Read(
+        read = ModelOutput(
             probabilities,
             averaged,
-            uncalibrated=sharpened(probabilities, 1 / found.inverse_temperature),
+            uncalibrated=sharpen(probabilities, 1 / found.inverse_temperature),
             certain=found.averaged_certain if shifts else found.certain,
             outliers=outlier_scores(model, detector, test.images) > found.outlier,
         )

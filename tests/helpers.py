@@ -35,6 +35,7 @@ from k49.settings import (
     Provenance,
     Standin,
     TrainingConfig,
+    read_recipe,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,16 +80,12 @@ def default_params() -> Path:
     yaml = YAML()
     yaml.width = 1000
     content = yaml.load((ROOT / "params.yaml").read_text("utf-8"))
-    recipe = read_yaml(ROOT / "k49/recipes/default.yaml")
-    augment, fit = (
-        model.model_validate(recipe[name]).model_dump()
-        for name, model in (("augment", Augment), ("fit", Fit))
-    )
+    recipe = read_recipe("default")
     added = set(content["spaces"]) - {path.stem for path in (ROOT / "k49/recipes").glob("*.yaml")}
     for name in added:
         del content["spaces"][name]
     changed = bool(added)
-    for values in (recipe, {"augment": augment, "fit": fit}, DATA_DEFAULTS):
+    for values in (recipe, DATA_DEFAULTS):
         for key, value in flatten(values):
             *sections, last = key.split(".")
             node = content

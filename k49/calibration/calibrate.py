@@ -12,7 +12,7 @@ from k49.calibration.detector import outlier_scores, train_detector
 from k49.data import Dataset, spread
 from k49.settings import Calibration, Detector
 from k49.training.model import predict_proba
-from k49.tta import sharpened
+from k49.tta import sharpen
 
 IMAGES = 10_000  # of validation at most: enough for each of the figures
 REFUSED = 0.02  # share of correctly read images that are called uncertain, and of all, outliers
@@ -48,7 +48,7 @@ def calibrate(
     plain = predict_proba(model, images)
     inverse_temperature = fit_exponent(plain, labels)
     model = with_temperature(model, inverse_temperature)
-    probabilities = sharpened(plain, inverse_temperature)  # what it says from now on
+    probabilities = sharpen(plain, inverse_temperature)  # what it says from now on
     averaged = predict_proba(model, images, shifts) if shifts else probabilities
     exponent = fit_exponent(averaged, labels) if shifts else 1.0
     detector = train_detector(model, train.images, seed)
@@ -57,7 +57,7 @@ def calibrate(
         inverse_temperature=inverse_temperature,
         exponent=exponent,
         certain=least_certain(probabilities, labels),
-        averaged_certain=least_certain(sharpened(averaged, exponent), labels),
+        averaged_certain=least_certain(sharpen(averaged, exponent), labels),
         outlier=round(float(np.quantile(scores, 1 - REFUSED)), 4),
     )
     return Calibrated(model, found, detector)
@@ -83,7 +83,7 @@ def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
     rows, read = np.arange(n), probabilities.argmax(1)
 
     def nll(exponent: float) -> float:
-        logs = np.log(np.maximum(sharpened(probabilities, exponent), SMALLEST))
+        logs = np.log(np.maximum(sharpen(probabilities, exponent), SMALLEST))
         wrongly = (logs.sum(1) - logs[rows, read]) / (classes - 1)
         return -float(logs[rows, labels].sum() + wrongly.mean())
 

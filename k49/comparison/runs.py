@@ -14,19 +14,19 @@ SEED = "train.seed"
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Outside(BaseModel):
+class RevisionFile(BaseModel):
     """A file of a revision, which may be a stranger's: checked; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
-class TrainMetrics(Outside):
+class TrainMetrics(RevisionFile):
     train_data: Line
     train_accuracy: Share
     versions: Line
 
 
-class CurveRow(Outside):
+class CurveRow(RevisionFile):
     epoch: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     split: Literal["train", "validation"]
     loss: float

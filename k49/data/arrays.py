@@ -124,7 +124,7 @@ def open_array(file: File, key: str | None = None) -> Iterator[Array]:
             raise K49Error(f"{file.shown}: not found") from error
         except UNREADABLE as error:
             raise unreadable(file.shown, error) from error
-        yield bounded(array)
+        yield check_header(array)
 
 
 def read_whole(file: File, key: str) -> np.ndarray:
@@ -245,7 +245,7 @@ def npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-def bounded(array: Array) -> Array:
+def check_header(array: Array) -> Array:
     """Return an array whose header claims nothing impossible.
 
     Raises:

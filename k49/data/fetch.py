@@ -20,8 +20,8 @@ from k49.data.arrays import File, open_array
 from k49.data.descriptions import Arrays, Description, matches
 from k49.data.download import local_path, without_credentials
 from k49.data.images import image_chunks, read_labels, size_of
-from k49.data.raw import Part, Stored
-from k49.data.sources import Found
+from k49.data.raw import RawSplit, RawSummary
+from k49.data.sources import SourceFiles
 from k49.errors import K49Error
 from k49.progress import counted
 from k49.settings import Classes, Data, DatasetInfo, Normalize, Standin
@@ -92,7 +92,9 @@ def single_place(description: Description, data: Data) -> str:
     return found[0]
 
 
-def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own: Path) -> Found:
+def files_of(
+    place: str, arrays: Arrays | None, data: Data, downloads: Path, own: Path
+) -> SourceFiles:
     """Return the files of a folder, an npz or an address.
 
     Raises:
@@ -115,7 +117,7 @@ def files_of(place: str, arrays: Arrays | None, data: Data, downloads: Path, own
 
 
 def store_files(
-    found: Found, description: Description | None, data: Data, raw: Path, own: Path
+    found: SourceFiles, description: Description | None, data: Data, raw: Path, own: Path
 ) -> str:
     """Check files and write their arrays into `raw`; return a line about their origin."""
     description = description or description_of(found.files, own)
@@ -131,7 +133,7 @@ def store_files(
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
             chosen = size_of(images, size)
             chunks, numbers = image_chunks(images, chosen), read_labels(labels)
-            parts.append(Part(images.where, labels.where, len(images), chosen, chunks, numbers))
+            parts.append(RawSplit(images.where, labels.where, len(images), chosen, chunks, numbers))
         notes = [store(raw, parts, names, description, data)]
     notes += measure(raw, data.normalize)
     if found.again:
@@ -157,7 +159,7 @@ def store_pictures(folder: Path, description: Description | None, data: Data, ra
 
 def store(
     raw: Path,
-    parts: Sequence[Part],
+    parts: Sequence[RawSplit],
     names: Sequence[str],
     description: Description | None,
     data: Data,
@@ -210,7 +212,7 @@ def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:
     for split in ("train", "test"):
         labels, chunks = standin.draw(split, drawn)
         shown = counted(chunks, f"stand-in, {split}", len(labels))
-        parts.append(Part(split, split, len(labels), standin.SIZE, shown, labels))
+        parts.append(RawSplit(split, split, len(labels), standin.SIZE, shown, labels))
     unchanged = {"invert": False, "transpose": False, "normalize": "ink"}
     as_it_is = data.model_copy(update=unchanged)
     stored = raws.write(raw, parts[0], parts[1], names, as_it_is)
@@ -232,7 +234,7 @@ def description_of(files: dict[str, File], own: Path) -> Description | None:
     return None
 
 
-def class_names(found: Found, own: Path) -> Classes:
+def class_names(found: SourceFiles, own: Path) -> Classes:
     """Return the names of the classes of npz files of K49's form; none for other files.
 
     They are in the class map, else in the description of the same name as the files.
@@ -267,7 +269,7 @@ def read_class_map(file: File) -> Classes:
     return characters
 
 
-def dataset_info(description: Description | None, stored: Stored, data: Data) -> DatasetInfo:
+def dataset_info(description: Description | None, stored: RawSummary, data: Data) -> DatasetInfo:
     """Describe a dataset, with the name that accompanies every figure on it.
 
     The described title, alone if every file has its described MD5 sum, or all is drawn here, and

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from k49.data.arrays import MOST_ROWS
-from k49.data.raw import Part
+from k49.data.raw import RawSplit
 from k49.data.sources import visible
 from k49.errors import K49Error
 from k49.pictures.single import picture_size, read_single
@@ -27,7 +27,7 @@ Labelled = tuple[list[Path], np.ndarray]  # pictures, and the name of each one's
 
 def read_class_folders(
     folder: Path, size: Sequence[int] | None, data: Data
-) -> tuple[Part, Part, str]:
+) -> tuple[RawSplit, RawSplit, str]:
     """Return train and test of a folder of class folders.
 
     Args:
@@ -142,7 +142,7 @@ def common_size(folder: Path, pictures: list[Path]) -> tuple[int, int]:
     return first
 
 
-def part(folder: Path, found: Labelled, size: tuple[int, int], data: Data) -> Part:
+def part(folder: Path, found: Labelled, size: tuple[int, int], data: Data) -> RawSplit:
     pictures, names = found
     if data.normalize is None:
         raise ValueError("data.normalize is not chosen")
@@ -153,4 +153,4 @@ def part(folder: Path, found: Labelled, size: tuple[int, int], data: Data) -> Pa
             yield np.stack(list(in_threads(read, pictures[first : first + CHUNK])))
 
     where = str(folder)
-    return Part(where, where, len(pictures), size, chunks(), names)
+    return RawSplit(where, where, len(pictures), size, chunks(), names)

@@ -86,7 +86,7 @@ def to_uint8(chunk: np.ndarray, where: str) -> np.ndarray:
     return np.rint(chunk * 255).astype(np.uint8)
 
 
-def brightened(images: np.ndarray, white: int) -> np.ndarray:
+def brighten_pixels(images: np.ndarray, white: int) -> np.ndarray:
     """Return uint8 images whose pixels go up to `white` with pixels that go up to 255."""
     levels = np.rint(np.minimum(np.arange(256) * (255 / white), 255)).astype(np.uint8)
     return levels[images]
@@ -105,7 +105,7 @@ def read_labels(array: Array) -> np.ndarray:
         raise K49Error(f"{array.where}: claims {rows:,} labels of {array.dtype.itemsize} bytes")
     if columns == 1 and array.dtype.kind not in "fb":
         labels = np.concatenate([chunk.reshape(-1) for chunk in array.chunks()])
-        return decoded(labels, array.where) if array.dtype.kind in "US" else labels
+        return decode_labels(labels, array.where) if array.dtype.kind in "US" else labels
     if columns < 2 or columns > MOST_CLASSES or array.dtype.kind in "US":
         raise unlike_labels(array)
     found = np.empty(rows, np.int64)
@@ -125,7 +125,7 @@ def unlike_labels(array: Array) -> K49Error:
     )
 
 
-def decoded(labels: np.ndarray, where: str) -> np.ndarray:
+def decode_labels(labels: np.ndarray, where: str) -> np.ndarray:
     """Return labels as text in Unicode's form NFC, (N,) str; bytes are taken as UTF-8."""
     try:
         text = np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from k49.data import chunks
-from k49.data.images import brightened, encode
+from k49.data.images import brighten_pixels, encode
 from k49.errors import K49Error
 from k49.io import read_json, read_npy, write_json, write_npy
 from k49.settings import Data, DatasetInfo, validate
@@ -28,7 +28,7 @@ DIM = 127  # highest pixel value up to which it is white: 1, or 16 of scikit-lea
 
 
 @dataclass(frozen=True)
-class Part:
+class RawSplit:
     images_from: str  # name of the images' file in errors,
     labels_from: str  # and of the labels'
     n: int
@@ -38,7 +38,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Stored:
+class RawSummary:
     classes: list[str]  # their names
     size: tuple[int, int]  # height and width of the images
     digest: str  # eight digits of a hash of the contents
@@ -67,7 +67,9 @@ class Inspector:
         return self.total / self.pixels
 
 
-def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) -> Stored:
+def write(
+    raw: Path, train: RawSplit, test: RawSplit, names: Sequence[str], data: Data
+) -> RawSummary:
     """Check both parts and write them into `raw`; the folder is replaced only as a whole.
 
     Args:
@@ -113,7 +115,7 @@ def write(raw: Path, train: Part, test: Part, names: Sequence[str], data: Data) 
         note = check_copies(seen[0], seen[1], test.images_from)
         for file in Path(folder).iterdir():
             file.replace(raw / file.name)
-    return Stored(classes, size, digest.hexdigest()[:8], note)
+    return RawSummary(classes, size, digest.hexdigest()[:8], note)
 
 
 def turned(chunks: Iterator[np.ndarray], inspector: Inspector, data: Data) -> Iterator[np.ndarray]:
@@ -181,7 +183,7 @@ def brighten(raw: Path) -> int:
         return 255
     for each in images:
         for chunk in chunks(len(each)):
-            each[chunk] = brightened(each[chunk], white)
+            each[chunk] = brighten_pixels(each[chunk], white)
         each.flush()
     return white
 

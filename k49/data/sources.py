@@ -138,7 +138,7 @@ def at_address() -> Iterator[Arrays]:
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceFiles:
     """The files of a dataset, verified by their sums where there are some."""
 
     files: dict[str, File]
@@ -168,7 +168,7 @@ def visible(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.name.lower() not in SYSTEMS)
 
 
-def from_folder(folder: Path, described: Arrays | None) -> Found:
+def from_folder(folder: Path, described: Arrays | None) -> SourceFiles:
     """Return the files of a local folder, verified by its `md5sums` if it has one."""
     there = {path.name: File(path, str(path)) for path in folder.iterdir() if path.is_file()}
     arrays = described or arrays_in(there, f"data.source: {folder}")
@@ -177,7 +177,7 @@ def from_folder(folder: Path, described: Arrays | None) -> Found:
         raise K49Error(f"data.source: {folder} lacks {', '.join(missing)}")
     files = {name: there[name] for name in names}
     if MD5SUMS not in there:
-        return Found(files, arrays, f"copied from {folder}, verified by")
+        return SourceFiles(files, arrays, f"copied from {folder}, verified by")
     sums = there[MD5SUMS]
     checksums, start = read_md5sums(sums.path)
     for name, file in files.items():
@@ -186,7 +186,7 @@ def from_folder(folder: Path, described: Arrays | None) -> Found:
         if not matches(file.path, checksums[name]):
             said = checksums[name].md5
             raise K49Error(f"{file.shown}: MD5 is {md5(file.path)}, {sums.shown} says {said}")
-    return Found(files, arrays, f"copied from {folder}, verified by {sums.shown} and")
+    return SourceFiles(files, arrays, f"copied from {folder}, verified by {sums.shown} and")
 
 
 def arrays_in(there: dict[str, File], where: str) -> Arrays:
@@ -202,11 +202,11 @@ def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
     return [*arrays.files(), *([name] if name in there else [])]
 
 
-def from_file(path: Path, described: Arrays | None) -> Found:
+def from_file(path: Path, described: Arrays | None) -> SourceFiles:
     """Return an npz of Keras' form, or with keys of its own that are described."""
     arrays = in_one_file(path.name, described, str(path))
     file = File(path, str(path))
-    return Found({path.name: file}, arrays, f"copied from {path}, verified by")
+    return SourceFiles({path.name: file}, arrays, f"copied from {path}, verified by")
 
 
 def in_one_file(name: str, described: Arrays | None, where: str) -> Arrays:
@@ -223,7 +223,7 @@ def in_one_file(name: str, described: Arrays | None, where: str) -> Arrays:
 
 def from_mirrors(
     description: Description, mirrors: list[str], data: Data, downloads: Path
-) -> Found:
+) -> SourceFiles:
     """Return files with pinned MD5 sums, each from the first mirror that has it."""
     with Bar(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
@@ -232,10 +232,12 @@ def from_mirrors(
             for name, checksum in description.files.items()
         }
     arrays = description.arrays or arrays_in(files, description.title)
-    return Found(files, arrays, "downloaded, verified by their MD5 sums and")
+    return SourceFiles(files, arrays, "downloaded, verified by their MD5 sums and")
 
 
-def from_address(address: str, described: Arrays | None, data: Data, downloads: Path) -> Found:
+def from_address(
+    address: str, described: Arrays | None, data: Data, downloads: Path
+) -> SourceFiles:
     """Return the files of an address, verified by its `md5sums` if it has one."""
     with Bar(DownloadColumn()) as bar:
         downloader = Downloader(data, downloads, bar)
@@ -243,7 +245,7 @@ def from_address(address: str, described: Arrays | None, data: Data, downloads: 
             base, _, name = address.rpartition("/")
             arrays = in_one_file(name, described, without_credentials(address))
             files = {name: downloader.file(name, [base], None)}
-            return Found(files, arrays, "downloaded, verified by", again=True)
+            return SourceFiles(files, arrays, "downloaded, verified by", again=True)
         sums = downloader.md5sums(address)
         if described is None and sums:
             described = layouts.recognize(sums, shown(address, MD5SUMS))
@@ -255,8 +257,8 @@ def from_address(address: str, described: Arrays | None, data: Data, downloads: 
             found = downloader.optional(class_map, address, sums.get(class_map))
             files |= {class_map: found} if found else {}
     if sums:
-        return Found(files, arrays, "downloaded, verified by their MD5 sums and")
-    return Found(files, arrays, "downloaded, verified by", again=True)
+        return SourceFiles(files, arrays, "downloaded, verified by their MD5 sums and")
+    return SourceFiles(files, arrays, "downloaded, verified by", again=True)
 
 
 def first_there(address: str, downloader: Downloader) -> tuple[Arrays, dict[str, File]]:

@@ -13,7 +13,7 @@ from sklearn.metrics import (
 )
 
 from k49.data import chunks
-from k49.evaluation.probabilities import Read, doubts, summary
+from k49.evaluation.probabilities import ModelOutput, doubts, summary
 from k49.settings import Evaluate
 from k49.text import code_point
 
@@ -46,7 +46,9 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(read: Read, labels: np.ndarray, val_accuracy: float, config: Evaluate) -> Evaluation:
+def evaluate(
+    read: ModelOutput, labels: np.ndarray, val_accuracy: float, config: Evaluate
+) -> Evaluation:
     """Evaluate predictions on test.
 
     Args:

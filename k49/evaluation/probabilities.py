@@ -12,7 +12,7 @@ UNCALIBRATED, PLAIN, AVERAGED = "before calibration", "calibrated", "calibrated,
 
 
 @dataclass(frozen=True)
-class Read:
+class ModelOutput:
     """Predictions for the test images."""
 
     probabilities: np.ndarray  # (N, C), rows sum to 1
@@ -106,7 +106,7 @@ def coverage(chosen: np.ndarray, right: np.ndarray) -> list[dict]:
     ]
 
 
-def doubts(read: Read, labels: np.ndarray) -> dict[str, float]:
+def doubts(read: ModelOutput, labels: np.ndarray) -> dict[str, float]:
     """Return the shares of images that are marked as doubtful.
 
     `test_coverage` of the images are not uncertain, `test_selective_accuracy` of these are read
@@ -122,18 +122,18 @@ def doubts(read: Read, labels: np.ndarray) -> dict[str, float]:
     return {name: round(float(share), 6) for name, share in found.items()}
 
 
-def reliabilities(read: Read, labels: np.ndarray) -> list[dict]:
+def reliabilities(read: ModelOutput, labels: np.ndarray) -> list[dict]:
     """Return the rows of `reliability` before and after calibration, and averaged over shifts."""
     return curves(read, labels, reliability, uncalibrated=True)
 
 
-def coverages(read: Read, labels: np.ndarray) -> list[dict]:
+def coverages(read: ModelOutput, labels: np.ndarray) -> list[dict]:
     """Return the rows of `coverage` of one image, and averaged over shifts."""
     return curves(read, labels, coverage, uncalibrated=False)
 
 
 def curves(
-    read: Read, labels: np.ndarray, curve: Callable[..., list[dict]], uncalibrated: bool
+    read: ModelOutput, labels: np.ndarray, curve: Callable[..., list[dict]], uncalibrated: bool
 ) -> list[dict]:
     """Return the rows of a curve for several probabilities of the same images."""
     several = {

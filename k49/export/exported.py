@@ -13,7 +13,7 @@ from k49.io import hash_of, md5
 from k49.model_file import DETECTOR, check_shape, read_provenance
 from k49.settings import Calibration, DatasetInfo, Detector
 from k49.tta import averaged as shifted_mean
-from k49.tta import sharpened
+from k49.tta import sharpen
 
 # Outputs of an ONNX file, and keys of its metadata
 PROBABILITIES, SCORE = "probabilities", "outlier_score"
@@ -94,7 +94,7 @@ def load(
         AVERAGED: json.dumps(averaged),
     }
     shifts = provenance.shifts
-    expected = sharpened(
+    expected = sharpen(
         shifted_mean(
             lambda x: layer_outputs(model, [model.layers[-1].name], x)[0],
             tried,

@@ -47,7 +47,7 @@ class Operation:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)  # float32
     options: dict[str, Any] = field(default_factory=dict)
 
-    def described(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return all but the weights, as JSON has it."""
         return {"name": self.name, "kind": self.kind, "takes": self.takes, **self.options}
 
@@ -81,7 +81,7 @@ def network_of(model: Any) -> Network:
     for layer in model.layers:
         if type(layer).__name__ == "InputLayer":
             continue
-        takes = tuple(names[id(tensor)] for tensor in taken(layer))
+        takes = tuple(names[id(tensor)] for tensor in inputs_of(layer))
         made = operations_of(layer, takes)
         operations += made
         names[id(layer.output)] = made[-1].name if made else takes[0]
@@ -131,7 +131,7 @@ def fold(operations: list[Operation], results: list[str]) -> list[Operation]:
     return list(folded.values())
 
 
-def taken(layer: Layer) -> list[Any]:
+def inputs_of(layer: Layer) -> list[Any]:
     return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
@@ -161,7 +161,7 @@ def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
         (size, *others) = config["pool_size"]
         if config["padding"] == "valid" and others == [size]:
             return [Operation(name, POOLS[kind], takes, options={"size": size})]
-    shapes = [tuple(tensor.shape) for tensor in taken(layer)]
+    shapes = [tuple(tensor.shape) for tensor in inputs_of(layer)]
     if kind == "Flatten":
         return [Operation(name, "flatten", takes)] if len(shapes[0]) == 4 else []
     if kind == "GlobalAveragePooling2D" and not config["keepdims"]:

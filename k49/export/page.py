@@ -86,7 +86,7 @@ def packed(exported: Exported) -> str:
         "outlier": calibration.outlier,
         "operations": [
             {
-                **step.described(),
+                **step.as_dict(),
                 "arrays": {
                     name: {"shape": array.shape, "scales": array.shape[-1] if array.ndim > 1 else 1}
                     for name, array in step.arrays.items()

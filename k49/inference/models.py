@@ -18,13 +18,13 @@ from k49.model_file import MOST_BYTES, check_shape, parse_provenance, read_prove
 from k49.progress import each
 from k49.settings import DatasetInfo, Detector, Provenance
 from k49.text import printable
-from k49.tta import copies, sharpened
+from k49.tta import copies, sharpen
 
 AT_ONCE = 256  # images
 
 
 @dataclass(frozen=True)
-class Reading:
+class BatchResult:
     """Predictions for a batch of images."""
 
     probabilities: np.ndarray  # (N, C), averaged over as many shifts as the model file says
@@ -63,7 +63,7 @@ class Model(ABC):
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Return how unlike the training images these are, (N,)."""
 
-    def read(self, images: np.ndarray) -> Reading:
+    def read(self, images: np.ndarray) -> BatchResult:
         """Read images (N, H, W, 1) uint8, light ink on black.
 
         Raises:
@@ -79,7 +79,9 @@ class Model(ABC):
                 raise
             raise K49Error(f"{self.path}: can't be run: {printable(error, 200)}") from error
         certain = calibration.averaged_certain if shifts else calibration.certain
-        return Reading(probabilities, probabilities.max(1) < certain, scores > calibration.outlier)
+        return BatchResult(
+            probabilities, probabilities.max(1) < certain, scores > calibration.outlier
+        )
 
 
 def open_model(path: Path, threads: int = 0) -> Model:
@@ -216,7 +218,7 @@ class OnnxModel(Model):
 
         few = AT_ONCE // (2 * shifts + 1) ** 2
         parts = each(list(chunks(len(images), few)), f"predicting, batches of {few}")
-        return sharpened(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
+        return sharpen(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Return scores (N,)."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from k49.data.arrays import File, open_array
-from k49.data.images import brightened, image_chunks, size_of
+from k49.data.images import brighten_pixels, image_chunks, size_of
 from k49.errors import K49Error
 from k49.pictures.characters import characters
 from k49.pictures.files import Source, read_page
@@ -41,7 +41,7 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
     height, width = dataset.image_size
     images = read_array(path, (height, width))
     if images.max() <= dataset.white:
-        images = brightened(images, dataset.white)
+        images = brighten_pixels(images, dataset.white)
     return numbered(path, images), ""
 
 

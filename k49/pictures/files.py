@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 28  # of a picture on standard input
 
 
 @dataclass(frozen=True)
-class Received:
+class UploadedPicture:
     """A picture that somebody sent, who may be anybody: of a common kind, and not large."""
 
     name: str
@@ -33,7 +33,7 @@ class Received:
         return self.name
 
 
-Source = Path | Received  # of a picture; the path `-` is standard input
+Source = Path | UploadedPicture  # of a picture; the path `-` is standard input
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
             caller's block lets out: most of a file is read only there.
     """
     kinds = None
-    if isinstance(path, Received):
+    if isinstance(path, UploadedPicture):
         kinds, most_pixels = path.KINDS, min(most_pixels, path.MOST_PIXELS)
     advice = f"more than {most_pixels:,}; cut out one character"
     try:
@@ -73,7 +73,7 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
 
 
 def file_of(source: Source) -> Path | io.BytesIO:
-    if isinstance(source, Received):
+    if isinstance(source, UploadedPicture):
         return io.BytesIO(source.content)
     return from_standard_input() if str(source) == "-" else source
 

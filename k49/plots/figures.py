@@ -31,7 +31,7 @@ SMALLEST_LETTER = 5.0  # points
 MOST_LETTERS = 12  # of a class's name
 
 
-def styled(**changes: object) -> AbstractContextManager[None]:
+def figure_style(**changes: object) -> AbstractContextManager[None]:
     """Return a context in which figures look like ours, whatever a matplotlibrc says."""
     return style.context(["default", {**STYLE, **changes}])
 
@@ -50,7 +50,7 @@ def set_margins(figure: Figure, *inches: float, **spaces: float) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG that is the same bytes every time."""
-    with styled(), atomic_write(path) as tmp:
+    with figure_style(), atomic_write(path) as tmp:
         figure.savefig(tmp, dpi=110, metadata={"Software": None})
 
 
@@ -108,7 +108,7 @@ def calibration(reliability: list[dict], coverage: list[dict], dataset: str) -> 
         dataset: what to call the data.
     """
     colours = {UNCALIBRATED: GREY, PLAIN: BLUE, AVERAGED: ORANGE}
-    with styled():
+    with figure_style():
         figure = Figure((10, 4.6))
         set_margins(figure, 0.85, 0.2, 0.55, 0.75, wspace=0.28)
         left, right = figure.subplots(1, 2)
@@ -154,7 +154,7 @@ def mistakes(
     wrong = np.count_nonzero(predicted != labels)
     most, columns = MISTAKES
     worst = np.argsort(-sureness, kind="stable")[: min(wrong, most)]
-    with styled():
+    with figure_style():
         figure = Figure((11, 0.6 + 1.75 * max(1, -(-len(worst) // columns))))
         set_margins(figure, 0.1, 0.1, 0.1, 0.35)
         axes = figure.subplots()
@@ -202,7 +202,7 @@ def tile(axes: Axes, images: np.ndarray, columns: int, above: int = 2) -> list[t
 
 
 def augmentation(variations: np.ndarray, dataset: str) -> Figure:
-    with styled():
+    with figure_style():
         figure = Figure((12, 4.3))
         set_margins(figure, 0.1, 0.1, 0.1, 0.4, wspace=0.05)
         grid = figure.subplots(1, 2 * len(variations), width_ratios=[1, 2] * len(variations))
@@ -220,7 +220,7 @@ def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
     labels = train.labels.argmax(1)
     present = np.unique(labels)
     chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
-    with styled(**{"axes.grid": False}):
+    with figure_style(**{"axes.grid": False}):
         figure = Figure((12, 8))
         names = [shortened(classes[label]) for label in chosen]
         more = margin_of(classes, 7)

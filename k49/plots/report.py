@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from k49.comparison.compare import Comparison
 from k49.comparison.runs import Change
 from k49.comparison.text import count_text, side_names, signed_count
-from k49.plots.figures import BLUE, GREY, ORANGE, label_epochs, styled
+from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, label_epochs
 
 MOST = 12  # bars of a panel
 LIGHT = 0.35  # opacity of what is compared with
@@ -18,7 +18,7 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
     """Draw loss and accuracy of both sides against epochs: a line for each run, A's pale."""
     sides = {LIGHT: a, 1.0: b}
     colours = {"train": BLUE, "validation": ORANGE}
-    with styled():
+    with figure_style():
         figure = Figure((10, 4.2), layout="constrained")
         for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
             for alpha, runs in sides.items():
@@ -46,7 +46,7 @@ def curves(comparison: Comparison, a: Curves, b: Curves) -> Figure:
 def changes(comparison: Comparison) -> Figure:
     a, b = side_names(comparison)
     classes, confusions = comparison.classes[:MOST], comparison.confusions[:MOST]
-    with styled():
+    with figure_style():
         size = 10, 1.6 + 0.3 * max(len(classes), len(confusions), 1)
         figure = Figure(size, layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from k49.plots.figures import BLUE, GREY, ORANGE, set_margins, styled
+from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, set_margins
 
 SEARCHED = ("layers", "units", "activation", "initializer", "learning_rate", "weight_decay")
 LOGARITHMIC = ("learning_rate", "weight_decay")
@@ -119,7 +119,7 @@ def positions(axis: str, found: list[Any]) -> list[float]:
 
 
 def trials(rows: list[dict], dataset: str) -> Figure:
-    with styled():
+    with figure_style():
         figure = Figure((13, 4.6))
         set_margins(figure, 0.4, 0.3, 0.75, 0.8, wspace=0.28)
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))

@@ -20,7 +20,7 @@ from k49.inference.models import Model, OnnxModel
 from k49.inference.pictures import read_picture, stack
 from k49.inference.predict import candidate_rows, predict
 from k49.io import MOST_CLASSES, parse_json
-from k49.pictures.files import Received
+from k49.pictures.files import UploadedPicture
 from k49.serve.readers import Refused
 from k49.settings import validate
 from k49.text import printable
@@ -38,7 +38,7 @@ class Query(BaseModel):
     top: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 5
 
 
-def decoded(text: object) -> bytes:
+def decode_base64(text: object) -> bytes:
     """Return what base64 stands for, a `data:` address as well; raises ValueError if it is none."""
     if not isinstance(text, str):
         raise ValueError("should be text in base64")
@@ -49,7 +49,7 @@ def decoded(text: object) -> bytes:
 
 Picture = Annotated[
     bytes,
-    BeforeValidator(decoded),
+    BeforeValidator(decode_base64),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]
 
@@ -124,7 +124,7 @@ def read(model: Model, kind: str, query: str, body: bytes) -> tuple[bytes, int]:
     except K49Error as error:
         raise Refused(400, str(error)) from error
     except Exception as error:
-        print(ending.described(error, "send fewer pictures"), file=sys.stderr)
+        print(ending.explain(error, "send fewer pictures"), file=sys.stderr)
         raise Refused(500, "an error of the server, which says more where it runs") from error
     if not answer["rows"]:
         raise Refused(422, "; ".join(answer["errors"]) or "no pictures in the body")
@@ -157,7 +157,7 @@ def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str,
     return {"rows": rows, "notes": notes, "errors": errors}
 
 
-def pictures_of(content_type: str, body: bytes) -> list[Received]:
+def pictures_of(content_type: str, body: bytes) -> list[UploadedPicture]:
     """Return the pictures of a request.
 
     Raises:
@@ -169,9 +169,9 @@ def pictures_of(content_type: str, body: bytes) -> list[Received]:
         return of_form(body, options.get("boundary", ""))
     if kind == "application/json":
         sent = validate(Encoded, parse_json(body, "body"), "body")
-        return [Received(f"images[{i}]", content) for i, content in enumerate(sent.images)]
+        return [UploadedPicture(f"images[{i}]", content) for i, content in enumerate(sent.images)]
     if kind.startswith(RAW):
-        return [Received("body", body)]
+        return [UploadedPicture("body", body)]
     raise Refused(
         415,
         f"a body of {printable(kind, 80) or 'no known kind'}; send image/png or the like, "
@@ -179,7 +179,7 @@ def pictures_of(content_type: str, body: bytes) -> list[Received]:
     )
 
 
-def of_form(body: bytes, boundary: str) -> list[Received]:
+def of_form(body: bytes, boundary: str) -> list[UploadedPicture]:
     """Return the files of a form.
 
     Raises:
@@ -194,7 +194,7 @@ def of_form(body: bytes, boundary: str) -> list[Received]:
             if part.filename is None:
                 raise K49Error(f"body: field {printable(part.name, 80)} is no file")
             name = printable(part.filename, MOST_NAME) or f"file {number}"
-            found.append(Received(name, part.raw))
+            found.append(UploadedPicture(name, part.raw))
     except multipart.ParserLimitReached as error:
         raise Refused(413, f"body: {error}; {MOST_PICTURES} pictures at most") from error
     except multipart.MultipartError as error:

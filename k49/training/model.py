@@ -18,7 +18,7 @@ from k49.progress import each
 from k49.settings import SIDES, Fit, Hyperparameters
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
-from k49.tta import averaged, sharpened
+from k49.tta import averaged, sharpen
 
 
 def build_model(
@@ -108,10 +108,10 @@ def predict_proba(
     """Return probabilities (N, C) float32 of images (N, H, W, 1) uint8.
 
     With `shifts`, means over the image moved by up to so many pixels, both ways: nine with 1; then
-    `sharpened` by `exponent`.
+    raised to `exponent` by `sharpen`.
     """
     compiled = compile_predict(model)
     parts = list(chunks(len(images), SCORED_AT_ONCE))
     shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
     found = [averaged(lambda x: compiled(x).numpy(), images[part], shifts) for part in shown]
-    return sharpened(np.concatenate(found), exponent)
+    return sharpen(np.concatenate(found), exponent)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from k49.calibration.calibrate import fit_exponent, least_certain
-from k49.tta import sharpened
+from k49.tta import sharpen
 
 
 def readings(n, classes):
@@ -25,7 +25,7 @@ def test_probabilities_are_no_surer_than_so_many_images_can_show(n, classes):
     probabilities, labels = readings(n, classes)
     exponent = fit_exponent(probabilities, labels)
     assert 1 < exponent < 5
-    unsure = 1 - sharpened(probabilities, exponent).max(1).mean()
+    unsure = 1 - sharpen(probabilities, exponent).max(1).mean()
     assert unsure > 0.5 / (n + 2)
 
 

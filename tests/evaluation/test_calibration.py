@@ -5,7 +5,7 @@ import pytest
 
 from k49.evaluation import predictions
 from k49.evaluation import probabilities as calibration
-from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED, Read
+from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED, ModelOutput
 from tests.helpers import CHARACTERS, bars
 
 
@@ -53,12 +53,12 @@ def test_fewer_images_read_are_read_better():
 
 def test_curves_name_their_probabilities():
     probabilities, labels = drawn(100)
-    read = Read(probabilities, None, probabilities, 0.5, np.zeros(100, bool))
+    read = ModelOutput(probabilities, None, probabilities, 0.5, np.zeros(100, bool))
     assert {row["probabilities"] for row in calibration.reliabilities(read, labels)} == {
         UNCALIBRATED,
         PLAIN,
     }
-    both = Read(probabilities, probabilities, probabilities, 0.5, np.zeros(100, bool))
+    both = ModelOutput(probabilities, probabilities, probabilities, 0.5, np.zeros(100, bool))
     assert {row["probabilities"] for row in calibration.coverages(both, labels)} == {
         PLAIN,
         AVERAGED,

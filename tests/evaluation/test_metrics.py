@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as reference
 
 from k49.evaluation import metrics as evaluation
-from k49.evaluation.probabilities import Read
+from k49.evaluation.probabilities import ModelOutput
 from k49.settings import Evaluate
 from tests.helpers import CHARACTERS
 
@@ -229,10 +229,10 @@ def test_per_class_agrees_with_the_metrics(sample):
     assert f1 == pytest.approx(found["macro_f1"], abs=1e-4)
 
 
-def read_of(probabilities, averaged=None) -> Read:
+def read_of(probabilities, averaged=None) -> ModelOutput:
     """What a model makes of test images that it takes for outliers one in ten times."""
     outliers = np.arange(len(probabilities)) % 10 == 0
-    return Read(probabilities, averaged, probabilities, certain=0.5, outliers=outliers)
+    return ModelOutput(probabilities, averaged, probabilities, certain=0.5, outliers=outliers)
 
 
 def evaluate(sample, averaged=None):

@@ -19,7 +19,7 @@ from k49.pictures.ink import NoInkError
 from k49.stage import load_hyperparameters, load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
-from k49.tta import sharpened
+from k49.tta import sharpen
 from tests.helpers import PARAMS, ROOT
 
 FONT = matplotlib_fontja.get_font_ttf_path()
@@ -280,7 +280,7 @@ def test_probabilities_of_real_characters_are_honest(trained):
     before, plain, averaged = (
         summary(probabilities, labels)
         for probabilities in (
-            sharpened(
+            sharpen(
                 predict_proba(found.model, test.images), 1 / found.calibration.inverse_temperature
             ),
             predict_proba(found.model, test.images),

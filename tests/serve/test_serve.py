@@ -22,7 +22,7 @@ from PIL import Image
 
 from k49 import cli
 from k49.errors import K49Error
-from k49.pictures.files import Received
+from k49.pictures.files import UploadedPicture
 from k49.serve.reading import MOST_BODY, MOST_PICTURES
 from tests.helpers import ROOT, encoded, environment, ink, lacks, saved
 from tests.serve.served import PICTURE, Served
@@ -45,8 +45,8 @@ def schemas(served):
     validate_openapi(document)
     text = json.dumps(document)
     assert f"{MOST_BODY:,} bytes or {MOST_PICTURES} pictures" in text
-    assert f"{Received.MOST_PIXELS:,} pixels" in text
-    assert ", ".join(Received.KINDS) in text
+    assert f"{UploadedPicture.MOST_PIXELS:,} pixels" in text
+    assert ", ".join(UploadedPicture.KINDS) in text
     return document
 
 
