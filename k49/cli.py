@@ -77,25 +77,23 @@ def predict(
     Prints the likeliest characters of each, with code point and probability. A picture may hold
     several characters that stand clear of each other in a column or a row.
     """
-    from k49.inference import pictures
     from k49.inference import predict as inference
-    from k49.inference import predict as outputs
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
-    read, notes, faults = pictures.read_all(images, chosen.dataset)
+    read, notes, faults = inference.read_all(images, chosen.dataset)
     for note in notes:
         warn(f"note: {note}")
     if read:
         names, batch = zip(*read, strict=True)
-        candidates = inference.predict(chosen, pictures.stack(list(batch)), top)
+        candidates = inference.predict(chosen, inference.stack(list(batch)), top)
         for line in inference.describe(chosen):
             warn(line)
-        rows = outputs.candidate_rows(list(names), candidates)
+        rows = inference.candidate_rows(list(names), candidates)
         if format is PredictionFormat.table:
-            show(outputs.as_table(rows))
+            show(inference.as_table(rows))
         else:
-            print({"json": outputs.as_json, "csv": outputs.as_csv}[format](rows))
+            print({"json": inference.as_json, "csv": inference.as_csv}[format](rows))
     for fault in faults:
         warn(f"error: {fault}")
     if faults:

@@ -22,6 +22,12 @@ MOST_CONFIG = 1 << 24  # of the network's description
 MOST_PART = 1 << 20  # of a part that k49 adds
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"  # Keras' parts
 TRAINING, PROVENANCE, DETECTOR = "training.json", "k49.json", "detector.json"  # k49's
+# In an ONNX file: the input, the outputs, and keys of the metadata
+IMAGE, PROBABILITIES, SCORE = "image", "probabilities", "outlier_score"
+ONNX_PROVENANCE = "provenance"  # of the Keras file, as JSON
+PREPARATION = "preparation"  # hash of the code that makes images of pictures
+AVERAGED = "averaged"  # whether the graph averages over shifts
+SOURCE = "model_md5"  # of the Keras file, as in dvc.lock
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip archive can carry
 UNREADABLE = (  # what zipfile and zlib raise for archives that are damaged or encrypted
     zipfile.BadZipFile,

@@ -15,7 +15,7 @@ from PIL import Image
 from k49 import cli
 from k49.export import Form, export
 from k49.inference import predict as output
-from k49.inference.pictures import read, stack
+from k49.inference.predict import read, stack
 from k49.text import code_point
 from tests.helpers import (
     SHAPE,

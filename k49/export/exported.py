@@ -10,17 +10,19 @@ import numpy as np
 from k49.errors import K49Error, is_out_of_memory
 from k49.export.network import Network, NotExportableError, images_to_try, network_of
 from k49.io import hash_of, md5
-from k49.model_file import DETECTOR, check_shape, read_provenance
+from k49.model_file import (
+    AVERAGED,
+    DETECTOR,
+    ONNX_PROVENANCE,
+    PREPARATION,
+    SOURCE,
+    check_shape,
+    read_provenance,
+)
 from k49.settings import Calibration, DatasetInfo, Detector
 from k49.tta import averaged as shifted_mean
 from k49.tta import sharpen
 
-# Outputs of an ONNX file, and keys of its metadata
-PROBABILITIES, SCORE = "probabilities", "outlier_score"
-PROVENANCE = "provenance"  # of the model file, as JSON
-PREPARATION = "preparation"  # hash of the code that makes images of pictures
-AVERAGED = "averaged"  # whether the graph averages over shifts
-SOURCE = "model_md5"  # of the model file, as in dvc.lock
 PICTURES = Path(__file__).parents[1] / "pictures"  # whose twin the page has
 
 
@@ -86,7 +88,7 @@ def load(
         "data": dataset.name,
         "licence": f"Apache-2.0; data: {dataset.licence or 'unknown'}",
         **({"warning": dataset.warning} if dataset.warning else {}),
-        PROVENANCE: provenance.model_dump_json(),
+        ONNX_PROVENANCE: provenance.model_dump_json(),
         **({"metrics": json.dumps(metrics)} if metrics else {}),
         **({"commit": commit} if commit else {}),
         SOURCE: md5(path),

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from k49.errors import K49Error
+from k49.model_file import IMAGE
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
 WEIGHTED = ("Dense", "Conv2D", "DepthwiseConv2D", "SeparableConv2D")
 POOLS = {"AveragePooling2D": "average_pool", "MaxPooling2D": "max_pool"}
 IDENTITIES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout")
-IMAGE = "image"  # name of the input
 KNOWN = (
     "Rescaling, Flatten, Dense, Conv2D, SeparableConv2D, DepthwiseConv2D, BatchNormalization, "
     "Activation, ReLU, Softmax, Add, "

@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from k49.data import chunks, spread
 from k49.errors import K49Error
-from k49.export.exported import PROBABILITIES, SCORE, Exported
-from k49.export.network import IMAGE, NotExportableError, Operation
+from k49.export.exported import Exported
+from k49.export.network import NotExportableError, Operation
 from k49.io import atomic_write
+from k49.model_file import IMAGE, PROBABILITIES, SCORE
 from k49.settings import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14

@@ -11,10 +11,19 @@ import numpy as np
 
 from k49.data import chunks
 from k49.errors import K49Error, is_out_of_memory
-from k49.export.exported import AVERAGED, PROBABILITIES, PROVENANCE, SCORE, SOURCE
-from k49.export.network import IMAGE
 from k49.io import md5, parse_json, read_bytes
-from k49.model_file import MOST_BYTES, check_shape, parse_provenance, read_provenance
+from k49.model_file import (
+    AVERAGED,
+    IMAGE,
+    MOST_BYTES,
+    ONNX_PROVENANCE,
+    PROBABILITIES,
+    SCORE,
+    SOURCE,
+    check_shape,
+    parse_provenance,
+    read_provenance,
+)
 from k49.progress import each
 from k49.settings import DatasetInfo, Detector, Provenance
 from k49.text import printable
@@ -194,8 +203,8 @@ class OnnxModel(Model):
 
     @cached_property
     def provenance(self) -> Provenance:
-        text = self.metadata.get(PROVENANCE, "null")
-        return parse_provenance(text.encode(), f"{self.path}: {PROVENANCE}")
+        text = self.metadata.get(ONNX_PROVENANCE, "null")
+        return parse_provenance(text.encode(), f"{self.path}: {ONNX_PROVENANCE}")
 
     @cached_property
     def averages(self) -> bool:

@@ -14,12 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from k49 import errors as ending
 from k49.errors import K49Error
-from k49.export.exported import SOURCE
 from k49.inference import models
 from k49.inference.models import Model, OnnxModel
-from k49.inference.pictures import read_picture, stack
-from k49.inference.predict import candidate_rows, predict
+from k49.inference.predict import candidate_rows, predict, read_picture, stack
 from k49.io import MOST_CLASSES, parse_json
+from k49.model_file import SOURCE
 from k49.pictures.files import UploadedPicture
 from k49.serve.readers import Refused
 from k49.settings import validate

@@ -9,7 +9,7 @@ from PIL import Image
 from k49.data import raw as raws
 from k49.data import standin
 from k49.data.fetch import fetch
-from k49.inference.pictures import read
+from k49.inference.predict import read
 from k49.pictures.single import correlation
 from k49.settings import Standin
 from tests.helpers import DATA, STANDIN, ink, saved

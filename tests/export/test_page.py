@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from k49.calibration.detector import outlier_scores
 from k49.export import Form, export
-from k49.inference.pictures import read_picture, stack
+from k49.inference.predict import read_picture, stack
 from k49.model_file import read_provenance
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError

@@ -13,7 +13,7 @@ from k49.calibration.calibrate import calibrate
 from k49.calibration.detector import outlier_scores
 from k49.data import Dataset, one_hot
 from k49.evaluation.probabilities import summary
-from k49.inference.pictures import stack
+from k49.inference.predict import stack
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError
 from k49.stage import load_hyperparameters, load_settings

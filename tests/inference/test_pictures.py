@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from k49.errors import K49Error
-from k49.inference import pictures
-from k49.inference.pictures import stack
+from k49.inference import predict as pictures
+from k49.inference.predict import stack
 from k49.pictures.characters import characters
 from k49.pictures.files import to_grayscale
 from tests.helpers import info_of, ink, saved

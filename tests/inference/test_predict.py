@@ -9,8 +9,7 @@ from rich.console import Console
 
 from k49.errors import K49Error
 from k49.inference.models import open_model
-from k49.inference.pictures import read, stack
-from k49.inference.predict import as_table, best, candidate_rows, describe, predict
+from k49.inference.predict import as_table, best, candidate_rows, describe, predict, read, stack
 from k49.text import code_point
 from k49.training.model import build_model, load_model, predict_proba
 from tests.helpers import (

@@ -139,7 +139,7 @@ RERUNS = {
     "k49/io.py k49/progress.py k49/process.py k49/stage.py": [],
     "k49/cli.py k49/errors.py k49/__init__.py": [],
     "k49/recipes/report.yaml": [],
-    "k49/inference/pictures.py k49/inference/predict.py README.md": [],
+    "k49/inference/models.py k49/inference/predict.py README.md": [],
     "k49/comparison/compare.py k49/revisions.py": [],
 }
 

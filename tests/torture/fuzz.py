@@ -26,7 +26,7 @@ from PIL import Image
 
 from k49.data.fetch import fetch
 from k49.errors import K49Error
-from k49.inference import pictures
+from k49.inference import predict as pictures
 from tests import forms
 from tests.helpers import CHARACTERS, DATA, PARAMS, ROOT, STANDIN, encoded, info_of, ink
 from tests.torture import mutants
