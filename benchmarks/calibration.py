@@ -1,7 +1,7 @@
 """How near the stand-in comes to what is published for K49, and to real characters.
 
 `make calibrate` draws the stand-in of params.yaml with three seeds and trains every recipe on each,
-as the pipeline would. For less, or with real images of K49 beside it:
+as the pipeline would. For less, or compared with real images of K49:
 
     python -m benchmarks.calibration --seeds 1 --real FOLDER --sheet sheet.png
 
@@ -178,7 +178,7 @@ def rows(raw: Raw, classes: np.ndarray, n: int = 16) -> np.ndarray:
 def table(runs: list[dict], looks: list[dict], real: dict | None) -> str:
     """Both tables, as Markdown."""
     lines = [
-        "# The stand-in beside K49",
+        "# The stand-in compared with K49",
         "",
         f"Stand-in (drawn, not K49) as in params.yaml, {len(runs)} seed(s), by "
         "`python -m benchmarks.calibration`; mean, and in brackets each seed's.",

@@ -21,7 +21,7 @@ Made by `make docs` from [params.yaml](../params.yaml) and its comments, the lim
 
 `dvc exp run -S train.epochs=30` changes a parameter for one experiment and for those after it.
 Stage `check` reads all of them: it refuses an unknown key, a wrong type or a value out of range in
-one line, before any other stage runs, and it names parameters that have no effect beside the
+one line, before any other stage runs, and it names parameters that have no effect next to the
 others. A recipe (`k49 recipe cnn`) sets all sections but `data`, `standin`, `split` and `gate`.
 """
 

@@ -176,7 +176,7 @@ def test_p_values_of_equal_models_are_uniform():
 
 @pytest.mark.slow
 def test_interval_covers_the_truth_as_often_as_it_says():
-    rng, pairs = np.random.default_rng(0), 200
+    rng, pairs = np.random.default_rng(0), 120
     inside = dict.fromkeys(("test_accuracy", "overfitting_gap", "val_minus_test"), 0)
     for number in range(pairs):
         a, b = simulated(rng, 1960, 0.1, difference=0.02)
@@ -191,7 +191,7 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 @pytest.mark.slow
 def test_equal_models_get_a_star_as_seldom_as_one_metric_would():
     """Was: a star for each of eight metrics in 5 % of comparisons, and so for any in far more."""
-    rng, pairs, starred = np.random.default_rng(0), 150, 0
+    rng, pairs, starred = np.random.default_rng(0), 100, 0
     for number in range(pairs):
         a, b = simulated(rng, 1960, 0.1)
         val_a, val_b = simulated(rng, 1960, 0.08)
@@ -256,7 +256,7 @@ def test_spread_of_seeds_judges():
 @pytest.mark.parametrize(("sizes", "spread"), [((5, 5), 0.01), ((1, 5), 0.0)])
 def test_interval_over_seeds_covers_as_often_as_it_says(sizes, spread):
     """Recipes of which the second is 2 points better; seeds and images are drawn anew each time."""
-    rng, inside, times = np.random.default_rng(0), 0, 150
+    rng, inside, times = np.random.default_rng(0), 0, 100
     for number in range(times):
         hard = rng.beta(1, 9, 980)
         sides = [
