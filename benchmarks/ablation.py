@@ -95,7 +95,6 @@ COLUMNS = {
 
 
 def main() -> None:
-    """Queue what is missing, wait for it, write the table."""
     names = [name for name, *_ in ROWS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", nargs="?", default="standin")
@@ -161,7 +160,6 @@ def waited(wanted: dict[str, tuple[Row, int]], source: str) -> dict[str, dict]:
 
 
 def add(name: str, row: Row, seed: int, source: str) -> None:
-    """Queue one experiment."""
     _, recipe, changes = row
     overrides = [*changes, f"data.source={source}", f"train.seed={seed}", "evaluate.shifts=1"]
     options = shell("k49", "recipe", recipe).split()
@@ -212,7 +210,6 @@ def shell(*command: str, timeout: float | None = None) -> str:
 
 
 def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: str) -> str:
-    """The figures of all rows as Markdown; `runs` has those of a row, one run for each seed."""
     first = runs[rows[0][0]]
     text = [
         "# Recipes, one change after the other",
@@ -234,7 +231,6 @@ def table(rows: list[Row], runs: dict[str, list[dict]], source: str, picture: st
 
 
 def section(rows: list[Row], changes: dict[str, list[str]], runs: dict[str, list[dict]]) -> str:
-    """The table of some rows; `changes` says what is new in each."""
     lines = [f"| | what is new | {' | '.join(COLUMNS)} |", "|---|---|" + "---|" * len(COLUMNS)]
     for name, recipe, _ in rows:
         new = ", ".join(changes.get(name, [])) or f"k49 recipe {recipe}"
@@ -244,7 +240,6 @@ def section(rows: list[Row], changes: dict[str, list[str]], runs: dict[str, list
 
 
 def spread(runs: list[dict], key: str) -> str:
-    """Mean and standard deviation in percent, and in brackets each run's."""
     values = percent(runs, key)
     each = ", ".join(f"{value:.1f}" for value in values)
     deviation = f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""
@@ -252,12 +247,10 @@ def spread(runs: list[dict], key: str) -> str:
 
 
 def percent(runs: list[dict], key: str) -> np.ndarray:
-    """A metric of each run."""
     return 100 * np.array([run[key] for run in runs], float)
 
 
 def chart(runs: dict[str, list[dict]]) -> Figure:
-    """A line for each row and a dot for each seed: accuracies, and the gap."""
     first = next(iter(runs.values()))[0]
     panels = {
         "accuracy, %": {"validation": ORANGE, "test": BLUE},

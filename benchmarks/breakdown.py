@@ -39,7 +39,6 @@ KINDS = {
 
 
 def main() -> None:
-    """Profile each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=0.1, help="of the stand-in")
     parser.add_argument("--run", choices=RUNS, help="this one, in the folder at hand")
@@ -111,12 +110,10 @@ def durations(trace: bytes, programs: list[str]) -> Counter[str]:
 
 
 def kind_of(operation: str) -> str:
-    """Return which of KINDS an operation is."""
     return next(kind for kind, pattern in KINDS.items() if re.search(pattern, operation))
 
 
 def table(rows: list[dict]) -> str:
-    """All in Markdown."""
     lines = [
         "# Where an epoch goes",
         "",
@@ -145,7 +142,6 @@ def shares(rows: list[dict]) -> list[str]:
 
 
 def total(row: dict) -> float:
-    """Microseconds an image of all operations of a run."""
     return sum(row[kind] for kind in KINDS)
 
 

@@ -46,7 +46,6 @@ TARGETS = {
 
 
 def main() -> None:
-    """Draw, train, measure; print the table and keep it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--real", type=Path, help="a folder with real images of K49")
@@ -71,7 +70,6 @@ def main() -> None:
 
 
 def read_real(folder: Path) -> Raw:
-    """All images of a folder, those of train and those of test."""
     settings = load_settings(Path("params.yaml"))
     data = settings.data.model_copy(update={"source": str(folder)})
     with TemporaryDirectory() as tmp:
@@ -83,7 +81,6 @@ def read_real(folder: Path) -> Raw:
 
 
 def draw(split: str, seed: int) -> Raw:
-    """A split of the stand-in as params.yaml has it, but for the seed."""
     settings = validate(Settings, settings_of("default"), "default").standin
     labels, chunks = standin.draw(split, settings.model_copy(update={"seed": seed}))
     return np.concatenate(list(chunks)), labels
@@ -113,7 +110,6 @@ def figures(drawn: dict[str, Raw], real: Raw | None) -> dict[str, float]:
 def trained_figures(
     config: TrainingConfig, datasets: tuple[Dataset, Dataset, Dataset], real: Raw | None
 ) -> dict[str, float]:
-    """Accuracies in percent of a model that is trained for them."""
     train, val, test = datasets
     training = fit(config, train, val)
     guessed = predict_proba(training.model, test.images).argmax(1)
@@ -131,17 +127,14 @@ def trained_figures(
 
 
 def dataset(subset: Subset) -> Dataset:
-    """A subset in memory."""
     return Dataset(subset.images[subset.rows], one_hot(subset.labels[subset.rows], subset.classes))
 
 
 def truth(dataset: Dataset) -> np.ndarray:
-    """Class numbers (N,)."""
     return dataset.labels.argmax(1)
 
 
 def flat(dataset: Dataset) -> np.ndarray:
-    """Images as rows of float32 (N, 784)."""
     return dataset.images.reshape(len(dataset), -1).astype(np.float32)
 
 
@@ -170,13 +163,11 @@ def look(raw: Raw) -> dict[str, float]:
 
 
 def rows(raw: Raw, classes: np.ndarray, n: int = 16) -> np.ndarray:
-    """A picture of the first `n` images of some classes, a row each."""
     images, labels = raw
     return np.vstack([np.pad(np.hstack(images[labels == c][:n]), 4) for c in classes])
 
 
 def table(runs: list[dict], looks: list[dict], real: dict | None) -> str:
-    """Both tables, as Markdown."""
     lines = [
         "# The stand-in compared with K49",
         "",

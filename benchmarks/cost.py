@@ -21,11 +21,10 @@ import psutil
 from benchmarks.epoch import ROOT, environment, machine, publish
 from k49.io import read_json, read_yaml, write_yaml
 
-STAGES = ("fetch", "split", "tune", "train", "evaluate", "plot")
+STAGES = ("fetch", "split", "tune", "train", "calibrate", "evaluate", "plot")
 
 
 def main() -> None:
-    """Every stage at every scale."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scales", type=float, nargs="+", default=[1 / 16, 1 / 4, 1, 4])
     options = parser.parse_args()
@@ -37,7 +36,6 @@ def main() -> None:
 
 
 def stages(folder: Path, scale: float) -> list[dict]:
-    """A row for each stage."""
     params = read_yaml(ROOT / "params.yaml")
     params["standin"]["scale"] = scale
     params["tune"] |= {"trials": 2, "epochs": 1}
@@ -87,7 +85,6 @@ def watch_memory(process: subprocess.Popen, own: list[int]) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Seconds and memory of every stage at every scale."""
     sizes = {row["scale"]: row["images"] for row in rows}
     lines = [
         "# What the data cost",

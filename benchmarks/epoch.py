@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,7 +48,6 @@ PACKAGES = ("tensorflow-cpu", "keras", "jax", "torch", "scikit-learn", "numpy")
 
 
 def main() -> None:
-    """Run every way, round after round, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
@@ -82,18 +80,7 @@ def publish(name: str, rows: list[dict], text: str) -> None:
     print(text)
 
 
-def publish_of_folders(
-    name: str, about: str, of_model: Callable[[Path], Iterable[dict]], table: Callable[..., str]
-) -> None:
-    """Measure the model of each folder of the command line, by default this one, and publish."""
-    parser = argparse.ArgumentParser(description=about.splitlines()[0])
-    parser.add_argument("folders", type=Path, nargs="*", default=[Path()])
-    rows = [row for folder in parser.parse_args().folders for row in of_model(folder)]
-    publish(name, rows, table(rows))
-
-
 def draw(folder: Path, scale: float) -> int:
-    """Stand-in data in `folder`, by the pipeline's own stages; how many images train has."""
     folder.mkdir()
     params = read_yaml(ROOT / "params.yaml")
     params["standin"]["scale"] = scale
@@ -128,13 +115,11 @@ def last_line(command: list[str], folder: Path) -> dict:
 
 
 def environment() -> dict[str, str]:
-    """This process's, with the project's packages first."""
     folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
 
 
 def machine() -> str:
-    """Processor, versions of what is installed, and the commit."""
     info = Path("/proc/cpuinfo").read_text()
     cpu = [line for line in info.splitlines() if "model name" in line]
     flags = "AVX-512" if "avx512f" in info else "no AVX-512"
@@ -186,7 +171,6 @@ def summary(rows: list[dict], recipe: str) -> list[dict]:
 
 
 def table(rows: list[dict], where: str) -> str:
-    """All of it in Markdown."""
     first = rows[0]
     lines = [
         "# An epoch",
@@ -239,7 +223,6 @@ def ratios(rows: list[dict]) -> list[str]:
 
 
 def chart(rows: list[dict], where: str) -> None:
-    """A bar for each way, a panel for each recipe."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 11), layout="constrained")

@@ -29,7 +29,6 @@ RUNS += [("default", "one")]
 
 
 def main() -> None:
-    """Every search in a process of its own, round after round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=0.25, help="of the stand-in")
     parser.add_argument("--rounds", type=int, default=1)
@@ -53,7 +52,6 @@ def main() -> None:
 
 
 def search_here(recipe: str, way: str) -> None:
-    """Search, and print the seconds and each trial's val_accuracy."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     start = time.perf_counter()
     config = search_of(recipe, workers=1 if way == "one" else None)
@@ -63,7 +61,6 @@ def search_here(recipe: str, way: str) -> None:
 
 
 def ours(config: SearchConfig) -> list[float]:
-    """The pipeline's own search."""
     from k49.process import start_server
 
     start_server("k49.training.fit")
@@ -117,7 +114,6 @@ def plain(folder: Path, config: SearchConfig) -> list[float]:
 
 
 def table(rows: list[dict]) -> str:
-    """All in Markdown."""
     seconds = {
         run: np.median([row["seconds"] for row in rows if (row["recipe"], row["way"]) == run])
         for run in RUNS

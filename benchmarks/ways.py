@@ -43,7 +43,6 @@ def load(folder: Path, kind: type, split: str = "train") -> tuple[np.ndarray, np
 
 
 def ours(recipe: str, folder: Path, epochs: int, lap: Lap, distorted: bool = False) -> None:
-    """The pipeline's own training."""
     from k49.training.fit import fit
 
     config, train, val = training(recipe, folder, epochs, distorted)
@@ -75,7 +74,6 @@ def training(recipe: str, folder: Path, epochs: int, distorted: bool) -> tuple[A
 
 
 def settings_of(recipe: str) -> dict:
-    """A recipe as the content of a params.yaml."""
     import k49
     from k49.io import read_yaml
     from k49.settings import read_recipe
@@ -87,7 +85,6 @@ def settings_of(recipe: str) -> dict:
 
 
 def search_of(recipe: str, **tune: Any) -> Any:
-    """The search of a recipe, with other settings of `tune`."""
     from k49.search.search import search_config
     from k49.settings import Settings, validate
 
@@ -100,7 +97,6 @@ def search_of(recipe: str, **tune: Any) -> Any:
 
 
 def keras_model(recipe: str, raw: bool) -> Any:
-    """The recipe's network, compiled, on raw uint8 images or on floats."""
     import keras
     from keras import layers
 
@@ -127,7 +123,6 @@ def keras_model(recipe: str, raw: bool) -> Any:
 
 
 def keras_mlp(layers: Any, recipe: str, raw: bool) -> Iterator[Any]:
-    """The hidden layers of the report's recipe or of the default one."""
     if raw:
         yield layers.Flatten()
     for units in UNITS[recipe]:
@@ -140,7 +135,6 @@ def keras_mlp(layers: Any, recipe: str, raw: bool) -> Iterator[Any]:
 
 
 def keras_cnn(layers: Any) -> Iterator[Any]:
-    """The hidden layers of the cnn recipe."""
     for filters in UNITS["cnn"]:
         for _ in "ab":
             yield layers.Conv2D(filters, 3, padding="same", use_bias=False)
@@ -151,7 +145,6 @@ def keras_cnn(layers: Any) -> Iterator[Any]:
 
 
 def keras_fit(recipe: str, folder: Path, epochs: int, lap: Lap, raw: bool) -> None:
-    """`model.fit`."""
     x, y = load(folder, np.uint8 if raw else np.float32)
     model = keras_model(recipe, raw)
     lap()
@@ -164,7 +157,6 @@ def keras_fit(recipe: str, folder: Path, epochs: int, lap: Lap, raw: bool) -> No
 
 
 def torch_model(recipe: str) -> Any:
-    """The recipe's network, on floats (N, 784)."""
     from torch import nn
 
     layers, before = [], 784
@@ -180,7 +172,6 @@ def torch_model(recipe: str) -> Any:
 
 
 def torch_cnn() -> Any:
-    """The cnn recipe's network, on floats (N, 1, 28, 28)."""
     from torch import nn
 
     layers, before = [], 1
@@ -290,7 +281,6 @@ WAYS: dict[str, tuple[str, Callable[..., None], dict]] = {
 
 
 def main(name: str, recipe: str, folder: Path, epochs: int) -> None:
-    """Train, and print how long each epoch took."""
     os.environ["KERAS_BACKEND"] = "jax" if "jax" in name else "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _, function, options = WAYS[name]

@@ -16,7 +16,7 @@ from k49.errors import K49Error, is_out_of_memory
 from k49.search.progress import Progress
 from k49.search.results import Outcome, Result, Results, Trial
 from k49.search.tuner import Oracle, planned_epochs
-from k49.search.workers import Cluster, Events, Here
+from k49.search.workers import RESULT_SECONDS, Cluster, Events, Here
 from k49.settings import Hyperparameters, SearchConfig, Settings, TrainingConfig
 from k49.training import networks
 
@@ -263,7 +263,7 @@ class Trainer:
             attempt.curve.append(val_accuracy)
             return
         try:
-            result = attempt.future.result(timeout=30)
+            result = attempt.future.result(timeout=RESULT_SECONDS)
         except Exception as error:
             if not (reason := self.workers.why_lost(error)):
                 raise
