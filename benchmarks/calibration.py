@@ -3,11 +3,10 @@
 `make calibrate` draws the stand-in of params.yaml with three seeds and trains every recipe on each,
 as the pipeline would. For less, or compared with real images of K49:
 
-    python -m benchmarks.calibration --seeds 1 --real FOLDER --sheet sheet.png
+    python -m benchmarks.calibration --seeds 1 --real FOLDER
 
 FOLDER holds the files of K49, or some of its images in them. The reading of real images is counted
-among the classes that FOLDER has. Writes benchmarks/calibration.json and .md, with --sheet a
-picture of real characters (left) and drawn ones (right).
+among the classes that FOLDER has. Writes benchmarks/calibration.json and .md.
 """
 
 import argparse
@@ -15,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image
 from skimage.morphology import skeletonize
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -49,10 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--real", type=Path, help="a folder with real images of K49")
-    parser.add_argument("--sheet", type=Path, help="a picture to write, of real and drawn ones")
     options = parser.parse_args()
-    if options.sheet and not options.real:
-        parser.error("--sheet needs --real")
 
     real = read_real(options.real) if options.real else None
     runs, looks = [], []
@@ -61,10 +56,6 @@ def main() -> None:
         looks.append(look(drawn["train"]))
         runs.append(figures(drawn, real))
         print(f"seed {seed}: {runs[-1]}", flush=True)
-    if options.sheet:
-        classes = np.unique(real[1])
-        halves = [rows(real, classes), rows(drawn["train"], classes)]
-        Image.fromarray(255 - np.hstack(halves)).save(options.sheet)
     measured = [{**run, **seen} for run, seen in zip(runs, looks, strict=True)]
     publish("calibration", measured, table(runs, looks, look(real) if real else None))
 
@@ -160,11 +151,6 @@ def look(raw: Raw) -> dict[str, float]:
         [each.sum() / max(skeletonize(each).sum(), 1) for each in some]
     )
     return {name: float(value) for name, value in found.items()}
-
-
-def rows(raw: Raw, classes: np.ndarray, n: int = 16) -> np.ndarray:
-    images, labels = raw
-    return np.vstack([np.pad(np.hstack(images[labels == c][:n]), 4) for c in classes])
 
 
 def table(runs: list[dict], looks: list[dict], real: dict | None) -> str:
