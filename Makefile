@@ -53,7 +53,7 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
-bench: install .venv-bench/installed  ## time our training beside other ways to do it (an hour)
+bench: install .venv-bench/installed  ## compare the time of our training with other ways to do it (an hour)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
 	python -m benchmarks.cost
@@ -62,7 +62,7 @@ bench: install .venv-bench/installed  ## time our training beside other ways to 
 docs: install  ## write docs/parameters.md again
 	python docs/parameters.py
 
-calibrate: install  ## draw the stand-in with three seeds and train on it, beside K49 (40 minutes)
+calibrate: install  ## draw the stand-in with three seeds and train on it, compared with K49 (40 minutes)
 	python -m benchmarks.calibration
 
 ablation: install  ## from the report's recipe to the default one, through DVC's queue (hours; goes on)

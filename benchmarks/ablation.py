@@ -5,7 +5,7 @@
 SOURCE is what `data.source` takes: a folder with real images of K49, or by default the stand-in.
 Each run is an experiment of DVC, of the commit that is checked out: those that are missing are
 queued and run in the background, one after the other, while this command says how far they are;
-then it writes a table of their metrics, and a picture beside it. Stopped, it goes on where it was,
+then it writes a table of their metrics, and a picture next to it. Stopped, it goes on where it was,
 and so does the queue. `dvc exp show` shows the experiments, `dvc queue logs NAME` what one of them
 said.
 """

@@ -203,9 +203,9 @@ def compare(
     from k49.comparison import text
     from k49.revisions import revisions
 
-    with revisions(project()) as found:
+    with revisions(project()) as runs:
         try:
-            result = comparing.compare(found.side(a), found.side(b))
+            result = comparing.compare(runs.side(a), runs.side(b))
         except NotComparableError as error:
             if not if_comparable:
                 raise
@@ -241,9 +241,9 @@ def report(
     from k49.stage import PARAMS, load_settings
 
     limits = load_settings(project() / PARAMS).gate
-    with revisions(project()) as found:
-        result = comparing.compare(found.side(base), found.side(head))
-        of_base, of_head = ([found.curves(n) for n in found.names(s)] for s in (base, head))
+    with revisions(project()) as runs:
+        result = comparing.compare(runs.side(base), runs.side(head))
+        of_base, of_head = ([runs.curves(n) for n in runs.names(s)] for s in (base, head))
     faults = comparing.gate(result, limits)
     save(figures.curves(result, of_base, of_head), output / "curves.png")
     save(figures.changes(result), output / "changes.png")
@@ -299,21 +299,21 @@ def trials(
 
     folder = project() / SEARCH
     known = read_results(folder)
-    found = {path: known[path] for path in known if path.stem.startswith(name or "")}
-    if not found and name is not None:
+    chosen = {path: known[path] for path in known if path.stem.startswith(name or "")}
+    if not chosen and name is not None:
         raise K49Error(f"no trial {name} in {folder}; `k49 trials` lists them")
-    if remove and (name is None or len(found) > 1):
+    if remove and (name is None or len(chosen) > 1):
         raise K49Error(
             f"--remove needs the name of one trial; --prune removes all but the last "
             f"{TRIALS_KEPT:,}"
         )
     if remove or prune:
-        removed = list(found) if remove else list(known)[:-TRIALS_KEPT]
+        removed = list(chosen) if remove else list(known)[:-TRIALS_KEPT]
         for path in removed:
             path.unlink(missing_ok=True)
         print(f"removed {len(removed)} of {len(known)} trials from {folder}")
     else:
-        show(results_table(found) if found else f"no trial in {folder}")
+        show(results_table(chosen) if chosen else f"no trial in {folder}")
 
 
 def show(renderable: RenderableType) -> None:

@@ -222,10 +222,10 @@ def number(text: str) -> float:
     Raises:
         ValueError: it is NaN, or infinite.
     """
-    found = float(text)
-    if not math.isfinite(found):
+    value = float(text)
+    if not math.isfinite(value):
         raise ValueError(f"{text:.20} is no finite number")
-    return found
+    return value
 
 
 def read_yaml(path: Path) -> Any:

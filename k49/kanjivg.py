@@ -36,16 +36,16 @@ def strokes(char: str) -> list[np.ndarray]:
     """Return a character's strokes in writing order, each (n, 2), column and row, 0 to 109."""
     pen = RecordingPen()
     SVGPath(distribution("kanjivg").locate_file(f"kanji/{ord(char):05x}.svg")).draw(pen)
-    found: list[list[np.ndarray]] = []
+    drawn: list[list[np.ndarray]] = []
     for command, ends in pen.value:
         controls = np.array(ends, float)
         if command == "moveTo":
-            found.append([controls[0]])
+            drawn.append([controls[0]])
         elif command == "lineTo":
-            found[-1].append(controls[0])
+            drawn[-1].append(controls[0])
         elif command == "curveTo":
-            found[-1].extend(bezier(np.vstack([found[-1][-1], controls])))
-    return [np.array(stroke) for stroke in found]
+            drawn[-1].extend(bezier(np.vstack([drawn[-1][-1], controls])))
+    return [np.array(stroke) for stroke in drawn]
 
 
 def bezier(controls: np.ndarray) -> np.ndarray:

@@ -84,12 +84,7 @@ def _canonical(content: bytes) -> bytes:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a model's archive.
-
-    Raises:
-        K49Error: it isn't there, is another file, unpacks to too much, or turns out to be damaged
-            in the caller's block.
-    """
+    """Open a model's archive."""
     if not path.is_file():
         raise K49Error(f"{path}: no such model; `dvc repro` trains it")
     try:

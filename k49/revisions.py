@@ -62,15 +62,15 @@ class Revisions:
             K49Error: there are none.
         """
         known = sorted({ref.name for ref in exp_refs(self._repo.scm) if ref.name})
-        found: list[str] = []
+        chosen: list[str] = []
         for name in filter(None, names.split(",")):
             matching = [experiment for experiment in known if fnmatchcase(experiment, name)]
             if not matching and any(sign in name for sign in "*?["):
                 raise K49Error(f"{name}: no experiment has such a name; `dvc exp list` names them")
-            found += matching or [name]
-        if not found:
+            chosen += matching or [name]
+        if not chosen:
             raise K49Error(f"{names!r}: names no revision")
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(chosen))
 
     def run(self, name: str) -> Run:
         """Read the run of a revision.
@@ -102,10 +102,10 @@ class Revisions:
 
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
         where = f"{name}: {CLASSES[split]}"
-        found = predictions.load(io.BytesIO(self.bytes(name, CLASSES[split], MOST_JSON)), where)
-        if split == "test" and found.scores is None:
+        read = predictions.load(io.BytesIO(self.bytes(name, CLASSES[split], MOST_JSON)), where)
+        if split == "test" and read.scores is None:
             raise K49Error(f"{where}: has no scores of its probabilities; `dvc repro` writes them")
-        return found
+        return read
 
     def _stale(self) -> tuple[str, ...]:
         """Return the stages up to evaluate that are stale; files that a clone lacks don't count.
@@ -170,11 +170,7 @@ class Revisions:
         return self._git[entry.id].data
 
     def sha(self, name: str) -> str:
-        """Return the commit that a name stands for.
-
-        Raises:
-            K49Error: there is none, or experiments of several commits are called so.
-        """
+        """Return the commit that a name stands for."""
         try:
             return resolve_rev(self._repo.scm, name)
         except (RevError, SCMError) as error:
@@ -236,6 +232,6 @@ def revisions(folder: Path) -> Iterator[Revisions]:
 
 def commit_of(folder: Path) -> str | None:
     """Return the commit that a project is at; None where there is no project, or no commit."""
-    with suppress(K49Error), revisions(folder) as found:
-        return found.sha("HEAD")
+    with suppress(K49Error), revisions(folder) as known:
+        return known.sha("HEAD")
     return None

@@ -443,38 +443,38 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         images: of train, if it is known how many.
     """
     augment, fit, space = settings.augment, settings.fit, settings.spaces[settings.tune.space]
-    tune, found = settings.tune, []
+    tune, lines = settings.tune, []
     data = settings.data
     if data.source != "standin":
-        found.append("standin has no effect: data.source is not standin")
+        lines.append("standin has no effect: data.source is not standin")
     elif data.invert or data.transpose or data.normalize or data.image_size:
-        found.append("data.invert, transpose, normalize and image_size have no effect on standin")
+        lines.append("data.invert, transpose, normalize and image_size have no effect on standin")
     if not augment.enabled:
-        found.append("augment has no effect: augment.enabled is false")
+        lines.append("augment has no effect: augment.enabled is false")
     elif not augment.elastic:
-        found.append("augment.elastic_grid has no effect: augment.elastic is 0")
+        lines.append("augment.elastic_grid has no effect: augment.elastic is 0")
     if fit.warmup_ratio and fit.schedule == "constant":
-        found.append("fit.warmup_ratio has no effect: fit.schedule is constant")
+        lines.append("fit.warmup_ratio has no effect: fit.schedule is constant")
     if images and (epochs := settings.train_epochs(images)) > settings.train.epochs:
-        found.append(
+        lines.append(
             f"training lasts {epochs} epochs of {images:,} images, as train.min_steps asks; "
             "train.epochs has an effect above that only"
         )
     longest = max(settings.tune.epochs, settings.train.epochs)
     if fit.patience is not None and fit.patience >= longest and not settings.train.min_steps:
-        found.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
+        lines.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
     if tune.tuner == "hyperband":
-        found.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
+        lines.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
     if tune.workers is not None and tune.scheduler is not None:
-        found.append("tune.workers has no effect: tune.scheduler has workers of its own")
+        lines.append("tune.workers has no effect: tune.scheduler has workers of its own")
     module, _, attribute = space.network.partition(":")
     if attribute and module.partition(".")[0] != "networks":
-        found.append(
+        lines.append(
             f"spaces.{tune.space}.network: DVC sees changes in networks/, but not in {module}; "
             "after one, `dvc repro -f tune` searches again"
         )
     if fit.weight_decay and space.weight_decay:
-        found.append(
+        lines.append(
             f"fit.weight_decay has no effect: spaces.{settings.tune.space}.weight_decay is searched"
         )
-    return found
+    return lines

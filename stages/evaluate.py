@@ -3,9 +3,9 @@
 import numpy as np
 
 from k49.evaluation import predictions
-from k49.evaluation import probabilities as calibration
 from k49.evaluation.card import model_card
-from k49.evaluation.metrics import ModelOutput, confusion, evaluate, per_class
+from k49.evaluation.metrics import confusion, evaluate, per_class
+from k49.evaluation.probabilities import ModelOutput, coverages, reliabilities
 from k49.io import atomic_write, read_json, write_text
 from k49.model_file import read_provenance
 from k49.progress import timed
@@ -35,18 +35,20 @@ def main(settings: Settings) -> None:
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
     train = read_json(METRICS / "train.json", "train_accuracy", "val_accuracy", "overfitting_gap")
     provenance, detector = read_provenance(MODEL)
-    found, shifts = provenance.calibration, settings.evaluate.shifts
+    calibration, shifts = provenance.calibration, settings.evaluate.shifts
 
     with timed("predicting"):
         val_classes = predict_proba(model, val.images).argmax(1)
         probabilities = predict_proba(model, test.images)
-        averaged = predict_proba(model, test.images, shifts, found.exponent) if shifts else None
+        averaged = (
+            predict_proba(model, test.images, shifts, calibration.exponent) if shifts else None
+        )
         read = ModelOutput(
             probabilities,
             averaged,
-            uncalibrated=sharpen(probabilities, 1 / found.inverse_temperature),
-            certain=found.averaged_certain if shifts else found.certain,
-            outliers=outlier_scores(model, detector, test.images) > found.outlier,
+            uncalibrated=sharpen(probabilities, 1 / calibration.inverse_temperature),
+            certain=calibration.averaged_certain if shifts else calibration.certain,
+            outliers=outlier_scores(model, detector, test.images) > calibration.outlier,
         )
     with timed("evaluating"):
         result = evaluate(read, labels, train["val_accuracy"], settings.evaluate)
@@ -58,8 +60,8 @@ def main(settings: Settings) -> None:
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", confusion(probabilities, labels, info.classes))
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
-    publish(PLOTS / "reliability.json", calibration.reliabilities(read, labels))
-    publish(PLOTS / "coverage.json", calibration.coverages(read, labels))
+    publish(PLOTS / "reliability.json", reliabilities(read, labels))
+    publish(PLOTS / "coverage.json", coverages(read, labels))
     write_text(CARD, model_card(provenance, train, result.metrics))
     print(f"test, {info.name}:\n{result}")
 

@@ -16,9 +16,9 @@ def main(settings: Settings) -> None:
     """Export, read test with what was exported, and compare."""
     try:
         with timed("exporting"):
-            found = load(MODEL, metrics=metrics_of(Path()))
-            writer(Form.onnx)(found, ONNX)
-            writer(Form.html)(found, PAGE)
+            exported = load(MODEL, metrics=metrics_of(Path()))
+            writer(Form.onnx)(exported, ONNX)
+            writer(Form.html)(exported, PAGE)
     except NotExportableError as error:  # of somebody's own network, which is no reason to stop
         for path in (ONNX, PAGE):
             write_text(path, "")

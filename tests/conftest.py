@@ -29,7 +29,6 @@ TOGETHER = {
     "inference/test_characters.py": "characters",
     "pipeline/test_compare.py": "compare",
     "pipeline/test_experiments.py": "experiments",
-    "pipeline/test_plots_page.py": "page",
     "search/test_cluster.py": "search",
     "search/test_interrupted.py": "search",
 }

@@ -361,7 +361,7 @@ def stages_run(output):
 
 
 def reproduce(folder):
-    """Make a `Repo` in `folder`, reproduce everything in it and commit; the log lies beside it."""
+    """Make a `Repo` in `folder`, reproduce everything in it and commit; the log is next to it."""
     repo = Repo(folder)
     repo.path.mkdir(parents=True)
     copy_files(repo.path)

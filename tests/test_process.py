@@ -81,7 +81,7 @@ def says_who_it_is_and_sleeps(path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_process_ends_with_its_caller(tmp_path):
-    """Else a search that was killed would go on training beside the one that takes its place."""
+    """Else a search that was killed would go on training next to the one that takes its place."""
     (tmp_path / "caller.py").write_text(CALLER)
     told = tmp_path / "pid"
     command = [sys.executable, tmp_path / "caller.py", told]

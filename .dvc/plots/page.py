@@ -1,4 +1,4 @@
-"""Writes page.html beside this file, in which `dvc plots show` and `diff` put their charts.
+"""Writes page.html next to this file, in which `dvc plots show` and `diff` put their charts.
 
     python .dvc/plots/page.py     # after an upgrade of vl-convert
 

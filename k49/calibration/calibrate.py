@@ -53,14 +53,14 @@ def calibrate(
     exponent = fit_exponent(averaged, labels) if shifts else 1.0
     detector = train_detector(model, train.images, seed)
     scores = outlier_scores(model, detector, images)
-    found = Calibration(
+    calibration = Calibration(
         inverse_temperature=inverse_temperature,
         exponent=exponent,
         certain=least_certain(probabilities, labels),
         averaged_certain=least_certain(sharpen(averaged, exponent), labels),
         outlier=round(float(np.quantile(scores, 1 - REFUSED)), 4),
     )
-    return Calibrated(model, found, detector)
+    return Calibrated(model, calibration, detector)
 
 
 def with_temperature(model: keras.Model, inverse_temperature: float) -> keras.Model:
@@ -88,8 +88,8 @@ def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
         return -float(logs[rows, labels].sum() + wrongly.mean())
 
     low, high = np.log(EXPONENTS)
-    found = minimize_scalar(lambda x: nll(np.exp(x)), bounds=(low, high), method="bounded")
-    return round(float(np.exp(found.x)), 4)
+    minimum = minimize_scalar(lambda x: nll(np.exp(x)), bounds=(low, high), method="bounded")
+    return round(float(np.exp(minimum.x)), 4)
 
 
 def least_certain(probabilities: np.ndarray, labels: np.ndarray) -> float:

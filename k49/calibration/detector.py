@@ -147,9 +147,9 @@ def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detecto
     x = extract(compile_features(model), np.concatenate([own, outliers(own, seed)]))
     y = np.repeat([0, 1], len(own))
     scaler = StandardScaler().fit(x)
-    found = LogisticRegression(C=1 / REGULARIZATION, max_iter=500).fit(scaler.transform(x), y)
-    weights = found.coef_[0] / scaler.scale_
-    bias = found.intercept_[0] - weights @ scaler.mean_
+    classifier = LogisticRegression(C=1 / REGULARIZATION, max_iter=500).fit(scaler.transform(x), y)
+    weights = classifier.coef_[0] / scaler.scale_
+    bias = classifier.intercept_[0] - weights @ scaler.mean_
     return Detector(weights=weights.astype(np.float32).tolist(), bias=float(np.float32(bias)))
 
 

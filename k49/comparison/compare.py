@@ -54,7 +54,7 @@ class Comparison:
         return self.metric(PRIMARY_METRIC)
 
     def metric(self, name: str) -> Difference:
-        return next(found for found in self.differences if found.metric == name)
+        return next(difference for difference in self.differences if difference.metric == name)
 
 
 def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) -> Comparison:
@@ -105,7 +105,7 @@ def judge(difference: float, p_value: float) -> Verdict:
 
 
 def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: bool) -> list[str]:
-    found = [
+    lines = [
         f"{run.name}: code or settings of {', '.join(run.stale)} changed after it ran: its "
         "figures are out of date; `dvc repro` renews them"
         for run in (*a, *b)
@@ -114,38 +114,38 @@ def notes(a: list[Run], b: list[Run], differences: dict[str, Difference], same: 
     versions = [dict.fromkeys(run.versions for run in side) for side in (a, b)]
     if versions[0] != versions[1]:
         first, last = (" and ".join(names) for names in versions)
-        found.append(f"trained by other versions, which alone may change results: {first}; {last}")
+        lines.append(f"trained by other versions, which alone may change results: {first}; {last}")
     if len({run.val.images for run in (*a, *b)}) > 1:
-        found.append("other validation images: differences of the two gaps are not paired")
+        lines.append("other validation images: differences of the two gaps are not paired")
     balanced, primary = differences["test_balanced_accuracy"], differences[PRIMARY_METRIC]
     if balanced.starred and not (
         primary.significant and primary.difference * balanced.difference > 0
     ):
-        found.append(
+        lines.append(
             f"balanced accuracy, where rare classes count as much, says "
             f"{'better' if balanced.difference > 0 else 'worse'}"
         )
     if len(a) == len(b) == 1 and not same:
-        found.append(
+        lines.append(
             "one training each: this judges two models, not their settings; another seed alone may "
             "change as much (docs/experiments.md, Seeds)"
         )
-    return found
+    return lines
 
 
 def gate(comparison: Comparison, limits: Gate) -> list[str]:
     """Return a line for each limit of the gate that the second side breaks."""
-    found = []
+    faults = []
     gap = comparison.metric("overfitting_gap").b
     if limits.overfitting_gap is not None and gap > limits.overfitting_gap:
-        found.append(
+        faults.append(
             f"overfitting gap {100 * gap:.2f} points, gate.overfitting_gap allows "
             f"{100 * limits.overfitting_gap:.2f}"
         )
     fall = -comparison.primary.difference
     if limits.fall is not None and comparison.verdict is Verdict.WORSE and fall > limits.fall:
-        found.append(
+        faults.append(
             f"test accuracy falls by {100 * fall:.2f} points, gate.fall allows "
             f"{100 * limits.fall:.2f}"
         )
-    return found
+    return faults

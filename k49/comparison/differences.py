@@ -41,17 +41,17 @@ def differ(
 ) -> tuple[dict[str, Difference], float]:
     """Return the differences of all metrics by name, and with several runs accuracy's p-value."""
     runs = [*a, *b]
-    found: list[dict[str, Any]] = [metrics_of(run) for run in runs]
+    metrics_of_runs: list[dict[str, Any]] = [metrics_of(run) for run in runs]
     # a standard deviation needs fewer samples than percentiles do
     resamples = resamples if len(runs) == 2 else min(resamples, 1000)
     samples = bootstrap_metrics(runs, resamples, seed)
     added = [contributions(run.test) for run in runs]
     samples |= bootstrap_calibration(added, resamples, seed)
-    for metrics, each in zip(found, added, strict=True):
+    for metrics, each in zip(metrics_of_runs, added, strict=True):
         metrics |= calibration_of(each.mean(1))
     result, p_value = {}, 1.0
-    for name in found[0]:
-        of_a, of_b = np.split(np.array([metrics[name] for metrics in found]), [len(a)])
+    for name in metrics_of_runs[0]:
+        of_a, of_b = np.split(np.array([metrics[name] for metrics in metrics_of_runs]), [len(a)])
         drawn_a, drawn_b = np.split(samples[name], [len(a)])
         if len(runs) == 2:
             drawn = drawn_b[0] - drawn_a[0]
@@ -76,19 +76,21 @@ def differ(
     return star(result), p_value
 
 
-def star(found: dict[str, Difference]) -> dict[str, Difference]:
+def star(differences: dict[str, Difference]) -> dict[str, Difference]:
     """Star what is significant: accuracy by itself, the other metrics among each other.
 
     By Holm's procedure (S. Holm, 1979, Scand. J. Statist. 6): in 5 % of comparisons without any
     difference one of them gets a star, not in 5 % for each.
     """
-    others = sorted((each.p_value, name) for name, each in found.items() if name != PRIMARY_METRIC)
-    starred = {PRIMARY_METRIC} if found[PRIMARY_METRIC].significant else set()
+    others = sorted(
+        (each.p_value, name) for name, each in differences.items() if name != PRIMARY_METRIC
+    )
+    starred = {PRIMARY_METRIC} if differences[PRIMARY_METRIC].significant else set()
     for rank, (p, name) in enumerate(others):
         if p * (len(others) - rank) >= LEVEL:
             break
         starred.add(name)
-    return {name: replace(each, starred=name in starred) for name, each in found.items()}
+    return {name: replace(each, starred=name in starred) for name, each in differences.items()}
 
 
 def std(values: np.ndarray) -> float | None:

@@ -96,11 +96,11 @@ def differing_keys(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
 def differing_params(a: list[Run], b: list[Run]) -> dict[str, tuple[Any, Any]]:
     """Return the parameters that differ between the sides; a group's seeds as a list."""
     first, last = a[0].params, b[0].params
-    found = {key: (first.get(key), last.get(key)) for key in differing_keys(first, last)}
+    params = {key: (first.get(key), last.get(key)) for key in differing_keys(first, last)}
     of_a, of_b = ([run.params.get(SEED) for run in side] for side in (a, b))
     if of_a != of_b:
-        found[SEED] = (of_a[0] if len(of_a) == 1 else of_a, of_b[0] if len(of_b) == 1 else of_b)
-    return found
+        params[SEED] = (of_a[0] if len(of_a) == 1 else of_a, of_b[0] if len(of_b) == 1 else of_b)
+    return params
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
     classes = b[0].test.classes
     images = np.bincount(b[0].test.labels, minlength=len(classes))
     cells = zip(*np.nonzero(counts[0] != counts[1]), strict=True)
-    found = [
+    changed = [
         Change(classes[i], classes[j], int(images[i]), *(float(count[i, j]) for count in counts))
         for i, j in cells
         if (i == j) == right
     ]
-    return sorted(found, key=lambda change: -abs(change.b - change.a))
+    return sorted(changed, key=lambda change: -abs(change.b - change.a))
 
 
 def mean_confusion(side: list[Run]) -> np.ndarray:

@@ -42,22 +42,22 @@ def sentence(comparison: Comparison, names: Callable[[str], str] = printable) ->
         names: makes the names of the sides fit for where the line is shown.
     """
     a, b = map(names, side_names(comparison))
-    found, images = comparison.primary, f"{comparison.images:,} test images"
+    accuracy, images = comparison.primary, f"{comparison.images:,} test images"
     if comparison.verdict is Verdict.SAME:
         return f"the same, image for image: {b} reads all {images} as {a} does"
-    low, high = signed_percent(found.low), signed_percent(found.high)
+    low, high = signed_percent(accuracy.low), signed_percent(accuracy.high)
     interval = f"95 % interval {low} to {high}, p {p_value_text(comparison.p_value)}"
     if comparison.verdict is Verdict.NONE:
         trainings = len(comparison.a) + len(comparison.b)
         shown = f"{trainings} trainings and {images}" if trainings > 2 else images
-        needed = percent((found.high - found.low) / 2)
+        needed = percent((accuracy.high - accuracy.low) / 2)
         return (
             f"no difference that {shown} can show (it would have to be {needed} points): "
-            f"{signed_percent(found.difference)}, {interval}"
+            f"{signed_percent(accuracy.difference)}, {interval}"
         )
-    more = "more" if found.difference > 0 else "fewer"
+    more = "more" if accuracy.difference > 0 else "fewer"
     return (
-        f"{comparison.verdict}: {b} reads {percent(abs(found.difference))} points {more} of "
+        f"{comparison.verdict}: {b} reads {percent(abs(accuracy.difference))} points {more} of "
         f"{images} correctly than {a}; {interval}"
     )
 
@@ -80,16 +80,16 @@ def tables(comparison: Comparison) -> list[TableData]:
     changed = "difference, points (95 % interval)"
     metrics, probabilities = (
         [
-            metric_row(found)
-            for found in comparison.differences
-            if (found.metric in OF_PROBABILITIES) == wanted
+            metric_row(difference)
+            for difference in comparison.differences
+            if (difference.metric in OF_PROBABILITIES) == wanted
         ]
         for wanted in (False, True)
     )
     params = [[key, setting_text(a), setting_text(b)] for key, (a, b) in comparison.params.items()]
     classes = [class_row(change) for change in comparison.classes[:MOST]]
     right = f"Read correctly: the classes that changed most, of {len(comparison.classes)} that did"
-    found = [
+    whole = [
         TableData(
             f"Test, {comparison.dataset} (* significant, also among so many metrics)",
             ["percent", *names, changed],
@@ -103,18 +103,18 @@ def tables(comparison: Comparison) -> list[TableData]:
         TableData("Parameters that differ", ["parameter", *names], params),
         TableData(right, ["class", "test images", *names, "difference"], classes),
     ]
-    return [table for table in found if table.rows]
+    return [table for table in whole if table.rows]
 
 
-def metric_row(found: Difference) -> list[str]:
-    share = found.metric not in OF_PROBABILITIES
+def metric_row(metric: Difference) -> list[str]:
+    share = metric.metric not in OF_PROBABILITIES
     signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
-    interval = f"({signed(found.low)} to {signed(found.high)})"
+    interval = f"({signed(metric.low)} to {signed(metric.high)})"
     return [
-        TITLES.get(found.metric, found.metric),
-        mean_and_std(found.a, found.a_std, plain),
-        mean_and_std(found.b, found.b_std, plain),
-        f"{signed(found.difference)} {interval}{' *' if found.starred else ''}",
+        TITLES.get(metric.metric, metric.metric),
+        mean_and_std(metric.a, metric.a_std, plain),
+        mean_and_std(metric.b, metric.b_std, plain),
+        f"{signed(metric.difference)} {interval}{' *' if metric.starred else ''}",
     ]
 
 
@@ -140,7 +140,7 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
         pictures: a file's name, and what it shows.
     """
     a, b = side_names(comparison)
-    found = TableData(
+    confusions = TableData(
         f"Confusions that changed most, of {len(comparison.confusions)} that did",
         ["true", "read as", "images of the true class", a, b, "difference"],
         [
@@ -149,8 +149,8 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
         ],
     )
     parts = [f"# {in_markdown(b)} compared with {in_markdown(a)}", markdown(comparison).strip()]
-    if found.rows:
-        parts += [f"{found.title}:", markdown_table(found)]
+    if confusions.rows:
+        parts += [f"{confusions.title}:", markdown_table(confusions)]
     parts += ["Gate: " + ("; ".join(map(in_markdown, faults)) or "passed") + "."]
     parts += [f"![{shows}]({name})" for name, shows in pictures.items()]
     return "\n\n".join(parts) + "\n"

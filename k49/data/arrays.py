@@ -84,9 +84,9 @@ class Array:
             n = min(at_once, len(self) - first)
             content = self._read(n * row)
             if len(content) < n * row:
-                found = first * row + len(content)
+                size = first * row + len(content)
                 raise K49Error(
-                    f"{self.where}: holds {found:,} bytes of data, its header says {self.shape}"
+                    f"{self.where}: holds {size:,} bytes of data, its header says {self.shape}"
                 )
             try:
                 yield from_bytes(content, self.dtype, (n, *self.shape[1:]))
@@ -246,11 +246,7 @@ def npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def check_header(array: Array) -> Array:
-    """Return an array whose header claims nothing impossible.
-
-    Raises:
-        K49Error: it does.
-    """
+    """Return an array whose header claims nothing impossible."""
     shape, dtype = array.shape, array.dtype
     if dtype.hasobject or dtype.names:
         raise K49Error(f"{array.where}: holds {dtype}, expected numbers or text")

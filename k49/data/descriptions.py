@@ -5,6 +5,7 @@ own, and goes before one of the same name here.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -77,6 +78,10 @@ class Arrays(Section):
     test_images: Place
     test_labels: Place
 
+    @classmethod
+    def at(cls, places: Iterable[Place]) -> Self:
+        return cls(**dict(zip(cls.model_fields, places, strict=True)))
+
     def files(self) -> list[str]:
         return list(dict.fromkeys(place.file for place in self.places().values()))
 
@@ -127,15 +132,15 @@ def find(name: str, own: Path) -> Description | None:
 
 
 def packaged(name: str) -> Description:
-    found = find(name, PACKAGED)
-    if found is None:
+    description = find(name, PACKAGED)
+    if description is None:
         raise K49Error(f"{PACKAGED / name}.yaml: not found")
-    return found
+    return description
 
 
 def known(own: Path) -> dict[str, Description]:
     names = sorted({path.stem for folder in (own, PACKAGED) for path in folder.glob("*.yaml")})
-    return {name: found for name in names if (found := find(name, own))}
+    return {name: description for name in names if (description := find(name, own))}
 
 
 def rights(description: Description | None) -> dict[str, str | None]:

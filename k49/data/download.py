@@ -212,9 +212,9 @@ def _transfer(
     if total is not None and have < total:
         raise DownloadError(f"cut off after {have} of {total} bytes")
     if checksum and not matches(partial, checksum):
-        found = f"{have} bytes, MD5 {md5(partial)}"
+        content = f"{have} bytes, MD5 {md5(partial)}"
         partial.unlink()
-        raise DownloadError(f"wrong content: {found}, expected {checksum}")
+        raise DownloadError(f"wrong content: {content}, expected {checksum}")
 
 
 def length(answer: requests.Response) -> int | None:
@@ -282,13 +282,13 @@ class Downloader:
         Raises:
             K49Error: the download failed for another reason, or the file holds no sum.
         """
-        found = self.optional(MD5SUMS, base, None)
-        if found is None:
+        file = self.optional(MD5SUMS, base, None)
+        if file is None:
             return {}
-        sums, start = read_md5sums(found.path)
-        found.path.unlink()
+        sums, start = read_md5sums(file.path)
+        file.path.unlink()
         if not sums:
-            raise K49Error(f"{found.shown}: no MD5 sum in it: {start}. {ALTERNATIVES}")
+            raise K49Error(f"{file.shown}: no MD5 sum in it: {start}. {ALTERNATIVES}")
         return sums
 
     def optional(self, name: str, base: str, checksum: Checksum | None) -> File | None:

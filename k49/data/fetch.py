@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from k49.data import descriptions, spread
+from k49.data import descriptions, sources, spread
 from k49.data import raw as raws
-from k49.data import sources as layouts
-from k49.data import sources as places
 from k49.data.arrays import File, open_array
 from k49.data.descriptions import Arrays, Description, matches
 from k49.data.download import local_path, without_credentials
@@ -52,63 +50,45 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
         return draw_standin(drawn, raw, data)
     description = descriptions.find(data.source, own)
     if description is not None and description.files:
-        found = places.from_mirrors(description, mirrors(description, data), data, downloads)
-        return store_files(found, description, data, raw, own)
-    place = data.source if description is None else single_place(description, data)
+        files = sources.from_mirrors(description, mirrors(description, data), data, downloads)
+        return store_files(files, description, data, raw, own)
+    place = data.source if description is None else mirrors(description, data)[0]
     if "://" not in place:
-        place = str(places.inner(local_path(place)))
-    if places.has_class_folders(folder := local_path(place)):
+        place = str(sources.inner(local_path(place)))
+    if sources.has_class_folders(folder := local_path(place)):
         return store_pictures(folder, description, data, raw)
-    found = files_of(place, description.arrays if description else None, data, downloads, own)
-    return store_files(found, description, data, raw, own)
+    files = files_of(place, description.arrays if description else None, data, downloads, own)
+    return store_files(files, description, data, raw, own)
 
 
 def mirrors(description: Description, data: Data) -> list[str]:
-    """Return where to look for a described dataset, in this order.
-
-    Raises:
-        K49Error: nowhere.
-    """
-    if not (found := data.mirrors or description.mirrors):
+    """Return where to look for a described dataset, in this order; one place without MD5 sums."""
+    if not (places := data.mirrors or description.mirrors):
         raise K49Error(
             f"data.mirrors: empty, and the description of {data.source} has none; name at least "
             "one address or folder"
         )
-    return found
-
-
-def single_place(description: Description, data: Data) -> str:
-    """Return where a described dataset is whose files have no MD5 sums.
-
-    Raises:
-        K49Error: there is no such place, or several.
-    """
-    found = mirrors(description, data)
-    if len(found) > 1:
+    if len(places) > 1 and not description.files:
         raise K49Error(
-            f"data.source: {data.source} has {len(found)} mirrors and no files with MD5 sums, so "
+            f"data.source: {data.source} has {len(places)} mirrors and no files with MD5 sums, so "
             "it can't be checked whether they hold the same; name one"
         )
-    return found[0]
+    return places
 
 
 def files_of(
     place: str, arrays: Arrays | None, data: Data, downloads: Path, own: Path
 ) -> SourceFiles:
-    """Return the files of a folder, an npz or an address.
-
-    Raises:
-        K49Error: it is none of them, or lacks files.
-    """
+    """Return the files of a folder, an npz or an address."""
     if place.startswith(("http://", "https://")):
-        return places.from_address(place.rstrip("/"), arrays, data, downloads)
+        return sources.from_address(place.rstrip("/"), arrays, data, downloads)
     if "://" in place:
         raise K49Error(f"data.source: {without_credentials(place)}: only http and https addresses")
     path = local_path(place)
     if path.is_dir():
-        return places.from_folder(path, arrays)
+        return sources.from_folder(path, arrays)
     if path.is_file():
-        return places.from_file(path, arrays)
+        return sources.from_file(path, arrays)
     names = ", ".join(["'standin'", *(f"'{n}'" for n in descriptions.known(own) if n != "standin")])
     raise K49Error(
         f"data.source: no folder {path} (from {Path.cwd()}); expected {names}, a folder, an npz "
@@ -117,16 +97,16 @@ def files_of(
 
 
 def store_files(
-    found: SourceFiles, description: Description | None, data: Data, raw: Path, own: Path
+    source: SourceFiles, description: Description | None, data: Data, raw: Path, own: Path
 ) -> str:
     """Check files and write their arrays into `raw`; return a line about their origin."""
-    description = description or description_of(found.files, own)
-    names = description.classes if description else class_names(found, own)
+    description = description or description_of(source.files, own)
+    names = description.classes if description else class_names(source, own)
     size = description.image_size if description else None
     with ExitStack() as stack:
         arrays = {
-            name: stack.enter_context(open_array(found.files[place.file], place.key))
-            for name, place in found.arrays.places().items()
+            name: stack.enter_context(open_array(source.files[place.file], place.key))
+            for name, place in source.arrays.places().items()
         }
         parts = []
         for split in ("train", "test"):
@@ -136,11 +116,11 @@ def store_files(
             parts.append(RawSplit(images.where, labels.where, len(images), chosen, chunks, numbers))
         notes = [store(raw, parts, names, description, data)]
     notes += measure(raw, data.normalize)
-    if found.again:
-        for file in found.files.values():
+    if source.again:
+        for file in source.files.values():
             file.path.unlink(missing_ok=True)
-    n = len(found.files)
-    said = f"{n} file{'s' if n > 1 else ''} {found.how} their contents"
+    n = len(source.files)
+    said = f"{n} file{'s' if n > 1 else ''} {source.how} their contents"
     return "; ".join(filter(None, [said, *notes]))
 
 
@@ -187,8 +167,8 @@ def measure(raw: Path, asked: Normalize | None) -> list[str]:
 
     white = raws.brighten(raw)
     images, _ = raws.read(raw, "train")
-    found, extent = normalization_of(images[spread(len(images), MEASURED)])
-    chosen = asked or found
+    measured, extent = normalization_of(images[spread(len(images), MEASURED)])
+    chosen = asked or measured
     extent = extent if chosen == "ink" else 1.0
     changes = {"normalize": chosen, "ink_extent": extent, "white": white}
     info = raws.read_info(raw).model_copy(update=changes)
@@ -206,7 +186,7 @@ def draw_standin(drawn: Standin, raw: Path, data: Data) -> str:
 
     description = descriptions.packaged("standin")
     names = standin.class_names(drawn.classes)
-    if names != description.classes:
+    if drawn.classes == len(standin.TEN):
         description = description.model_copy(update={"title": standin.TITLE_OF_TEN})
     parts = []
     for split in ("train", "test"):
@@ -234,24 +214,20 @@ def description_of(files: dict[str, File], own: Path) -> Description | None:
     return None
 
 
-def class_names(found: SourceFiles, own: Path) -> Classes:
+def class_names(source: SourceFiles, own: Path) -> Classes:
     """Return the names of the classes of npz files of K49's form; none for other files.
 
     They are in the class map, else in the description of the same name as the files.
     """
-    prefix, name = layouts.class_map(found.arrays)
-    if name in found.files:
-        return read_class_map(found.files[name])
+    prefix, name = sources.class_map(source.arrays)
+    if name in source.files:
+        return read_class_map(source.files[name])
     description = descriptions.find(prefix, own) if prefix else None
     return description.classes if description else []
 
 
 def read_class_map(file: File) -> Classes:
-    """Read a file as `k49_classmap.csv`: index, code point and character of each class.
-
-    Raises:
-        K49Error: it is something else.
-    """
+    """Read a file as `k49_classmap.csv`: index, code point and character of each class."""
     with file.path.open("rb") as content:
         text = content.read(MOST_CLASSMAP_BYTES).decode("utf-8", errors="replace")
     rows = list(csv.DictReader(text.splitlines()))

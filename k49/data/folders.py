@@ -62,23 +62,19 @@ def read_class_folders(
 
 
 def labelled(folder: Path) -> Labelled:
-    """Return all pictures of class folders, and the names of their classes.
-
-    Raises:
-        K49Error: a class has none, or there are files next to the folders.
-    """
+    """Return all pictures of class folders, and the names of their classes."""
     pictures, names = list[Path](), list[str]()
     for of_class in visible(folder):
         if not of_class.is_dir():
             raise K49Error(f"{of_class}: a file, expected folders only, one for each class")
-        if not (found := visible(of_class)):
+        if not (contents := visible(of_class)):
             raise K49Error(f"{of_class}: an empty folder, expected pictures of the class")
-        if folders := [path for path in found if path.is_dir()]:
+        if folders := [path for path in contents if path.is_dir()]:
             raise K49Error(
                 f"{folders[0]}: a folder in that of a class, expected pictures of the class only"
             )
-        pictures += found
-        names += [class_name(of_class.name)] * len(found)
+        pictures += contents
+        names += [class_name(of_class.name)] * len(contents)
         if len(pictures) > MOST_ROWS:
             raise K49Error(f"{folder}: holds more than {MOST_ROWS:,} pictures")
     if not pictures:
@@ -96,11 +92,7 @@ def class_name(folder: str) -> str:
 
 
 def split_off_test(everything: Labelled, data: Data, folder: Path) -> tuple[Labelled, Labelled]:
-    """Split pictures into train and test, every class by the same share.
-
-    Raises:
-        K49Error: a class has a single picture, or the share leaves a part without a class.
-    """
+    """Split pictures into train and test, every class by the same share."""
     pictures, names = everything
     classes, counts = np.unique(names, return_counts=True)
     if counts.min() < 2:
@@ -122,11 +114,7 @@ def split_off_test(everything: Labelled, data: Data, folder: Path) -> tuple[Labe
 
 
 def common_size(folder: Path, pictures: list[Path]) -> tuple[int, int]:
-    """Return the pictures' height and width.
-
-    Raises:
-        K49Error: they differ, or have a side that no image may have.
-    """
+    """Return the pictures' height and width."""
     first = picture_size(pictures[0])
     for path in pictures[1:]:
         if (size := picture_size(path)) != first:
@@ -142,8 +130,8 @@ def common_size(folder: Path, pictures: list[Path]) -> tuple[int, int]:
     return first
 
 
-def part(folder: Path, found: Labelled, size: tuple[int, int], data: Data) -> RawSplit:
-    pictures, names = found
+def part(folder: Path, labelled_pictures: Labelled, size: tuple[int, int], data: Data) -> RawSplit:
+    pictures, names = labelled_pictures
     if data.normalize is None:
         raise ValueError("data.normalize is not chosen")
     read = partial(read_single, size=size, normalize=data.normalize, dark_ink=data.invert)

@@ -108,14 +108,14 @@ def read_labels(array: Array) -> np.ndarray:
         return decode_labels(labels, array.where) if array.dtype.kind in "US" else labels
     if columns < 2 or columns > MOST_CLASSES or array.dtype.kind in "US":
         raise unlike_labels(array)
-    found = np.empty(rows, np.int64)
+    numbers = np.empty(rows, np.int64)
     row = 0
     for chunk in array.chunks():
         if not (((chunk == 0) | (chunk == 1)).all() and (chunk.sum(1) == 1).all()):
             raise K49Error(f"{array.where}: shape {array.shape}, but not every row is one-hot")
-        found[row : row + len(chunk)] = chunk.argmax(1)
+        numbers[row : row + len(chunk)] = chunk.argmax(1)
         row += len(chunk)
-    return found
+    return numbers
 
 
 def unlike_labels(array: Array) -> K49Error:
@@ -152,21 +152,21 @@ def encode(
     """
     of_train, train_at = np.unique(train, return_inverse=True)
     of_test, test_at = np.unique(test, return_inverse=True)
-    found: list[Any] = of_train.tolist()
+    trained: list[Any] = of_train.tolist()
     tested: list[Any] = of_test.tolist()
     text = train.dtype.kind == "U"
     if text != (test.dtype.kind == "U"):
         raise K49Error(f"{where[1]}: labels are {test.dtype}, but those of train {train.dtype}")
-    if not text and min(found) < 0:
-        raise K49Error(f"{where[0]}: label {min(found)} found, labels start at 0")
-    known: list[Any] = (list(names) if text else list(range(len(names)))) if names else found
+    if not text and min(trained) < 0:
+        raise K49Error(f"{where[0]}: label {min(trained)} found, labels start at 0")
+    known: list[Any] = (list(names) if text else list(range(len(names)))) if names else trained
     if not 2 <= len(known) <= MOST_CLASSES:
         raise K49Error(f"{where[0]}: holds {len(known)} classes, expected 2 to {MOST_CLASSES}")
-    for labels, place in zip((found, tested), where, strict=True):
+    for labels, place in zip((trained, tested), where, strict=True):
         strange = sorted(set(labels) - set(known)) if names else []
         if strange:
             expected = f"labels go from 0 to {len(known) - 1}"
-            if not text and min(found) == 1 and max(found) == len(known):
+            if not text and min(trained) == 1 and max(trained) == len(known):
                 expected += (
                     "; these go from 1: put a name for 0 before the description's classes, which "
                     "no image has"
@@ -174,7 +174,7 @@ def encode(
             if text:
                 expected = f"the classes are {', '.join(known)}"[:200]
             raise K49Error(f"{place}: label {strange[0]!r:.80} found; {expected}")
-    if untrained := sorted(set(tested) - set(found)):
+    if untrained := sorted(set(tested) - set(trained)):
         label = untrained[0]
         name = f" ({names[label]})" if names and not text else ""
         raise K49Error(f"{where[1]}: class {label!r:.80}{name} has no train image")
@@ -183,6 +183,6 @@ def encode(
     except ValueError as error:
         raise K49Error(f"{where[0]}: label {error}") from error
     number = {label: i for i, label in enumerate(known)}
-    numbers = (np.array([number[label] for label in each], np.uint8) for each in (found, tested))
+    numbers = (np.array([number[label] for label in each], np.uint8) for each in (trained, tested))
     encoded = [of[at] for of, at in zip(numbers, (train_at, test_at), strict=True)]
     return encoded[0], encoded[1], classes

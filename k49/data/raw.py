@@ -143,18 +143,14 @@ def check(seen: Inspector, where: str, inverted: bool) -> None:
 
 
 def check_copies(train: np.ndarray, test: np.ndarray, where: str) -> str:
-    """Count test images that are train images, by digests (N,) uint64; say so if they are few.
-
-    Raises:
-        K49Error: they are more than MOST_COPIES.
-    """
-    found = int(np.isin(test, train).sum())
-    if found > MOST_COPIES * len(test):
+    """Count test images that are train images, by digests (N,) uint64; say so if they are few."""
+    copies = int(np.isin(test, train).sum())
+    if copies > MOST_COPIES * len(test):
         raise K49Error(
-            f"{where}: {found} of {len(test)} images are train images, too; accuracy on them would "
-            "say nothing"
+            f"{where}: {copies} of {len(test)} images are train images, too; accuracy on them "
+            "would say nothing"
         )
-    return f"{found} of {len(test)} test images are train images, too" if found else ""
+    return f"{copies} of {len(test)} test images are train images, too" if copies else ""
 
 
 def write_info(raw: Path, info: DatasetInfo) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.progress import DownloadColumn
 
-from k49.data import sources as layouts
 from k49.data.arrays import File, keys
 from k49.data.descriptions import MD5SUMS, Arrays, Description, Place, matches, read_md5sums
 from k49.data.download import Downloader, shown, without_credentials
@@ -30,19 +29,15 @@ class Layout:
     prefixes: tuple[str, ...] = ()  # that are tried at an address, which lists nothing
 
     def arrays(self, prefix: str) -> Arrays:
-        return at(Place(file=name.format(prefix), key=self.key) for name in self.names)
+        return Arrays.at([Place(file=name.format(prefix), key=self.key) for name in self.names])
 
-    def found(self, names: set[str]) -> Iterator[Arrays]:
+    def matching(self, names: set[str]) -> Iterator[Arrays]:
         prefixes = set()
         for template in self.names:
             pattern = re.compile(re.escape(template).replace(r"\{\}", r"([\w.-]*)"))
             prefixes |= {match[1] for name in names if (match := pattern.fullmatch(name))}
         for prefix in sorted(prefixes):
             yield self.arrays(prefix)
-
-
-def at(places: Iterable[Place]) -> Arrays:
-    return Arrays(**dict(zip(Arrays.model_fields, places, strict=True)))
 
 
 def idx(test: str, dot: str, packed: str, prefixes: tuple[str, ...] = ()) -> Layout:
@@ -77,7 +72,7 @@ FORMS = (
 
 
 def keras(name: str) -> Arrays:
-    return at(Place(file=name, key=key) for key in KERAS_KEYS)
+    return Arrays.at([Place(file=name, key=key) for key in KERAS_KEYS])
 
 
 def is_known(folder: Path) -> bool:
@@ -87,7 +82,7 @@ def is_known(folder: Path) -> bool:
         set(arrays.files()) <= names
         for layout in LAYOUTS
         if layout is not NPZ
-        for arrays in layout.found(names)
+        for arrays in layout.matching(names)
     )
 
 
@@ -97,16 +92,13 @@ def recognize(names: Iterable[str], where: str) -> Arrays:
     Args:
         names: of all files that there are.
         where: what errors call the place that has them.
-
-    Raises:
-        K49Error: they are of no known form, one is missing, or they are of several datasets.
     """
     there = set(names)
     # MNIST's files lie unpacked next to the packed ones where torchvision unpacked them
     there -= {f"{name}.gz" for name in there}
     whole, parts = list[Arrays](), list[Arrays]()
     for layout in LAYOUTS:
-        for arrays in layout.found(there):
+        for arrays in layout.matching(there):
             (whole if set(arrays.files()) <= there else parts).append(arrays)
     if len(whole) > 1:
         files = " or ".join(arrays.train_images.file for arrays in whole)
@@ -130,13 +122,6 @@ def class_map(arrays: Arrays) -> tuple[str, str]:
     return prefix, f"{prefix}_classmap.csv" if prefix else ""
 
 
-def at_address() -> Iterator[Arrays]:
-    """Yield layouts to try at an address without a list of files, in this order."""
-    for layout in LAYOUTS:
-        for prefix in layout.prefixes:
-            yield layout.arrays(prefix)
-
-
 @dataclass(frozen=True)
 class SourceFiles:
     """The files of a dataset, verified by their sums where there are some."""
@@ -149,23 +134,20 @@ class SourceFiles:
 
 def inner(folder: Path) -> Path:
     """Return the folder in it that holds the files, where torchvision was: `MNIST/raw` or `raw`."""
-    candidates = (folder, folder / "raw", *(inside / "raw" for inside in visible_folders(folder)))
-    return next((place for place in candidates if layouts.is_known(place)), folder)
-
-
-def visible_folders(folder: Path) -> list[Path]:
-    return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []
+    inside = visible(folder) if folder.is_dir() else []
+    candidates = (folder, folder / "raw", *(path / "raw" for path in inside))
+    return next((place for place in candidates if is_known(place)), folder)
 
 
 def has_class_folders(folder: Path) -> bool:
     """Return whether a folder holds folders and, except for hidden files, nothing else."""
-    found = visible(folder) if folder.is_dir() else []
-    return bool(found) and all(path.is_dir() for path in found)
+    contents = visible(folder) if folder.is_dir() else []
+    return bool(contents) and all(path.is_dir() for path in contents)
 
 
 def visible(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in found if path.name.lower() not in SYSTEMS)
+    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in paths if path.name.lower() not in SYSTEMS)
 
 
 def from_folder(folder: Path, described: Arrays | None) -> SourceFiles:
@@ -192,13 +174,13 @@ def from_folder(folder: Path, described: Arrays | None) -> SourceFiles:
 def arrays_in(there: dict[str, File], where: str) -> Arrays:
     """Return where the arrays are in the files of a folder: in one npz of Keras' form, or four."""
     archives = [file for name, file in there.items() if name.lower().endswith(".npz")]
-    if len(archives) == 1 and set(layouts.KERAS_KEYS) & set(keys(archives[0])):
-        return layouts.keras(archives[0].path.name)
-    return layouts.recognize(there, where)
+    if len(archives) == 1 and set(KERAS_KEYS) & set(keys(archives[0])):
+        return keras(archives[0].path.name)
+    return recognize(there, where)
 
 
 def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
-    _, name = layouts.class_map(arrays)
+    _, name = class_map(arrays)
     return [*arrays.files(), *([name] if name in there else [])]
 
 
@@ -210,12 +192,8 @@ def from_file(path: Path, described: Arrays | None) -> SourceFiles:
 
 
 def in_one_file(name: str, described: Arrays | None, where: str) -> Arrays:
-    """Return where the arrays are in an npz.
-
-    Raises:
-        K49Error: the description has another file.
-    """
-    arrays = described or layouts.keras(name)
+    """Return where the arrays are in an npz."""
+    arrays = described or keras(name)
     if (names := arrays.files()) != [name]:
         raise K49Error(f"data.source: {where} is one file, its description has {', '.join(names)}")
     return arrays
@@ -248,30 +226,26 @@ def from_address(
             return SourceFiles(files, arrays, "downloaded, verified by", again=True)
         sums = downloader.md5sums(address)
         if described is None and sums:
-            described = layouts.recognize(sums, shown(address, MD5SUMS))
+            described = recognize(sums, shown(address, MD5SUMS))
         arrays, files = (described, {}) if described else first_there(address, downloader)
         for name in arrays.files():
             files[name] = files.get(name) or downloader.file(name, [address], sums.get(name))
-        _, class_map = layouts.class_map(arrays)
-        if class_map and (not sums or class_map in sums):
-            found = downloader.optional(class_map, address, sums.get(class_map))
-            files |= {class_map: found} if found else {}
+        _, name = class_map(arrays)
+        if name and (not sums or name in sums):
+            file = downloader.optional(name, address, sums.get(name))
+            files |= {name: file} if file else {}
     if sums:
         return SourceFiles(files, arrays, "downloaded, verified by their MD5 sums and")
     return SourceFiles(files, arrays, "downloaded, verified by", again=True)
 
 
 def first_there(address: str, downloader: Downloader) -> tuple[Arrays, dict[str, File]]:
-    """Return the form of dataset that an address has, and its first file, which says so.
-
-    Raises:
-        K49Error: it has none that is known.
-    """
-    candidates = list(layouts.at_address())
+    """Return the form of dataset that an address has, and its first file, which says so."""
+    candidates = [layout.arrays(prefix) for layout in LAYOUTS for prefix in layout.prefixes]
     names = [arrays.train_images.file for arrays in candidates]
     for arrays, name in zip(candidates, names, strict=True):
-        if found := downloader.optional(name, address, None):
-            return arrays, {name: found}
+        if file := downloader.optional(name, address, None):
+            return arrays, {name: file}
     tried = ", ".join(names)
     raise K49Error(
         f"{without_credentials(address)} holds none of {tried}; an address with files of other "

@@ -56,9 +56,6 @@ def split_indices(
     """Return indices of train and of validation, both shuffled: every class keeps its share.
 
     K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report.
-
-    Raises:
-        K49Error: a class has fewer than two images, or the share leaves a split without a class.
     """
     counts = np.bincount(labels)
     present = np.flatnonzero(counts)

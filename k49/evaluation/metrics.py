@@ -57,15 +57,15 @@ def evaluate(
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
     """
-    found = metrics(read.probabilities, labels, config.resamples, config.seed)
-    named = {f"test_{name}": value for name, value in found.items()}
+    plain = metrics(read.probabilities, labels, config.resamples, config.seed)
+    named = {f"test_{name}": value for name, value in plain.items()}
     if read.averaged is not None:
         averaged = metrics(read.averaged, labels, config.resamples, config.seed)
         named |= {f"test_tta_{name}": averaged[name] for name in AVERAGED}
     before = summary(read.uncalibrated, labels)
     named |= {f"test_uncalibrated_{name}": round(value, 6) for name, value in before.items()}
     named |= doubts(read, labels)
-    named["val_minus_test"] = round(val_accuracy - found["accuracy"], 6)
+    named["val_minus_test"] = round(val_accuracy - plain["accuracy"], 6)
     return Evaluation(named)
 
 

@@ -65,12 +65,12 @@ def with_scores(split: Dataset, probabilities: np.ndarray, classes: Sequence[str
     """Return the same of probabilities (N, C), and how good those are."""
     labels = split.labels.argmax(1)
     order = np.argsort(labels, kind="stable")
-    found = Scores(
+    scores = Scores(
         doubt=1 - probabilities.max(1)[order],
         nll=nll(probabilities, labels)[order],
         brier=brier(probabilities, labels)[order],
     )
-    return replace(of_split(split, probabilities.argmax(1), classes), scores=found)
+    return replace(of_split(split, probabilities.argmax(1), classes), scores=scores)
 
 
 def fingerprint(split: Dataset) -> str:
@@ -142,5 +142,5 @@ def load(file: IO[bytes], name: str) -> Predictions:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {why}") from error
     labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
-    found = from_bytes(scores) if "scores" in arrays else None
-    return Predictions(labels, predicted, str(images), tuple(classes), found)
+    of_images = from_bytes(scores) if "scores" in arrays else None
+    return Predictions(labels, predicted, str(images), tuple(classes), of_images)

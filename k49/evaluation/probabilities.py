@@ -114,12 +114,12 @@ def doubts(read: ModelOutput, labels: np.ndarray) -> dict[str, float]:
     """
     chosen, right = confidence(read.best, labels)
     certain = chosen >= read.certain
-    found = {
+    shares = {
         "test_coverage": certain.mean(),
         "test_selective_accuracy": right[certain].mean() if certain.any() else 1.0,
         "test_outliers": read.outliers.mean(),
     }
-    return {name: round(float(share), 6) for name, share in found.items()}
+    return {name: round(float(share), 6) for name, share in shares.items()}
 
 
 def reliabilities(read: ModelOutput, labels: np.ndarray) -> list[dict]:

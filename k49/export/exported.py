@@ -127,4 +127,4 @@ def keras_results(network: Network, model: Any, images: np.ndarray) -> dict[str,
     names = {each.name.removesuffix("/activation"): each.name for each in network.operations}
     compared = [name for name in names if name in known]
     results = layer_outputs(model, compared, images)
-    return {names[name]: found for name, found in zip(compared, results, strict=True)}
+    return {names[name]: result for name, result in zip(compared, results, strict=True)}

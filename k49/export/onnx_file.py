@@ -42,8 +42,8 @@ def write(exported: Exported, path: Path) -> None:
     compare_layers(exported)
     content = serialize(Graph(exported).build(), exported.about)
     session = onnxruntime.InferenceSession(content)
-    (found,) = session.run([PROBABILITIES], {IMAGE: exported.tried})
-    if not (apart := float(np.abs(found - exported.expected).max())) <= MOST_APART:
+    (probabilities,) = session.run([PROBABILITIES], {IMAGE: exported.tried})
+    if not (apart := float(np.abs(probabilities - exported.expected).max())) <= MOST_APART:
         raise NotExportableError(
             f"as ONNX its probabilities would be {apart:.1e} from those of Keras, {MOST_APART:.0e} "
             "at most"
@@ -75,13 +75,13 @@ def compare_layers(exported: Exported) -> None:
     graph = Graph(replace(exported, averaged=False))
     proto = graph.build()
     names = [graph.results[name] for name in exported.layers]
-    for name, found in zip(names, exported.layers.values(), strict=True):
-        shape = (f"{name} {i}" for i in range(found.ndim))
+    for name, result in zip(names, exported.layers.values(), strict=True):
+        shape = (f"{name} {i}" for i in range(result.ndim))
         proto.output.append(tensor(name, TensorProto.FLOAT, *shape))
     session = onnxruntime.InferenceSession(serialize(proto, exported.about))
     results = session.run(names, {IMAGE: exported.tried})
-    for (name, of_keras), found in zip(exported.layers.items(), results, strict=True):
-        ours = found.transpose(0, 2, 3, 1) if graph.is_image[name] else found
+    for (name, of_keras), result in zip(exported.layers.items(), results, strict=True):
+        ours = result.transpose(0, 2, 3, 1) if graph.is_image[name] else result
         apart = np.abs(ours - of_keras).max() if ours.shape == of_keras.shape else np.inf
         apart /= max(1, np.abs(of_keras).max())
         if not apart <= MOST_APART:

@@ -19,9 +19,16 @@ from k49.export.exported import Exported
 from k49.export.onnx_file import compare_layers
 from k49.io import write_text
 from k49.kanjivg import trajectory
+from k49.pictures import characters, ink
 
 PARTS = Path(__file__).parent / "reader"
 SCRIPTS = ("network.js", "picture.js", "page.js")
+CONSTANTS = (  # of k49/pictures, which picture.js has, too
+    *((ink, name) for name in ("LONGER_SIDE", "SMALLEST", "WIDEST", "SPECK", "LEAST_CONTRAST")),
+    (ink, "LEAST_TO_NOISE"),
+    *((characters, name) for name in ("BORDER", "GAP", "LEAST", "COLUMN", "ROW", "WIDE")),
+    (characters, "MANY_PARTS"),
+)
 STEPS = 63  # of a weight, both ways from 0: in seven bits, of which gzip makes six
 POINTS = 48  # of an example's line
 ON_PAPER = 0.5
@@ -35,7 +42,8 @@ def write(exported: Exported, path: Path) -> None:
     """
     compare_layers(exported)
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
-    script = f'"use strict";\nconst MODEL = "{packed(exported)}";\n{script}'
+    constants = ", ".join(f"{name} = {getattr(module, name)}" for module, name in CONSTANTS)
+    script = f'"use strict";\nconst MODEL = "{packed(exported)}", {constants};\n{script}'
     style = (PARTS / "style.css").read_text("utf-8")
     filled = {
         "policy": f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
@@ -54,8 +62,8 @@ def write(exported: Exported, path: Path) -> None:
 
 def digest(text: str) -> str:
     """Return how a policy names a script or a style."""
-    found = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(found).decode()}'"
+    sha256 = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(sha256).decode()}'"
 
 
 def about(exported: Exported) -> str:

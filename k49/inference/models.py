@@ -183,8 +183,8 @@ class OnnxModel(Model):
         options.log_severity_level = 4  # errors are raised in Python, too
         options.intra_op_num_threads = self.threads
         try:
-            found = onnxruntime.InferenceSession(self.content, options)
-            (image,), (first, second) = found.get_inputs(), found.get_outputs()
+            session = onnxruntime.InferenceSession(self.content, options)
+            (image,), (first, second) = session.get_inputs(), session.get_outputs()
             names = image.name, first.name, second.name, len(image.shape)
             if names != (IMAGE, PROBABILITIES, SCORE, 4):
                 raise ValueError(f"expected input {IMAGE}, outputs {PROBABILITIES} and {SCORE}")
@@ -192,7 +192,7 @@ class OnnxModel(Model):
             raise K49Error(
                 f"{self.path}: not a model as `k49 export` writes it: {printable(error, 200)}"
             ) from error
-        return found
+        return session
 
     @cached_property
     def metadata(self) -> dict[str, str]:
@@ -222,8 +222,8 @@ class OnnxModel(Model):
 
         def of_copies(part: np.ndarray) -> np.ndarray:
             """Average over copies; one run for all of them is quicker than nine."""
-            found = self.run(PROBABILITIES, np.concatenate(list(copies(part, shifts))))
-            return found.reshape(-1, len(part), found.shape[-1]).mean(0)
+            probabilities = self.run(PROBABILITIES, np.concatenate(list(copies(part, shifts))))
+            return probabilities.reshape(-1, len(part), probabilities.shape[-1]).mean(0)
 
         few = AT_ONCE // (2 * shifts + 1) ** 2
         parts = each(list(chunks(len(images), few)), f"predicting, batches of {few}")

@@ -87,11 +87,11 @@ def read_all(
     images, notes, faults = [], [], []
     for path in each(paths, "reading"):
         try:
-            found, doubt = read(path, dataset)
+            characters_of_file, doubt = read(path, dataset)
         except K49Error as error:
             faults.append(error)
             continue
-        images += found
+        images += characters_of_file
         if doubt:
             notes.append(f"{path}: {doubt}")
     return images, notes, faults

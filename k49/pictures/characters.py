@@ -43,10 +43,10 @@ def characters(
     ink = find_ink(grey)
     if is_cut(ink.mask, size, extent):
         return [as_it_is(grey, ink)], ""
-    found = boxes(ink.mask)
-    clear = len(found) > 1 or is_one(ink.mask)
+    parts = boxes(ink.mask)
+    clear = len(parts) > 1 or is_one(ink.mask)
     doubt = "" if clear else "may hold several characters, read as one"
-    return [fit(ink.strength[box], size, extent) for box in found], doubt
+    return [fit(ink.strength[box], size, extent) for box in parts], doubt
 
 
 def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:

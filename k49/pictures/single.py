@@ -107,10 +107,10 @@ def prepared(image: np.ndarray, extent: float) -> np.ndarray:
     large = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     picture = np.pad(np.asarray(large), round(MARGIN * max(height, width)))
     try:
-        found, _ = characters(picture, image.shape, extent)
+        cut, _ = characters(picture, image.shape, extent)
     except NoInkError:
-        found = []
-    return found[0] if len(found) == 1 else np.zeros_like(image)
+        cut = []
+    return cut[0] if len(cut) == 1 else np.zeros_like(image)
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

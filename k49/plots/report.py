@@ -61,19 +61,19 @@ def changes(comparison: Comparison) -> Figure:
         return figure
 
 
-def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
+def bars(axes: Axes, changes: list[Change], labels: list[str], good: int) -> None:
     """Draw a bar for each change, with its figures: blue where it is an improvement.
 
     Args:
         axes: to draw into.
-        found: the changes.
+        changes: the changes.
         labels: what to call each.
         good: 1 if more is better, -1 if less is.
     """
-    differences = [change.b - change.a for change in found]
+    differences = [change.b - change.a for change in changes]
     colours = [BLUE if good * difference > 0 else ORANGE for difference in differences]
-    axes.barh(range(len(found)), differences, color=colours)
-    for y, (change, difference) in enumerate(zip(found, differences, strict=True)):
+    axes.barh(range(len(changes)), differences, color=colours)
+    for y, (change, difference) in enumerate(zip(changes, differences, strict=True)):
         axes.annotate(
             f"{signed_count(difference)}  "
             f"({count_text(change.a)} to {count_text(change.b)} of {change.images})",
@@ -86,7 +86,7 @@ def bars(axes: Axes, found: list[Change], labels: list[str], good: int) -> None:
             color="#444444",
         )
     axes.axvline(0, color=GREY, linewidth=0.8)
-    axes.set_yticks(range(len(found)), labels)
+    axes.set_yticks(range(len(changes)), labels)
     axes.invert_yaxis()
     axes.set_xlabel("test images")
     axes.margins(x=0.7)  # room for the figures

@@ -44,8 +44,8 @@ def importance(rows: list[dict]) -> list[dict]:
     rows = comparable(rows)
     scores = [-1.0 if row["val_accuracy"] is None else row["val_accuracy"] for row in rows]
     ranks = stats.rankdata(scores)
-    found = [correlation(values(rows, name), ranks) for name in SEARCHED]
-    matter = stats.false_discovery_control([p for _, p in found]) < LEVEL
+    correlations = [correlation(values(rows, name), ranks) for name in SEARCHED]
+    matter = stats.false_discovery_control([p for _, p in correlations]) < LEVEL
     return [
         {
             "hyperparameter": name,
@@ -54,17 +54,17 @@ def importance(rows: list[dict]) -> list[dict]:
             "matters": bool(matters),
             "trials": len(rows),
         }
-        for name, (strength, p), matters in zip(SEARCHED, found, matter, strict=True)
+        for name, (strength, p), matters in zip(SEARCHED, correlations, matter, strict=True)
     ]
 
 
-def correlation(found: list[Any], ranks: np.ndarray) -> tuple[float, float]:
+def correlation(column: list[Any], ranks: np.ndarray) -> tuple[float, float]:
     """Return the correlation of values with ranks, and its p-value; 0 and 1 if nothing varies."""
-    kinds, category = np.unique([str(value) for value in found], return_inverse=True)
+    kinds, category = np.unique([str(value) for value in column], return_inverse=True)
     if len(kinds) < 2 or np.ptp(ranks) == 0:
         return 0.0, 1.0
-    numeric = all(isinstance(value, int | float) for value in found)
-    x = stats.rankdata(found) if numeric else category
+    numeric = all(isinstance(value, int | float) for value in column)
+    x = stats.rankdata(column) if numeric else category
 
     def strength(x: np.ndarray) -> float:
         if numeric:
@@ -84,71 +84,38 @@ def correlation(found: list[Any], ranks: np.ndarray) -> tuple[float, float]:
     return strength(x), float(test.pvalue)
 
 
-def parallel(rows: list[dict]) -> list[dict]:
-    """Return each trial's line in a parallel plot of the hyperparameters that varied.
-
-    Returns:
-        A row a trial and axis: trial, axis, value, position (0 to 1) and the trial's val_accuracy.
-        Failed trials have no place on the last axis, and are left out.
-    """
-    rows = [row for row in rows if row["val_accuracy"] is not None]
-    found = []
-    for axis in (*SEARCHED, "val_accuracy"):
-        own = values(rows, axis)
-        if len({str(value) for value in own}) < 2 and axis != "val_accuracy":
-            continue
-        for row, value, position in zip(rows, own, positions(axis, own), strict=True):
-            about = {"trial": row["trial"], "axis": axis, "value": value}
-            found.append({**about, "position": position, "val_accuracy": row["val_accuracy"]})
-    return found
-
-
-def positions(axis: str, found: list[Any]) -> list[float]:
-    """Place values between 0, the lowest, and 1, the highest; categories lie evenly."""
-    if not all(isinstance(value, int | float) for value in found):
-        kinds = sorted({str(value) for value in found})
-        x = np.array([kinds.index(str(value)) for value in found], float)
-    else:
-        x = np.log(found) if axis in LOGARITHMIC else np.array(found, float)
-    spread = np.ptp(x)
-    return (
-        [round(float(position), 4) for position in (x - x.min()) / spread]
-        if spread
-        else [0.5] * len(x)
-    )
-
-
 def trials(rows: list[dict], dataset: str) -> Figure:
     with figure_style():
         figure = Figure((13, 4.6))
         set_margins(figure, 0.4, 0.3, 0.75, 0.8, wspace=0.28)
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-        draw_parallel(left, parallel(rows))
+        draw_parallel(left, [row for row in rows if row["val_accuracy"] is not None])
         draw_importance(right, importance(rows))
         figure.suptitle(f"The search's {len(rows)} trials: {dataset}")
         return figure
 
 
-def draw_parallel(axes: Axes, ways: list[dict]) -> None:
-    names = list(dict.fromkeys(row["axis"] for row in ways))
-    best = max(ways, key=lambda row: row["val_accuracy"])["trial"]
-    for number in sorted({row["trial"] for row in ways}, key=lambda n: n == best):
-        own = [row for row in ways if row["trial"] == number]
-        colour = ORANGE if number == best else BLUE
-        strength = 1.0 if number == best else 0.15 + 0.6 * own[-1]["position"]
-        axes.plot([row["position"] for row in own], color=colour, alpha=strength, lw=2)
+def draw_parallel(axes: Axes, rows: list[dict]) -> None:
+    """Draw each completed trial as a line through the hyperparameters that varied."""
+    columns = {name: values(rows, name) for name in (*SEARCHED, "val_accuracy")}
+    names = [name for name in columns if name == "val_accuracy" or len(set(columns[name])) > 1]
+    at = np.array([positions(name, columns[name]) for name in names])  # (axes, trials)
+    best = int(np.argmax(columns["val_accuracy"]))
+    for trial in sorted(range(len(rows)), key=lambda trial: trial == best):
+        colour = ORANGE if trial == best else BLUE
+        strength = 1.0 if trial == best else 0.15 + 0.6 * at[-1, trial]
+        axes.plot(at[:, trial], color=colour, alpha=strength, lw=2)
     for x, name in enumerate(names):
         axes.axvline(x, color=GREY, lw=0.8)
-        own = [row for row in ways if row["axis"] == name]
-        labels = {row["position"]: row["value"] for row in own}
-        if not isinstance(own[0]["value"], str):
-            labels = {at: labels[at] for at in (min(labels), max(labels))}
-        for at, value in labels.items():
+        labels = dict(zip(at[x], columns[name], strict=True))
+        if not isinstance(columns[name][0], str):
+            labels = {place: labels[place] for place in (min(labels), max(labels))}
+        for place, value in labels.items():
             text = value if isinstance(value, str) else f"{value:.4g}"
             text = f"{value:.2%}" if name == "val_accuracy" else text
-            above = 9 if at > 0.5 else -9  # clear of the lines
+            above = 9 if place > 0.5 else -9  # clear of the lines
             axes.annotate(
-                *(text, (x, at)),
+                *(text, (x, place)),
                 xytext=(0, above),
                 textcoords="offset points",
                 fontsize=9,
@@ -161,25 +128,32 @@ def draw_parallel(axes: Axes, ways: list[dict]) -> None:
     axes.set(xlim=(-0.3, len(names) - 0.7), ylim=(-0.12, 1.12))
     axes.spines.left.set_visible(False)
     axes.grid(visible=False)
-    axes.set_title(
-        f"hyperparameters that varied (the darker, the better; orange: the best, trial {best})",
-        fontsize=11,
-    )
+    number = rows[best]["trial"]
+    axes.set_title(f"hyperparameters that varied (orange: the best, trial {number})", fontsize=11)
 
 
-def draw_importance(axes: Axes, found: list[dict]) -> None:
-    found = found[::-1]
+def positions(axis: str, column: list[Any]) -> np.ndarray:
+    """Place values between 0, the lowest, and 1, the highest; categories lie evenly."""
+    if isinstance(column[0], str):
+        x = np.unique(column, return_inverse=True)[1].astype(float)
+    else:
+        x = np.log(column) if axis in LOGARITHMIC else np.array(column, float)
+    return (x - x.min()) / np.ptp(x) if np.ptp(x) else np.full(len(x), 0.5)
+
+
+def draw_importance(axes: Axes, rows: list[dict]) -> None:
+    rows = rows[::-1]
     axes.barh(
-        [row["hyperparameter"].replace("units", "mean units") for row in found],
-        [row["rank_correlation"] for row in found],
-        color=[BLUE if row["matters"] else "#cccccc" for row in found],
+        [row["hyperparameter"].replace("units", "mean units") for row in rows],
+        [row["rank_correlation"] for row in rows],
+        color=[BLUE if row["matters"] else "#cccccc" for row in rows],
     )
-    for y, row in enumerate(found):
+    for y, row in enumerate(rows):
         if not row["rank_correlation"] and row["p_value"] == 1:
             axes.annotate("didn't vary", (0.03, y), va="center", fontsize=9, color=GREY)
     axes.axvline(0, color=GREY, lw=0.8)
     axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1))
     axes.set_xlabel("rank correlation with val_accuracy\n(of categories: without a sign)")
     axes.grid(axis="y", visible=False)
-    n = found[0]["trials"]
+    n = rows[0]["trials"]
     axes.set_title(f"{n} trials; grey: could be chance", fontsize=11)

@@ -125,9 +125,16 @@ def describe_outcome(outcome: Outcome) -> str:
     return f"val_accuracy {outcome.score:.4f}"
 
 
-def format_hyperparameters(found: Hyperparameters) -> str:
-    words = [f"{found.units}", found.activation, found.initializer, f"{found.learning_rate:g}"]
-    decay = [] if found.weight_decay is None else [f"decay {found.weight_decay:g}"]
+def format_hyperparameters(hyperparameters: Hyperparameters) -> str:
+    words = [
+        f"{hyperparameters.units}",
+        hyperparameters.activation,
+        hyperparameters.initializer,
+        f"{hyperparameters.learning_rate:g}",
+    ]
+    decay = (
+        [] if hyperparameters.weight_decay is None else [f"decay {hyperparameters.weight_decay:g}"]
+    )
     return " ".join(words + decay)
 
 

@@ -177,8 +177,8 @@ def read_result(path: Path) -> StoredResult | None:
 
 def read_results(folder: Path) -> dict[Path, StoredResult]:
     """Return all results in a folder by their files, oldest first, without damaged ones."""
-    found = {path: read_result(path) for path in folder.glob("*.json")}
-    whole = {path: stored for path, stored in found.items() if stored is not None}
+    results = {path: read_result(path) for path in folder.glob("*.json")}
+    whole = {path: stored for path, stored in results.items() if stored is not None}
     return dict(sorted(whole.items(), key=lambda item: (item[1].finished, item[0])))
 
 
@@ -193,12 +193,12 @@ def name_of(inputs: dict[str, Any]) -> str:
 
 def hash_of_data(data: Iterable[Dataset]) -> str:
     """Return sixteen hexadecimal digits of the SHA-256 of images and labels, and their shapes."""
-    found = sha256()
+    digest = sha256()
     for dataset in data:
         for array in (dataset.images, dataset.labels):
-            found.update(repr(array.shape).encode())
-            found.update(array.data)
-    return found.hexdigest()[:16]
+            digest.update(repr(array.shape).encode())
+            digest.update(array.data)
+    return digest.hexdigest()[:16]
 
 
 def installed(*names: str) -> str:

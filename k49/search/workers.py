@@ -265,11 +265,7 @@ class Cluster:
 
 
 def connect(address: str) -> Any:
-    """Return a client of the scheduler at an address.
-
-    Raises:
-        K49Error: no scheduler answers there, or Dask can't be imported.
-    """
+    """Return a client of the scheduler at an address."""
     try:
         import dask
         from distributed import Client

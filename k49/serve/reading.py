@@ -137,21 +137,21 @@ def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str,
         Refused, K49Error: the request is of another form.
     """
     top = validate(Query, dict(parse_qsl(query, keep_blank_values=True)), "query").top
-    found, notes, errors = [], [], []
+    characters, notes, errors = [], [], []
     for picture in pictures_of(kind, body):
         try:
             images, doubt = read_picture(picture, model.dataset)
         except K49Error as error:
             errors.append(str(error))
             continue
-        found += images
+        characters += images
         if doubt:
             notes.append(f"{picture}: {doubt}")
     if model.dataset.warning:
         notes.append(f"warning: {model.dataset.warning}")
-    if not found:
+    if not characters:
         return {"rows": [], "notes": notes, "errors": errors}
-    names, images = zip(*found, strict=True)
+    names, images = zip(*characters, strict=True)
     rows = candidate_rows(list(names), predict(model, stack(list(images)), top))
     return {"rows": rows, "notes": notes, "errors": errors}
 
@@ -186,19 +186,19 @@ def of_form(body: bytes, boundary: str) -> list[UploadedPicture]:
         K49Error: it is no form, or a field is no file.
     """
     bounds = {"part_limit": MOST_PICTURES, "spool_limit": MOST_BODY, "memory_limit": MOST_BODY}
-    found = []
+    pictures = []
     try:
         form = multipart.MultipartParser(BytesIO(body), boundary, len(body), strict=True, **bounds)
         for number, part in enumerate(form):
             if part.filename is None:
                 raise K49Error(f"body: field {printable(part.name, 80)} is no file")
             name = printable(part.filename, MOST_NAME) or f"file {number}"
-            found.append(UploadedPicture(name, part.raw))
+            pictures.append(UploadedPicture(name, part.raw))
     except multipart.ParserLimitReached as error:
         raise Refused(413, f"body: {error}; {MOST_PICTURES} pictures at most") from error
     except multipart.MultipartError as error:
         raise K49Error(f"body: no form: {error}") from error
-    return found
+    return pictures
 
 
 def as_json(content: dict) -> bytes:

@@ -91,17 +91,13 @@ async def answers(address: str, port: int) -> bool:
 
 
 def free_address(host: str, port: int) -> tuple[str, int]:
-    """Return the address and port that a host and a port, or 0, stand for, if they are free.
-
-    Raises:
-        K49Error: the address isn't this machine's, or taken.
-    """
+    """Return the address and port that a host and a port, or 0, stand for, if they are free."""
     if not host:
         raise K49Error("--host: empty; 0.0.0.0 listens to all networks, 127.0.0.1 to this machine")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port), family=family) as found:
-            address, port, *_ = found.getsockname()
+        with socket.create_server((host, port), family=family) as probe:
+            address, port, *_ = probe.getsockname()
             return address, port
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -12,7 +12,7 @@ numbers takes 17 % of an epoch of the report's recipe, this 2 %.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,11 +25,10 @@ DISTORT_STREAM = 0  # of random numbers
 ERASE_STREAM = 1 << 20  # dropout's streams are below
 AREA = (0.02, 0.2)  # of an erased rectangle, shares of the image, from and to; half of the paper's,
 # since ink fills most of an image
-# since ink fills most of an image
 RATIO = (0.3, 3.3)  # of its height to its width, from and to
 Tensor = Any  # TensorFlow has no types
 # Takes images (B, H, W, 1) uint8 and a seed as for `bits`; returns changed images of the same shape
-# Takes images (B, H, W, 1) uint8 and a seed as for `bits`; returns changed images of the same shape
+Transformation = Callable[[Tensor, Tensor], Tensor]
 
 
 def uniform(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
@@ -65,9 +64,6 @@ def bits(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
 def mixed(x: Tensor, shift: int, factor: int) -> Tensor:
     shifted = tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32))
     return tf.bitwise.bitwise_xor(x, shifted) * tf.constant(factor, tf.uint32)
-
-
-Transformation = Callable[[Tensor, Tensor], Tensor]
 
 
 def augmentation(settings: Augment, size: tuple[int, int]) -> Transformation:
@@ -146,56 +142,18 @@ class Distort:
         ranges = [s.rotation, s.shear, s.scale, s.scale, s.shift, s.shift]
         turn, slant, taller, wider, down, right = tf.split(affine * ranges, 6, 1)
         last_row, last_column = (length - 1 for length in self.padded)
+        bend = s.elastic * math.sqrt(3)  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
 
-        at = stretched(turned(turn), 1 + taller, 1 + wider)
-        at = shifted(slanted(at, slant), down + last_row / 2, right + last_column / 2)
-        rows = tf.concat([bent(s.elastic, bend_rows), *at.row], 1)
-        columns = tf.concat([bent(s.elastic, bend_columns), *at.column], 1)
+        # what control points, the row, the column and 1 add to where a pixel comes from
+        cos, sin, tall, wide = tf.cos(turn), tf.sin(turn), 1 + taller, 1 + wider
+        rows = [bend * bend_rows, tall * cos, wide * -sin, down + last_row / 2]
+        columns = [bend * bend_columns, tall * sin + slant, wide * cos, right + last_column / 2]
+        rows, columns = tf.concat(rows, 1), tf.concat(columns, 1)
 
-        found = tf.matmul(tf.concat([rows, columns], 0), self.features)
+        coordinates = tf.matmul(tf.concat([rows, columns], 0), self.features)
         # inside, and the corner's neighbours, too
-        inside_rows = tf.clip_by_value(found[:n], 0.0, last_row - 1e-3)
-        return inside_rows, tf.clip_by_value(found[n:], 0.0, last_column - 1e-3)
-
-
-class Affine(NamedTuple):
-    """An affine map of each image: what row, column and 1 add to where a pixel comes from."""
-
-    row: tuple[Tensor, Tensor, Tensor]  # each (N, 1)
-    column: tuple[Tensor, Tensor, Tensor]
-
-
-def turned(angle: Tensor) -> Affine:
-    cos, sin = tf.cos(angle), tf.sin(angle)
-    none = tf.zeros_like(angle)
-    return Affine((cos, -sin, none), (sin, cos, none))
-
-
-def stretched(at: Affine, tall: Tensor, wide: Tensor) -> Affine:
-    """Return a map in which an image is so many times as tall and as wide."""
-    row, column = (
-        (tall * by_row, wide * by_column, constant) for by_row, by_column, constant in at
-    )
-    return Affine(row, column)
-
-
-def slanted(at: Affine, by: Tensor) -> Affine:
-    """Return a map in which columns move by a share of the row."""
-    by_row, *others = at.column
-    return Affine(at.row, (by_row + by, *others))
-
-
-def shifted(at: Affine, down: Tensor, right: Tensor) -> Affine:
-    """Return a map in which pixels come from so much further down and right."""
-    row, column = (
-        (*of, constant + by) for (*of, constant), by in zip(at, (down, right), strict=True)
-    )
-    return Affine(row, column)
-
-
-def bent(deviation: float, random: Tensor) -> Tensor:
-    """Return displacements of control points with a standard deviation, of numbers -1 to 1."""
-    return deviation * math.sqrt(3) * random  # uniform numbers of -1 to 1 deviate by 1 / sqrt(3)
+        inside_rows = tf.clip_by_value(coordinates[:n], 0.0, last_row - 1e-3)
+        return inside_rows, tf.clip_by_value(coordinates[n:], 0.0, last_column - 1e-3)
 
 
 def elastic_basis(knots: int, size: tuple[int, int]) -> np.ndarray:
@@ -261,6 +219,3 @@ def between(length: int, start: Tensor, size: Tensor) -> Tensor:
     """Return which of so many pixels lie in a stretch; (B, length) bool of (B, 1) each."""
     middle = tf.range(length, dtype=tf.float32) + 0.5
     return (middle > start) & (middle < start + size)
-
-
-# --- random numbers ------------------------------------------------------------------------------

@@ -148,15 +148,19 @@ def train_epoch(
     return loss, accuracy
 
 
-def training_config(settings: Settings, found: Hyperparameters, images: int) -> TrainingConfig:
-    """Return how to train what the search found on so many images, for `epochs` or `min_steps`.
+def training_config(
+    settings: Settings, hyperparameters: Hyperparameters, images: int
+) -> TrainingConfig:
+    """Return how to train the winner of the search on so many images.
 
-    The longer of both; a learning rate in `train` replaces the search's.
+    For `epochs` or `min_steps`, the longer of both; `train.learning_rate` replaces the search's.
     """
     if settings.train.learning_rate is not None:
-        found = found.model_copy(update={"learning_rate": settings.train.learning_rate})
+        hyperparameters = hyperparameters.model_copy(
+            update={"learning_rate": settings.train.learning_rate}
+        )
     return TrainingConfig(
-        hyperparameters=found,
+        hyperparameters=hyperparameters,
         fit=settings.fit,
         augment=settings.augment,
         epochs=settings.train_epochs(images),

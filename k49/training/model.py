@@ -113,5 +113,7 @@ def predict_proba(
     compiled = compile_predict(model)
     parts = list(chunks(len(images), SCORED_AT_ONCE))
     shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
-    found = [averaged(lambda x: compiled(x).numpy(), images[part], shifts) for part in shown]
-    return sharpen(np.concatenate(found), exponent)
+    probabilities = [
+        averaged(lambda x: compiled(x).numpy(), images[part], shifts) for part in shown
+    ]
+    return sharpen(np.concatenate(probabilities), exponent)

@@ -98,77 +98,77 @@ def check_space(name: str, space: Space, trials: int, size: tuple[int, int]) -> 
 # --- parts that networks share -------------------------------------------------------------------
 
 
-def weights(hyperparameters: Hyperparameters, fit: Fit) -> dict[str, Any]:
+def weights(hp: Hyperparameters, fit: Fit) -> dict[str, Any]:
     bias = not fit.batch_normalization
-    return {"kernel_initializer": hyperparameters.initializer, "use_bias": bias}
+    return {"kernel_initializer": hp.initializer, "use_bias": bias}
 
 
-def activation(x: Tensor, name: str, found: Hyperparameters, fit: Fit) -> Tensor:
+def activation(x: Tensor, name: str, hp: Hyperparameters, fit: Fit) -> Tensor:
     if fit.batch_normalization:
         x = layers.BatchNormalization(momentum=MOMENTUM, name=f"normalization_{name}")(x)
-    return layers.Activation(found.activation, name=f"activation_{name}")(x)
+    return layers.Activation(hp.activation, name=f"activation_{name}")(x)
 
 
 def dropout(x: Tensor, name: str, fit: Fit) -> Tensor:
     return layers.Dropout(fit.dropout, name=f"dropout_{name}")(x) if fit.dropout else x
 
 
-def convolution(x: Tensor, filters: int, name: str, found: Hyperparameters, fit: Fit) -> Tensor:
-    options = {"padding": "same", "name": f"hidden_{name}", **weights(found, fit)}
+def convolution(x: Tensor, filters: int, name: str, hp: Hyperparameters, fit: Fit) -> Tensor:
+    options = {"padding": "same", "name": f"hidden_{name}", **weights(hp, fit)}
     return layers.Conv2D(filters, 3, **options)(x)
 
 
 # --- the networks --------------------------------------------------------------------------------
 
 
-def mlp(x: Tensor, found: Hyperparameters, fit: Fit) -> Tensor:
+def mlp(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     """A multilayer perceptron, as the report's: a dense layer of each width."""
     x = layers.Flatten(name="flatten")(x)
-    for i, units in enumerate(found.units):
-        x = layers.Dense(units, name=f"hidden_{i}", **weights(found, fit))(x)
-        x = dropout(activation(x, str(i), found, fit), str(i), fit)
+    for i, units in enumerate(hp.units):
+        x = layers.Dense(units, name=f"hidden_{i}", **weights(hp, fit))(x)
+        x = dropout(activation(x, str(i), hp, fit), str(i), fit)
     return x
 
 
-def cnn(x: Tensor, found: Hyperparameters, fit: Fit) -> Tensor:
+def cnn(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     """A convolutional network: blocks of two convolutions that halve the image, double filters."""
-    for i, filters in enumerate(found.units):
+    for i, filters in enumerate(hp.units):
         for part in "ab":
-            x = convolution(x, filters, f"{i}{part}", found, fit)
-            x = activation(x, f"{i}{part}", found, fit)
+            x = convolution(x, filters, f"{i}{part}", hp, fit)
+            x = activation(x, f"{i}{part}", hp, fit)
         x = dropout(layers.AveragePooling2D(2, name=f"pool_{i}")(x), str(i), fit)
     return layers.GlobalAveragePooling2D(name="mean")(x)
 
 
-def resnet(x: Tensor, found: Hyperparameters, fit: Fit) -> Tensor:
+def resnet(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     """A residual network with pre-activation (He et al. 2016, arXiv:1603.05027).
 
     Stages of two blocks; each stage but the first halves the image and doubles the filters. Short
     and wide, as wide residual networks are (arXiv:1605.07146).
     """
-    x = convolution(x, found.units[0], "stem", found, fit)
-    for stage, filters in enumerate(found.units):
+    x = convolution(x, hp.units[0], "stem", hp, fit)
+    for stage, filters in enumerate(hp.units):
         if stage:
             x = layers.AveragePooling2D(2, name=f"pool_{stage}")(x)
         for part in range(RESNET_BLOCKS):
-            x = residual_block(x, filters, f"{stage}_{part}", found, fit)
-    x = activation(x, "last", found, fit)
+            x = residual_block(x, filters, f"{stage}_{part}", hp, fit)
+    x = activation(x, "last", hp, fit)
     return layers.GlobalAveragePooling2D(name="mean")(x)
 
 
-def residual_block(x: Tensor, filters: int, name: str, found: Hyperparameters, fit: Fit) -> Tensor:
+def residual_block(x: Tensor, filters: int, name: str, hp: Hyperparameters, fit: Fit) -> Tensor:
     """Add two convolutions, each behind its normalization and activation, to their input.
 
     A third convolution widens the input, where it is narrower.
     """
-    inside = activation(x, f"{name}a", found, fit)
+    inside = activation(x, f"{name}a", hp, fit)
     shortcut = x
     if x.shape[-1] != filters:
-        options = weights(found, fit)
+        options = weights(hp, fit)
         shortcut = layers.Conv2D(filters, 1, name=f"widen_{name}", **options)(inside)
-    inside = convolution(inside, filters, f"{name}a", found, fit)
-    inside = dropout(activation(inside, f"{name}b", found, fit), name, fit)
-    inside = convolution(inside, filters, f"{name}b", found, fit)
+    inside = convolution(inside, filters, f"{name}a", hp, fit)
+    inside = dropout(activation(inside, f"{name}b", hp, fit), name, fit)
+    inside = convolution(inside, filters, f"{name}b", hp, fit)
     return layers.Add(name=f"add_{name}")([shortcut, inside])
 
 

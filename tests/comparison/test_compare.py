@@ -131,7 +131,7 @@ def test_changes_by_hand():
 
 
 def test_one_point_better_on_as_many_images_as_k49_has():
-    """A model with another 1 % of 38,547 images right, beside chance the other way round."""
+    """A model with another 1 % of 38,547 images right, and chance the other way round."""
     rng = np.random.default_rng(0)
     n = 38_547
     base = rng.random(n) < 0.05

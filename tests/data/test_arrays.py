@@ -14,6 +14,7 @@ from k49.errors import K49Error
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 28, 28), dtype=np.uint8)
 LABELS = np.arange(39, 49, dtype=np.uint8)
+SAVES = {"stored": np.savez, "packed": np.savez_compressed}
 
 
 def images_in(path: Path) -> np.ndarray:
@@ -28,6 +29,131 @@ def labels_in(path: Path) -> np.ndarray:
         return read_labels(array)
 
 
+def refusal(read, path: Path) -> str:
+    """The text of a refusal: one line that names the file."""
+    with pytest.raises(K49Error) as caught:
+        read(path)
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    assert str(path) in text
+    return text
+
+
+def npz(array=IMAGES, save=np.savez, **named) -> bytes:
+    file = io.BytesIO()
+    save(file, *([] if named else [array]), **named)
+    return file.getvalue()
+
+
+def archive(member: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as target:
+        target.writestr("arr_0.npy", member)
+    return file.getvalue()
+
+
+def npy(header: str, content: bytes = bytes(784), version: bytes = b"\x01\x00") -> bytes:
+    """An .npy stream with a header of one's own."""
+    length = struct.pack("<H" if version == b"\x01\x00" else "<I", len(header))
+    return b"\x93NUMPY" + version + length + header.encode() + content
+
+
+def claim(*shape: float, content: bytes = bytes(784), version: bytes = b"\x01\x00") -> bytes:
+    """An npz of an array whose header claims a shape."""
+    header = str({"descr": "|u1", "fortran_order": False, "shape": shape}) + "\n"
+    return archive(npy(header, content, version))
+
+
+def overwritten(save) -> bytes:
+    """The same length, the whole directory, but the data are not what was written."""
+    content = bytearray(npz(IMAGES // 64, save))  # compressible
+    content[1000:1100] = bytes(100)
+    return bytes(content)
+
+
+def encrypted() -> bytes:
+    content = bytearray(npz())
+    content[6] |= 1  # flag in the member's header
+    content[content.rindex(b"PK\x01\x02") + 8] |= 1  # and in the directory
+    return bytes(content)
+
+
+BAD = {
+    "empty": (b"", "not a readable npz"),
+    "text": (b"not a zip", "not a readable npz"),
+    "nearly": (b"PK\x03\x04 nearly a zip", "not a readable npz"),
+    "zeros": (bytes(5000), "not a readable npz"),
+    **{
+        f"{how}, cut off at {share}": (npz(save=save)[: int(len(npz(save=save)) * share)], "")
+        for how, save in SAVES.items()
+        for share in (0.01, 0.5, 0.99)
+    },
+    **{f"{how}, overwritten": (overwritten(save), "") for how, save in SAVES.items()},
+    "encrypted": (encrypted(), ""),
+    "other name": (npz(images=IMAGES), "arr_0"),
+    "no array": (archive(b"hello"), ""),
+    "nothing": (archive(b""), ""),
+    "no rows": (npz(IMAGES[:0]), "is empty"),
+    "Fortran": (npz(np.asfortranarray(IMAGES)), "Fortran"),
+    **{
+        f"shape {shape}": (npz(np.zeros(shape, np.uint8)), str(shape))
+        for shape in [(10, 783), (10, 28, 28, 2), (28, 28), (10, 1, 1), (7840,)]
+    },
+    **{
+        f"claims {n}": (claim(n, 28, 28), str(n)) for n in (10**12, 10**30, 10_000_001, -1)
+    },  # what is impossible; and more, or less, than there is
+    **{f"claims {n}": (claim(n, 28, 28), f"784 bytes.*{n}") for n in (2, 10_000_000)},
+    "holds more": (claim(1, 28, 28, content=bytes(2 * 784)), "more data"),
+    "version 7": (archive(npy("{}").replace(b"Y\x01", b"Y\x07", 1)), "version"),
+    **{
+        f"header {header[:60]}": (archive(npy(header)), "")
+        for header in (
+            "",
+            "{}",
+            "3",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28)",  # never closed
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28), 'more': 1}",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': (1.0, 28, 28)}",
+            "{'descr': '|u1', 'fortran_order': False, 'shape': __import__('os')}",
+            "{'descr': 'nonsense', 'fortran_order': False, 'shape': (1, 28, 28)}",
+            " " * 20_000 + "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28)}",
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_refused_in_one_line(tmp_path, bad):
+    content, says = BAD[bad]
+    path = tmp_path / "images.npz"
+    path.write_bytes(content)
+    text = refusal(images_in, path)
+    assert all(part in text for part in says.split(".*"))
+
+
+@pytest.mark.parametrize("save", SAVES.values(), ids=SAVES)
+def test_reads_what_numpy_wrote(tmp_path, save):
+    path = tmp_path / "array.npz"
+    for read, array in ((images_in, IMAGES), (labels_in, LABELS)):
+        save(path, array)
+        found = read(path)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, array)
+    save(path, LABELS[:0])
+    assert "is empty" in refusal(labels_in, path)
+
+
+def test_reads_format_version_2(tmp_path):
+    path = tmp_path / "v2.npz"
+    path.write_bytes(claim(1, 28, 28, version=b"\x02\x00"))
+    assert images_in(path).shape == (1, 28, 28)
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert "not found" in refusal(images_in, tmp_path / "none.npz")
+    refusal(images_in, tmp_path)
+
+
 class CreatesFile:
     """An object whose unpickling leaves a file behind."""
 
@@ -38,183 +164,15 @@ class CreatesFile:
         return Path.touch, (self.path,)
 
 
-def refusal(read, *paths: Path) -> str:
-    """The text of a refusal: one line that names the first file."""
-    with pytest.raises(K49Error) as caught:
-        read(*paths)
-    text = str(caught.value)
-    assert len(text.splitlines()) == 1
-    assert str(paths[0]) in text
-    return text
-
-
-def saved(path: Path, array: np.ndarray, save=np.savez) -> Path:
-    save(path, array)
-    return path
-
-
-def archive(path: Path, member: bytes, name: str = "arr_0.npy") -> Path:
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr(name, member)
-    return path
-
-
-def npy(header: str, content: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    """An .npy stream with a header of one's own."""
-    length = struct.pack("<H" if version == b"\x01\x00" else "<I", len(header))
-    return b"\x93NUMPY" + version + length + header.encode() + content
-
-
-def claim(shape: tuple, content: bytes = bytes(784), order: bool = False) -> bytes:
-    return npy(str({"descr": "|u1", "fortran_order": order, "shape": shape}) + "\n", content)
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_reads_what_numpy_wrote(tmp_path, save):
-    images = saved(tmp_path / "images.npz", IMAGES, save)
-    labels = saved(tmp_path / "labels.npz", LABELS, save)
-    x, y = images_in(images), labels_in(labels)
-    assert x.dtype == y.dtype == np.uint8
-    assert np.array_equal(x, IMAGES)
-    assert np.array_equal(y, LABELS)
-
-
-def test_reads_format_version_2(tmp_path):
-    header = str({"descr": "|u1", "fortran_order": False, "shape": (1, 28, 28)}) + "\n"
-    path = archive(tmp_path / "v2.npz", npy(header, bytes(784), b"\x02\x00"))
-    assert images_in(path).shape == (1, 28, 28)
-
-
-def test_missing_file(tmp_path):
-    assert "not found" in refusal(images_in, tmp_path / "none.npz")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 nearly a zip", bytes(5000)])
-def test_not_a_zip(tmp_path, content):
-    path = tmp_path / "text.npz"
-    path.write_bytes(content)
-    assert "not a readable npz" in refusal(images_in, path)
-
-
-def test_folder(tmp_path):
-    refusal(images_in, tmp_path)
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
-def test_cut_off(tmp_path, save, share):
-    path = saved(tmp_path / "cut.npz", IMAGES, save)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    refusal(images_in, path)
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_damaged_in_the_middle(tmp_path, save):
-    """Same length, whole directory, but the data are not what was written."""
-    path = saved(tmp_path / "damaged.npz", IMAGES // 64, save)  # compressible
-    content = bytearray(path.read_bytes())
-    content[1000:1100] = bytes(100)
-    path.write_bytes(content)
-    refusal(images_in, path)
-
-
-def test_missing_member(tmp_path):
-    path = tmp_path / "named.npz"
-    np.savez(path, images=IMAGES)
-    assert "arr_0" in refusal(images_in, path)
-
-
-def test_member_that_is_no_array(tmp_path):
-    refusal(images_in, archive(tmp_path / "text.npz", b"hello"))
-
-
-def test_empty_member(tmp_path):
-    refusal(images_in, archive(tmp_path / "empty.npz", b""))
-
-
 @pytest.mark.parametrize("read", [images_in, labels_in])
 def test_pickle_is_never_run(tmp_path, read):
-    trap = tmp_path / "was unpickled"
-    objects = np.array([CreatesFile(trap)], dtype=object)
-    path = saved(tmp_path / "objects.npz", objects)
+    trap, path = tmp_path / "was unpickled", tmp_path / "objects.npz"
+    pickled = npz(np.array([CreatesFile(trap)], dtype=object))
+    path.write_bytes(pickled)
     assert "object" in refusal(read, path)
+    path.write_bytes(claim(1, 28, 28, content=pickled[-200:]))  # that claims to be images
+    refusal(images_in, path)
     assert not trap.exists()
+    path.write_bytes(pickled)
     np.load(path, allow_pickle=True)["arr_0"]  # the trap is a real one
     assert trap.exists()
-
-
-def test_pickle_that_claims_to_be_images(tmp_path):
-    trap = tmp_path / "was unpickled"
-    pickled = io.BytesIO()
-    np.save(pickled, np.array([CreatesFile(trap)], dtype=object))
-    tail = pickled.getvalue()[-200:]
-    refusal(images_in, archive(tmp_path / "objects.npz", claim((1, 28, 28), tail)))
-    assert not trap.exists()
-
-
-@pytest.mark.parametrize("shape", [(10, 783), (10, 28, 28, 2), (28, 28), (10, 1, 1), (7840,)])
-def test_wrong_image_shape(tmp_path, shape):
-    path = saved(tmp_path / "images.npz", np.zeros(shape, np.uint8))
-    assert str(shape) in refusal(images_in, path)
-
-
-def test_empty(tmp_path):
-    refusal(images_in, saved(tmp_path / "images.npz", IMAGES[:0]))
-    refusal(labels_in, saved(tmp_path / "labels.npz", LABELS[:0]))
-
-
-@pytest.mark.parametrize("number", [10**12, 10**30, 10_000_001, -1])
-def test_header_claims_the_impossible(tmp_path, number):
-    path = archive(tmp_path / "claim.npz", claim((number, 28, 28)))
-    assert str(number) in refusal(images_in, path)
-
-
-@pytest.mark.parametrize("number", [2, 10_000_000])
-def test_header_claims_more_than_there_is(tmp_path, number):
-    path = archive(tmp_path / "claim.npz", claim((number, 28, 28)))
-    text = refusal(images_in, path)
-    assert "784" in text
-    assert str(number) in text
-
-
-def test_header_claims_less_than_there_is(tmp_path):
-    path = archive(tmp_path / "claim.npz", claim((1, 28, 28), bytes(2 * 784)))
-    refusal(images_in, path)
-
-
-def test_fortran_order(tmp_path):
-    path = saved(tmp_path / "fortran.npz", np.asfortranarray(IMAGES))
-    assert "Fortran" in refusal(images_in, path)
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        "",
-        "{}",
-        "3",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28)",  # never closed
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28), 'more': 1}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1.0, 28, 28)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': __import__('os')}",
-        "{'descr': 'nonsense', 'fortran_order': False, 'shape': (1, 28, 28)}",
-        "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28)}" + " " * 20_000,
-    ],
-)
-def test_faulty_header(tmp_path, header):
-    refusal(images_in, archive(tmp_path / "header.npz", npy(header, bytes(784))))
-
-
-def test_unknown_format_version(tmp_path):
-    member = claim((1, 28, 28)).replace(b"NUMPY\x01", b"NUMPY\x07", 1)
-    assert "version" in refusal(images_in, archive(tmp_path / "v7.npz", member))
-
-
-def test_encrypted(tmp_path):
-    path = saved(tmp_path / "secret.npz", IMAGES)
-    content = bytearray(path.read_bytes())
-    content[6] |= 1  # flag in the member's header
-    content[content.rindex(b"PK\x01\x02") + 8] |= 1  # and in the directory
-    path.write_bytes(content)
-    refusal(images_in, path)

@@ -1,4 +1,4 @@
-"""Probabilities beside what happens: cases whose answer is known."""
+"""Probabilities compared with outcomes: cases whose answer is known."""
 
 import numpy as np
 import pytest

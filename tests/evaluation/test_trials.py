@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from k49.plots import trials as trial_plots
-from k49.plots.trials import SEARCHED, importance, parallel, trials
+from k49.plots.trials import SEARCHED, importance, trials
 
 KINDS = ["relu", "tanh", "sigmoid"]
 
@@ -97,19 +97,17 @@ def test_trials_of_other_lengths_are_not_compared():
     assert {row["trials"] for row in importance(short + long)} == {9}
 
 
-def test_ways_go_from_the_lowest_to_the_highest():
+def test_lines_go_from_the_lowest_to_the_highest():
     found = rows(5, lambda row: row["learning_rate"])
-    ways = parallel(found)
-    axes = list(dict.fromkeys(row["axis"] for row in ways))
-    assert axes == ["layers", "units", "activation", "learning_rate", "val_accuracy"]
-    assert len(ways) == 5 * len(axes)
-    for axis in axes:
-        at = [row["position"] for row in ways if row["axis"] == axis]
-        assert (min(at), max(at)) == (0, 1)
-    rates = sorted((r["value"], r["position"]) for r in ways if r["axis"] == "learning_rate")
-    middle = np.log([value for value, _ in rates])
-    expected = (middle - middle[0]) / (middle[-1] - middle[0])
-    assert [position for _, position in rates] == pytest.approx(expected, abs=1e-4)
+    axes, _ = trials(found, "made up").axes
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["layers", "mean units", "activation", "learning_rate", "val_accuracy"]
+    best = max(range(5), key=lambda i: found[i]["val_accuracy"])
+    order = sorted(range(5), key=lambda i: i == best)  # the best is drawn last
+    lines = np.array([line.get_ydata() for line in axes.lines[:5]])
+    assert (lines.min(0).tolist(), lines.max(0).tolist()) == ([0] * 5, [1] * 5)
+    rates = np.log([found[i]["learning_rate"] for i in order])
+    assert lines[:, 3] == pytest.approx((rates - rates.min()) / np.ptp(rates))
 
 
 @pytest.mark.parametrize("n", [1, 2, 30])

@@ -36,7 +36,7 @@ from tests.helpers import (
 IMAGES = bars(1, seed=0).images[::7]
 
 
-def own(x, found, fit):
+def own(x, hp, fit):
     """Somebody's network: other layers, activations inside of layers, and a flattened image."""
     x = layers.Conv2D(4, (5, 3), padding="valid", activation="tanh")(x)
     x = layers.MaxPooling2D(2)(layers.SeparableConv2D(6, 3, depth_multiplier=2)(x))
@@ -143,11 +143,11 @@ def test_other_data(tmp_path):
     assert open_model(out).dataset == open_model(path).dataset
 
 
-def strange(x, found, fit):
+def strange(x, hp, fit):
     return layers.UnitNormalization(name="strange")(layers.Flatten()(x))
 
 
-def strided(x, found, fit):
+def strided(x, hp, fit):
     return layers.Flatten()(layers.Conv2D(2, 3, strides=2, name="strided")(x))
 
 

@@ -49,7 +49,7 @@ def read_picture(path: Path) -> np.ndarray:
 
 
 def refusal(path: Path) -> str:
-    """The text of a refusal: one line that names the file, and no warning beside it."""
+    """The text of a refusal: one line that names the file, and no warning besides it."""
     with warnings.catch_warnings(), pytest.raises(K49Error) as caught:
         warnings.simplefilter("error")
         read(path)

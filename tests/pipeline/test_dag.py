@@ -58,8 +58,7 @@ def closure(stage):
 def code(stage):
     """The dependencies of a stage that are code."""
     deps = {Path(dep) for dep in DAG["stages"][stage]["deps"] if dep.startswith(("k49", "stages"))}
-    # descriptions; and of what export's page has a twin
-    return deps - {Path("k49/datasets"), *([Path("k49/pictures")] if stage == "export" else [])}
+    return deps - {Path("k49/datasets")}
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -50,10 +50,11 @@ PLACES = {
     "/path/to/store": "{mirror}/../store",
     "0.001,0.003 -S train.epochs=5,10": "0.001,0.002",
     "5e-3, 3)": "5e-3, 0)",
+    "recipe cnn)": f"recipe cnn) {SHORT} -S spaces.cnn.units.min=8 -S spaces.cnn.units.max=8",
+    "recipe report)": f"recipe report) {SHORT}",
     "range(1, 4)": "range(1, 3)",
-    **{f"recipe {name})": f"recipe {name}) {SHORT}" for name in ("cnn", "report")},
 }
-# What a command must print, beside its comment's "reruns ...".
+# What a command must print, besides its comment's "reruns ...".
 PRINTS = {
     "dvc dag": r"\| evaluate \|",
     "dvc metrics diff": r"(?s)(?=.*test_accuracy)(?=.*overfitting_gap)",
@@ -133,7 +134,7 @@ def test_examples_for_contributors_pass_lint_and_tests(fresh, tmp_path):
     fresh.commit("Other settings, another source, a network and a metric")
     modules = ("evaluation/test_metrics.py", "test_settings.py", "test_recipes.py")
     named = [f"tests/{name}" for name in (*modules, "pipeline/test_docs.py")]
-    fresh.run("pytest", "--noconftest", "-m", "not slow", *named)
+    fresh.run("python", "-m", "pytest", "--noconftest", "-m", "not slow", *named)
     code = (
         "from tests.helpers import *; from k49.training.model import build_model; "
         "mine = SMALL_MODEL.model_copy(update={'network': 'networks.mine:mine'}); "

@@ -305,10 +305,10 @@ def test_merge_of_two_experiments_by_the_guide(fresh):
 OWN = """
 from keras import layers
 
-def mine(x, found, fit):
+def mine(x, hp, fit):
     x = layers.AveragePooling2D(2)(x)
-    for units in found.units:
-        x = layers.SeparableConv2D(units, 3, activation=found.activation)(x)
+    for units in hp.units:
+        x = layers.SeparableConv2D(units, 3, activation=hp.activation)(x)
     return layers.GlobalMaxPooling2D()(x)
 """
 

@@ -156,7 +156,7 @@ def test_what_a_comment_reruns(fresh):
     assert found == RERUNS
 
 
-# A changed setting, and the stages that it makes stale, beside `check`, which reads all of them.
+# A changed setting, and the stages that it makes stale, besides `check`, which reads all of them.
 STALE = {
     "standin.seed": ["fetch"],
     "split.seed": ["split"],

@@ -4,12 +4,10 @@ import itertools
 import re
 import resource
 import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,7 +19,7 @@ from k49.search import progress, workers
 from k49.search import search as searching
 from k49.search.results import Outcome, Result, Results, Trial, read_results, versions_and_code
 from k49.search.search import search, trial_config
-from tests.helpers import SMALL_MODEL
+from tests.helpers import SMALL_MODEL, environment
 from tests.search.small import TRIALS, config
 
 
@@ -174,7 +172,7 @@ def test_terminal_shows_one_table(faked, capsys, monkeypatch):
     assert re.search(r"\n 1 .*relu he_uniform 0\.0\d+ +1 +0\.1000", last)
     assert re.search(r"\n 2 .* failed \(diverged\)", last)
     assert "3 of 3 trials, 1 at once; best so far 0.3000 (trial 3); about 0 s left" in last
-    assert "network=" not in shown, "no lines beside the table"
+    assert "network=" not in shown, "no lines besides the table"
 
 
 def test_time_left_goes_by_epochs_and_not_by_trials(monkeypatch, capsys):
@@ -420,8 +418,8 @@ def test_trials_are_listed_and_removed(faked, tmp_path):
     folder = (tmp_path / "results").rename(tmp_path / "data/search")
 
     def trials(*arguments, status=0):
-        command = [Path(sys.executable).with_name("k49"), "trials", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        command, env = ["k49", "trials", *arguments], environment(tmp_path)
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
         return done.stdout + done.stderr
 

@@ -10,7 +10,7 @@ from tests.helpers import save_calibrated
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A model as ONNX, untrained, with a page beside it."""
+    """A model as ONNX, untrained, with a page next to it."""
     folder = tmp_path_factory.mktemp("models")
     save_calibrated(folder / "model.keras")
     export(folder / "model.keras", Form.onnx, folder / "model.onnx")

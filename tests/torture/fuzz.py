@@ -143,7 +143,7 @@ def idx(folder: Path) -> Kind:
 
 
 def classmap(folder: Path) -> Kind:
-    """A list of the classes beside K49's form."""
+    """A class map next to K49's form."""
 
     def make(at):
         forms.npz(at, SMALL, names=CHARACTERS[:3])

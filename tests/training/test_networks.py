@@ -18,9 +18,9 @@ SPACES = load_settings(PARAMS).spaces
 OWN = """
 from keras import layers
 
-def mine(x, found, fit):
-    for units in found.units:
-        x = layers.Dense(units, activation=found.activation)(x)
+def mine(x, hp, fit):
+    for units in hp.units:
+        x = layers.Dense(units, activation=hp.activation)(x)
     return layers.Flatten()(x)
 """
 
@@ -115,7 +115,7 @@ def outside(tmp_path, monkeypatch):
 )
 def test_error_in_somebodys_network_is_theirs(outside, tmp_path, line, says):
     """Was: "a bug in k49", for which they were asked to report their own slip."""
-    outside(f"from keras import layers\n\ndef mine(x, found, fit):\n    {line}\n")
+    outside(f"from keras import layers\n\ndef mine(x, hp, fit):\n    {line}\n")
     with pytest.raises(K49Error) as caught:
         build_model(SMALL_MODEL.model_copy(update={"network": "somebodys:mine"}), PLAIN, *SHAPE)
     says = says.replace("FILE", str(tmp_path / "somebodys.py"))

@@ -1,19 +1,15 @@
 // From a picture to images as the network takes them: what k49/pictures/ink.py and characters.py do,
-// line by line. A picture is {height, width, values}, 0 to 255.
-
-const LONGER_SIDE = 512, WIDEST = 5, SPECK = 0.02, LEAST_CONTRAST = 8, LEAST_TO_NOISE = 4;
-const BORDER = 2, GAP = 0.2, LEAST = 0.5, COLUMN = 1.6, ROW = 2.4;
-
-const WIDE = 2.2, MANY_PARTS = 6;
+// line by line, with their constants, which stand before this. A picture is {height, width, values},
+// 0 to 255.
 
 // Images (size[0] * size[1]) of the characters of a column or row, and whether an image may hold several
 // of them; throws an error if there is no ink. Ink takes up `extent` of an image's longer side.
 function characters(grey, size, extent = 1) {
   const ink = findInk(grey);
   const whole = bounds(ink.mask);
-  const beside = [size[0] - (whole.bottom - whole.top), size[1] - (whole.right - whole.left)];
+  const margins = [size[0] - (whole.bottom - whole.top), size[1] - (whole.right - whole.left)];
   const {height, width} = ink.mask;
-  if (height === size[0] && width === size[1] && (extent < 1 || Math.min(...beside) <= BORDER)) {
+  if (height === size[0] && width === size[1] && (extent < 1 || Math.min(...margins) <= BORDER)) {
     return {images: [stretchContrast(grey.values.map((value) => (ink.light ? value : -value)))], doubtful: false};
   }
   const found = boxes(ink.mask);
@@ -24,7 +20,7 @@ function characters(grey, size, extent = 1) {
 // --- ink ---
 
 function findInk(original) {
-  if (Math.min(original.height, original.width) < 8) throw new Error("The picture is too small.");
+  if (Math.min(original.height, original.width) < SMALLEST) throw new Error("The picture is too small.");
   let grey = shrink(original, LONGER_SIDE);
   const light = isLightOnDark(grey);
   if (light) grey = mapped(grey, (value) => 255 - value);
@@ -164,8 +160,8 @@ function segments(mask) {
 // Whether a mask that can't be cut probably shows a single character.
 function isOne(mask) {
   const box = bounds(mask), inside = cut(mask, box), {height, width} = inside;
-  const beside = segments(transposed(inside)).length;
-  if (segments(inside).length > 1 || beside > 2 || (beside === 2 && width > WIDE * height)) return false;
+  const columns = segments(transposed(inside)).length;
+  if (segments(inside).length > 1 || columns > 2 || (columns === 2 && width > WIDE * height)) return false;
   const side = Math.max(height, width), grown = dilated(framed(inside), Math.max(Math.floor(side / 50), 1));
   return componentSides(grown).filter((extent) => extent >= side / 12).length <= MANY_PARTS;
 }
@@ -204,7 +200,7 @@ function fit(strength, size, extent) {
   return stretchContrast(fitted(strength, size, 0, extent).map((value) => Math.max(value, 0)));
 }
 
-// Scaled to `extent` of what just fits into a size, in the middle, `around` beside it.
+// Scaled to `extent` of what just fits into a size, in the middle, filled with `around`.
 function fitted(picture, [height, width], around, extent = 1) {
   const factor = extent * Math.min(height / picture.height, width / picture.width);
   const small = scaled(picture, factor, LANCZOS), image = new Float64Array(height * width).fill(around);
