@@ -29,8 +29,8 @@ def main(settings: Settings) -> None:
         from k49.export.onnx_file import largest_difference
 
         probabilities = read_whole(File(PREDICTIONS, str(PREDICTIONS)), "probabilities")
-        apart = largest_difference(ONNX, load_dataset("test").images, probabilities)
-    print(f"wrote {ONNX}, which reads test as the model does: probabilities differ by {apart:.0e}")
+        difference = largest_difference(ONNX, load_dataset("test").images, probabilities)
+    print(f"wrote {ONNX}: on test its probabilities differ by {difference:.0e} from the model's")
     print(f"wrote {PAGE}: open it in a browser")
 
 

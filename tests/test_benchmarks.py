@@ -18,7 +18,7 @@ from tests.helpers import PARAMS, ROOT, bars, environment
 from tests.search import small
 
 # Those whose packages are in the project's own environment.
-HERE = ["ours", "ours-distorted", "notebook", "keras", "sklearn"]
+HERE = ["ours", "notebook", "sklearn"]
 
 
 @pytest.fixture(scope="module")

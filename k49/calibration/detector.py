@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from k49.data import chunks, spread
+from k49.data import spread
 from k49.settings import Detector
-from k49.training.engine import SCORED_AT_ONCE
+from k49.training.model import in_batches
 
+Tensor = Any  # TensorFlow has no types
 CANVAS = 64  # pixels, on which strokes and letters are drawn
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789&?"
 FRAME = 2  # pixels, around four small images
@@ -129,9 +130,6 @@ OF_IMAGES = (enlarged, four)
 DRAWN = (noise, strokes, strokes, letter, letter)
 
 
-Tensor = Any  # TensorFlow has no types
-
-
 def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detector:
     """Train a detector on some of the images that the model was trained on, and on outliers.
 
@@ -144,7 +142,7 @@ def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detecto
     from sklearn.preprocessing import StandardScaler
 
     own = images[spread(len(images), IMAGES)]
-    x = extract(compile_features(model), np.concatenate([own, outliers(own, seed)]))
+    x = in_batches(compile_features(model), np.concatenate([own, outliers(own, seed)]))
     y = np.repeat([0, 1], len(own))
     scaler = StandardScaler().fit(x)
     classifier = LogisticRegression(C=1 / REGULARIZATION, max_iter=500).fit(scaler.transform(x), y)
@@ -162,12 +160,7 @@ def outlier_scores(model: keras.Model, detector: Detector, images: np.ndarray) -
     def score(x: Tensor) -> Tensor:
         return tf.linalg.matvec(features(x), weights) + detector.bias
 
-    return extract(score, images)
-
-
-def extract(function: Callable[[Tensor], Tensor], images: np.ndarray) -> np.ndarray:
-    parts = chunks(len(images), SCORED_AT_ONCE)
-    return np.concatenate([function(images[part]).numpy() for part in parts])
+    return in_batches(score, images)
 
 
 def compile_features(model: keras.Model) -> Callable[[Tensor], Tensor]:

@@ -58,7 +58,7 @@ def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def ece(chosen: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error: how far probability and share of right ones lie apart.
+    """Return the expected calibration error: the difference of probability and accuracy.
 
     The mean over BINS bins of equally many images (J. Nixon et al., 2019, arXiv:1904.01685).
 
@@ -66,8 +66,8 @@ def ece(chosen: np.ndarray, right: np.ndarray) -> float:
         chosen: (N,) the probability of what was read.
         right: (N,) bool, whether that is right.
     """
-    apart = [abs((chosen[rows] - right[rows]).sum()) for rows in bins(chosen)]
-    return float(sum(apart) / len(chosen))
+    differences = [abs((chosen[rows] - right[rows]).sum()) for rows in bins(chosen)]
+    return float(sum(differences) / len(chosen))
 
 
 def bins(chosen: np.ndarray) -> list[np.ndarray]:

@@ -196,11 +196,11 @@ def weighted(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
     if kind == "Conv2D":
         return [Operation(name, "convolve", takes, with_bias(kernels[0], bias), options)]
     height, width, channels, _ = kernels[0].shape
-    apart = kernels[0].reshape(height, width, 1, -1)
+    depthwise = kernels[0].reshape(height, width, 1, -1)
     by_channel = options | {"groups": channels}
     if kind == "DepthwiseConv2D":
-        return [Operation(name, "convolve", takes, with_bias(apart, bias), by_channel)]
-    first = Operation(f"{name}/depthwise", "convolve", takes, with_bias(apart), by_channel)
+        return [Operation(name, "convolve", takes, with_bias(depthwise, bias), by_channel)]
+    first = Operation(f"{name}/depthwise", "convolve", takes, with_bias(depthwise), by_channel)
     last = with_bias(kernels[1], bias)
     return [first, Operation(name, "convolve", (first.name,), last, options)]
 

@@ -23,10 +23,10 @@ from k49.settings import Detector
 
 OPSET, IR = 18, 8  # of 2022: onnxruntime has read them since 1.14
 BATCH = "N"
-MOST_APART = 1e-3  # where logits are in the thousands, float32 makes 1e-4
+MOST_DIFFERENCE = 1e-3  # where logits are in the thousands, float32 makes 1e-4
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 POOLS = {"average_pool": "AveragePool", "max_pool": "MaxPool"}
-MOST_APART_ON_TEST = 1e-5  # probabilities; the order of float32 sums alone makes 2e-6
+MOST_DIFFERENCE_ON_TEST = 1e-5  # probabilities; the order of float32 sums alone makes 2e-6
 IMAGES = 2_000  # at most
 
 
@@ -43,10 +43,11 @@ def write(exported: Exported, path: Path) -> None:
     content = serialize(Graph(exported).build(), exported.about)
     session = onnxruntime.InferenceSession(content)
     (probabilities,) = session.run([PROBABILITIES], {IMAGE: exported.tried})
-    if not (apart := float(np.abs(probabilities - exported.expected).max())) <= MOST_APART:
+    difference = float(np.abs(probabilities - exported.expected).max())
+    if not difference <= MOST_DIFFERENCE:
         raise NotExportableError(
-            f"as ONNX its probabilities would be {apart:.1e} from those of Keras, {MOST_APART:.0e} "
-            "at most"
+            f"as ONNX its probabilities would be {difference:.1e} from those of Keras, "
+            f"{MOST_DIFFERENCE:.0e} at most"
         )
     with atomic_write(path) as tmp:
         tmp.write_bytes(content)
@@ -82,12 +83,12 @@ def compare_layers(exported: Exported) -> None:
     results = session.run(names, {IMAGE: exported.tried})
     for (name, of_keras), result in zip(exported.layers.items(), results, strict=True):
         ours = result.transpose(0, 2, 3, 1) if graph.is_image[name] else result
-        apart = np.abs(ours - of_keras).max() if ours.shape == of_keras.shape else np.inf
-        apart /= max(1, np.abs(of_keras).max())
-        if not apart <= MOST_APART:
+        difference = np.abs(ours - of_keras).max() if ours.shape == of_keras.shape else np.inf
+        difference /= max(1, np.abs(of_keras).max())
+        if not difference <= MOST_DIFFERENCE:
             raise NotExportableError(
                 f"layer {name.removesuffix('/activation')} would compute something else than in "
-                f"Keras (by {apart:.1e} of its largest result)"
+                f"Keras (by {difference:.1e} of its largest result)"
             )
 
 
@@ -235,7 +236,7 @@ def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray
         probabilities: (N, C), of the model.
 
     Raises:
-        K49Error: more than MOST_APART_ON_TEST.
+        K49Error: more than MOST_DIFFERENCE_ON_TEST.
     """
     session = onnxruntime.InferenceSession(onnx)
     chosen = spread(len(images), IMAGES)
@@ -243,10 +244,10 @@ def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray
         session.run([PROBABILITIES], {IMAGE: images[chosen[part]]})[0]
         for part in chunks(len(chosen), 256)
     ]
-    apart = float(np.abs(np.concatenate(read) - probabilities[chosen]).max())
-    if not apart <= MOST_APART_ON_TEST:
+    difference = float(np.abs(np.concatenate(read) - probabilities[chosen]).max())
+    if not difference <= MOST_DIFFERENCE_ON_TEST:
         raise K49Error(
-            f"{onnx}: its probabilities are {apart:.1e} from those of the model, at most "
-            f"{MOST_APART_ON_TEST:.0e}; is predictions/test.npz of another model?"
+            f"{onnx}: its probabilities are {difference:.1e} from those of the model, at most "
+            f"{MOST_DIFFERENCE_ON_TEST:.0e}; is predictions/test.npz of another model?"
         )
-    return apart
+    return difference

@@ -132,17 +132,14 @@ class KerasModel(Model):
         return load_model(self.path)
 
     def size(self) -> tuple[int, ...]:
-        """Return height and width of its images, and the number of classes."""
         return (*self.network.input_shape[1:3], self.network.output_shape[-1])
 
     def probabilities(self, images: np.ndarray, shifts: int, exponent: float) -> np.ndarray:
-        """Return probabilities (N, C)."""
         from k49.training.model import predict_proba
 
         return predict_proba(self.network, images, shifts, exponent)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        """Return scores (N,)."""
         from k49.calibration.detector import outlier_scores
 
         return outlier_scores(self.network, self.parts[1], images)
@@ -212,11 +209,9 @@ class OnnxModel(Model):
         return parse_json(text.encode(), f"{self.path}: {AVERAGED}") is True
 
     def size(self) -> tuple[int, ...]:
-        """Return height and width of its images, and the number of classes."""
         return (*self.session.get_inputs()[0].shape[1:3], self.session.get_outputs()[0].shape[-1])
 
     def probabilities(self, images: np.ndarray, shifts: int, exponent: float) -> np.ndarray:
-        """Return probabilities (N, C)."""
         if self.averages:
             return self.run(PROBABILITIES, images)
 
@@ -230,7 +225,6 @@ class OnnxModel(Model):
         return sharpen(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        """Return scores (N,)."""
         return self.run(SCORE, images)
 
     def run(self, output: str, images: np.ndarray) -> np.ndarray:

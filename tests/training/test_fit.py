@@ -7,6 +7,7 @@ import pytest
 from k49.data import Dataset, one_hot
 from k49.settings import TrainingConfig
 from k49.stage import load_settings
+from k49.training import engine
 from k49.training.fit import (
     DivergedError,
     fit,
@@ -53,6 +54,12 @@ def train():
 @pytest.fixture(scope="module")
 def val():
     return bars(2, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def without_xla(monkeypatch):
+    """Whose compiling takes longer than all that these tests compute; test_engine.py is with it."""
+    monkeypatch.setattr(engine, "xla_pays", lambda model: False)
 
 
 @pytest.fixture(autouse=True)
