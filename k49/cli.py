@@ -181,7 +181,9 @@ def compare(
             "them, or a pattern of experiments' names ('seeds-*'), are one group of seeds."
         ),
     ] = "HEAD",
-    b: Annotated[str, typer.Argument(help="The same: what is compared with A.")] = "workspace",
+    b: Annotated[
+        str, typer.Argument(help="As A: the side that is compared with it.")
+    ] = "workspace",
     format: Annotated[
         ComparisonFormat, typer.Option(help="How to print.")
     ] = ComparisonFormat.table,
@@ -219,8 +221,10 @@ def compare(
 
 @app.command()
 def report(
-    base: Annotated[str, typer.Option(help="What to compare with, as A of `compare`.")] = "main",
-    head: Annotated[str, typer.Option(help="What is compared, as B of `compare`.")] = "workspace",
+    base: Annotated[
+        str, typer.Option(help="The side to compare it with, as A of `compare`.")
+    ] = "main",
+    head: Annotated[str, typer.Option(help="The side to judge, as B of `compare`.")] = "workspace",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write into.")
     ] = Path("report"),

@@ -15,7 +15,7 @@ from k49.text import printable
 
 
 class K49Error(Exception):
-    """Bad input or a failed step. The message is one line: what is wrong, where, what to do."""
+    """Bad input or a failed step. The message is one line: the fault, its place, the remedy."""
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(message))
@@ -85,7 +85,7 @@ def status_of(name: str, body: Callable[[], int | None], to_lower: str, stopped:
         except KeyboardInterrupt:
             line, status = stopped, STOPPED
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python flushes what is left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python flushes the rest
             return NO_READER
         except Exception as error:
             line, status = f"{name}: {explain(error, to_lower)}", 1

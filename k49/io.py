@@ -1,4 +1,4 @@
-"""Files: ours are either whole or not there, JSON and YAML of others are opened and bounded.
+"""Files: ours are written whole or not at all; JSON and YAML from elsewhere are bounded.
 
 Pictures are opened in `pictures/files.py`, arrays in `data/arrays.py`, models in `model_file.py`.
 """

@@ -1,4 +1,4 @@
-"""Strokes of characters: those of KanjiVG (Ulrich Apel, kanjivg.tagaini.net, CC BY-SA 3.0).
+"""Strokes of characters, by KanjiVG (Ulrich Apel, kanjivg.tagaini.net, CC BY-SA 3.0).
 
 In the order in which they are written, from the package `kanjivg`.
 """

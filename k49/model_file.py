@@ -42,12 +42,12 @@ UNREADABLE = (  # what zipfile and zlib raise for archives that are damaged or e
 
 
 def trained_parts(config: TrainingConfig) -> dict[str, bytes]:
-    """Return what k49 adds to the model file of stage train, by name."""
+    """Return k49's parts of the model file of stage train, by name."""
     return {TRAINING: config.model_dump_json(indent=1).encode()}
 
 
 def calibrated_parts(provenance: Provenance, detector: Detector) -> dict[str, bytes]:
-    """Return what k49 adds to the model file of stage calibrate, by name."""
+    """Return k49's parts of the model file of stage calibrate, by name."""
     return {
         PROVENANCE: provenance.model_dump_json(indent=1).encode(),
         DETECTOR: detector.model_dump_json().encode(),

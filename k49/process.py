@@ -95,7 +95,7 @@ def in_own_process(
     on_report: Callable[[Any], None] | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Any:
-    """Call `function(*arguments)` in a new process; return, or raise, what it does.
+    """Call `function(*arguments)` in a new process; return its result, or raise its error.
 
     Args:
         function, arguments: what to call; they and the result are pickled.

@@ -83,7 +83,7 @@ def timed(work: str) -> Iterator[None]:
 
 
 def peak_memory() -> float:
-    """Return the peak resident memory of this process and those that worked for it, MiB."""
+    """Return the peak resident memory of this process and its helper processes, MiB."""
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, *peaks)
 

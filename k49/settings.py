@@ -1,7 +1,7 @@
 """Every setting of the pipeline as typed, validated data: a class for each section of params.yaml.
 
 Unknown keys, wrong types and values out of range are refused here, once, before any work starts, in
-one line that names every fault. params.yaml says what the settings mean.
+one line that names every fault. params.yaml explains the settings.
 """
 
 import math
@@ -88,7 +88,7 @@ def check_distinct(names: list[str]) -> list[str]:
     return names
 
 
-Classes = Annotated[  # what they are called, in the order of the labels
+Classes = Annotated[  # their names, in the order of the labels
     list[Annotated[str, AfterValidator(check_class_name)]],
     Field(max_length=MOST_CLASSES),
     AfterValidator(check_distinct),
@@ -135,10 +135,10 @@ class DatasetInfo(Section):
     name: Line  # in figures, tables and metrics
     classes: Classes
     image_size: ImageSize
-    normalize: Normalize  # how pictures became its images, and so those that its models read
+    normalize: Normalize  # how pictures become images, in the dataset and for its models
     # where they were cut to their ink, the share of the longer side that it takes up
     ink_extent: Annotated[float, Field(gt=0, le=1)] = 1.0
-    invert: bool  # of those that are only scaled: ink is darker than paper
+    invert: bool  # of pictures that are only scaled: ink is darker than paper
     white: Annotated[int, Field(ge=1, le=255)] = 255  # pixel value in arrays that became 255
     language: Line | None
     licence: Line | None
@@ -331,7 +331,7 @@ class Detector(Section):
 class Provenance(Section):
     """The data and settings that a model was trained with, and its calibration."""
 
-    dataset: DatasetInfo  # what it was trained on
+    dataset: DatasetInfo  # that it was trained on
     training: TrainingConfig
     shifts: Shifts  # that predictions are averaged over, as `evaluate.shifts`
     calibration: Calibration
@@ -382,7 +382,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """Return the settings of a recipe: those of `default` with the changes of its own file."""
+    """Return the settings of a recipe: `default` with the changes of its own file."""
     content = read_yaml(RECIPES / "default.yaml")
     for section, changes in read_yaml(RECIPES / f"{name}.yaml").items():
         content[section] = changes if section == "spaces" else content[section] | changes
@@ -417,7 +417,7 @@ def describe(model: type[BaseModel], fault: dict) -> str:
     if fault["type"] == "missing":
         return f"{key}: missing"
     message = fault["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    if fault["type"] == "value_error":  # of a validator here, which says what it found
+    if fault["type"] == "value_error":  # of a validator here, whose message is complete
         return f"{key}: {message}" if key else message
     empty = " (null leaves it empty)" if fault["input"] == "" else ""
     return f"{key or 'top level'}: {message}, is {reprlib.repr(fault['input']):.80}{empty}"

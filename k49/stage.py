@@ -101,7 +101,7 @@ def run_stage(main: Callable[[Settings], None]) -> NoReturn:
         main(load_settings())
         print(f"{name}: {progress.summary(time.perf_counter() - start)}", flush=True)
 
-    stopped = f"{name}: stopped; `dvc repro` runs what is left"
+    stopped = f"{name}: stopped; `dvc repro` runs the rest"
     leave(status_of(f"error in {name}", body, TO_LOWER, stopped))
 
 

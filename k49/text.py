@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 
 MOST = 2_000  # characters of a line
-# Unchanged in Markdown: no sign that makes a link, a mention, a picture, markup or another cell. A
+# Unchanged in Markdown: no character that makes a link, a mention, a picture, markup or a cell. A
 # star before a space, or at the end behind one, is a star.
 PLAIN = re.compile(r"(?!.*www\.)(?:[\w .,;:=!?/'\"()+%·×±-]|(?<=[ (])\*(?= |$))*")
 

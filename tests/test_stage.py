@@ -166,7 +166,7 @@ def save(name, dataset):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_signal_ends_with_status_130_and_one_line(folder, number, capsys):
     assert ending(lambda settings: os.kill(os.getpid(), number)) == 130
-    assert capsys.readouterr().err == "train: stopped; `dvc repro` runs what is left\n"
+    assert capsys.readouterr().err == "train: stopped; `dvc repro` runs the rest\n"
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_ctrl_c_in_the_middle_of_training(folder, monkeypatch):
         _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in said
-    assert "tune: stopped; `dvc repro` runs what is left\n" in said
+    assert "tune: stopped; `dvc repro` runs the rest\n" in said
     assert not list(folder.glob("m*/*.yaml")), "nothing is published"
     with temporary:
         assert not list(Path(temporary.name).glob("pymp-*")), "the folder of a socket"

@@ -38,7 +38,7 @@ def calibrate(
 
     Args:
         model: trained, without a temperature.
-        train: what it was trained on, for the detector of outliers.
+        train: its training data, for the detector of outliers.
         val: to fit to.
         shifts: that predictions are averaged over.
         seed: of the outliers.
@@ -48,7 +48,7 @@ def calibrate(
     plain = predict_proba(model, images)
     inverse_temperature = fit_exponent(plain, labels)
     model = with_temperature(model, inverse_temperature)
-    probabilities = sharpen(plain, inverse_temperature)  # what it says from now on
+    probabilities = sharpen(plain, inverse_temperature)  # as the calibrated network gives them
     averaged = predict_proba(model, images, shifts) if shifts else probabilities
     exponent = fit_exponent(averaged, labels) if shifts else 1.0
     detector = train_detector(model, train.images, seed)

@@ -32,7 +32,7 @@ def outliers(images: np.ndarray, seed: int) -> np.ndarray:
 
     Args:
         images: (N, H, W, 1) uint8, to make some of them of.
-        seed: of what is drawn.
+        seed: of the drawing.
     """
     rng = np.random.default_rng(seed)
     size = images.shape[1:3]
@@ -136,7 +136,7 @@ def train_detector(model: keras.Model, images: np.ndarray, seed: int) -> Detecto
     Args:
         model: trained, with its temperature.
         images: (N, H, W, 1) uint8, that it was trained on.
-        seed: of what is drawn.
+        seed: of the drawing.
     """
     from sklearn.linear_model import LogisticRegression  # not while Keras is imported
     from sklearn.preprocessing import StandardScaler

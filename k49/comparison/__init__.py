@@ -1,1 +1,1 @@
-"""Whether one experiment is better than another: what git has of both, intervals, a verdict."""
+"""Whether one experiment is better than another, by git alone: differences, intervals, verdict."""

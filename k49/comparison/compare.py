@@ -46,7 +46,7 @@ class Comparison:
     differences: list[Difference]
     classes: list[Change]  # read correctly; the largest change first, unchanged ones left out
     confusions: list[Change]  # read as another class; likewise
-    params: dict[str, tuple[Any, Any]]  # those that differ
+    params: dict[str, tuple[Any, Any]]  # that differ
     notes: list[str]
 
     @property
@@ -66,7 +66,7 @@ def compare(a: list[Run], b: list[Run], resamples: int = 5_000, seed: int = 49) 
     run borrows the other side's spread) plus that of the images.
 
     Raises:
-        K49Error: the runs have other test images, or those of a side differ in more than the seed.
+        K49Error: test images differ, or runs of one side differ in more than the seed.
     """
     runs = [*a, *b]
     check_test_images(runs)

@@ -77,7 +77,7 @@ def differ(
 
 
 def star(differences: dict[str, Difference]) -> dict[str, Difference]:
-    """Star what is significant: accuracy by itself, the other metrics among each other.
+    """Star significant differences: accuracy by itself, the other metrics among each other.
 
     By Holm's procedure (S. Holm, 1979, Scand. J. Statist. 6): in 5 % of comparisons without any
     difference one of them gets a star, not in 5 % for each.
@@ -139,7 +139,7 @@ def bootstrap_calibration(
 
 
 def contributions(test: Predictions) -> np.ndarray:
-    """Return what each image adds to each bin of `ece`, to nll and to brier: (bins + 2, N)."""
+    """Return each image's contribution to the bins of `ece`, to nll and to brier: (bins + 2, N)."""
     if (scores := test.scores) is None:
         raise ValueError("predictions of test without scores")
     chosen = 1 - scores.doubt

@@ -45,7 +45,7 @@ class Run:
     val: Predictions
     test: Predictions
     versions: str  # of Keras and TensorFlow
-    params: dict[str, Any]  # dotted keys of params.yaml, and what the search found
+    params: dict[str, Any]  # dotted keys of params.yaml, and the search's winner
     stale: tuple[str, ...] = ()  # stages whose code or settings changed after they ran
 
 
@@ -119,7 +119,7 @@ def changes(a: list[Run], b: list[Run], right: bool) -> list[Change]:
 
     Args:
         a, b: the sides.
-        right: the classes themselves (the diagonal), or else what is taken for what.
+        right: the diagonal, correctly read images, or else the confusions.
     """
     counts = [mean_confusion(side) for side in (a, b)]
     classes = b[0].test.classes

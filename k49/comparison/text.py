@@ -136,8 +136,8 @@ def report(comparison: Comparison, faults: list[str], pictures: dict[str, str]) 
 
     Args:
         comparison: to report.
-        faults: what the gate has against it.
-        pictures: a file's name, and what it shows.
+        faults: limits of the gate that it breaks.
+        pictures: file names and captions.
     """
     a, b = side_names(comparison)
     confusions = TableData(

@@ -1,4 +1,4 @@
-"""Where images come from, and how they are split; here, what the other rooms know of them."""
+"""Where images come from, and how they are split; here, the types that all rooms use."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 20  # of a list
 
 
 class Checksum(Section):
-    """What a file must be: MD5 (32 hexadecimal digits), and size in bytes where known."""
+    """The expected MD5 of a file (32 hexadecimal digits), and its size in bytes where known."""
 
     md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     size: Annotated[int, Field(ge=1)] | None = None
@@ -94,7 +94,7 @@ class Description(Section):
 
     title: Annotated[Line, Field(min_length=1, max_length=80)]
     mirrors: list[Source] = Field(default=[])  # addresses or folders, tried in this order
-    # all of them; without, what a mirror holds is recognized
+    # all of them; without, a mirror's files are recognized by their names
     files: dict[FileName, Checksum] = Field(default={})
     arrays: Arrays | None = None  # where files and keys have names of their own
     image_size: ImageSize | None = None

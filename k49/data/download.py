@@ -56,7 +56,7 @@ class DownloadError(Exception):
 
 
 class Stream:
-    """What a server answers.
+    """The answer of a server.
 
     Args:
         url: http or https.
@@ -178,9 +178,9 @@ def _transfer(
     timeout: float,
     on_bytes: OnBytes,
 ) -> None:
-    """Attempt once to get what is missing, append it, and verify the whole."""
+    """Attempt once to download the missing part, append it, and verify the whole."""
     have = partial.stat().st_size if checksum and partial.exists() else 0
-    if checksum and checksum.size and have >= checksum.size:  # complete, and not what it should be
+    if checksum and checksum.size and have >= checksum.size:  # complete, and wrong
         partial.unlink()
         have = 0
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
@@ -190,7 +190,9 @@ def _transfer(
         part_starts = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         wrong_part = part and not part_starts
         too_far = answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        if have and (wrong_part or too_far):  # what is there is of no use: once more, without it
+        if have and (
+            wrong_part or too_far
+        ):  # the part that is there is of no use: again, without it
             partial.unlink()
             _transfer(url, partial, checksum, timeout, on_bytes)
             return

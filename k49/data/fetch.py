@@ -35,7 +35,7 @@ def fetch(data: Data, drawn: Standin, raw: Path, downloads: Path, own: Path) -> 
 
     Args:
         data: the source, and how to download and read it.
-        drawn: what the stand-in looks like, if it is the source.
+        drawn: settings of the stand-in, if it is the source.
         raw: folder to fill.
         downloads: folder that keeps downloads for the next call, whole ones and unfinished ones.
         own: folder of the user's own descriptions.

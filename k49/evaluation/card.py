@@ -1,4 +1,4 @@
-"""The model's card: what it is, what it learnt, how well it reads; for Hugging Face and for people.
+"""The model card: network, training, evaluation, limits; for Hugging Face and for people.
 
 The head is Hugging Face's metadata (huggingface.co/docs/hub/model-cards). All of it comes from the
 model file and the metrics.
@@ -26,7 +26,7 @@ def model_card(provenance: Provenance, train: dict, test: dict) -> str:
     """Write the card as Markdown with a YAML head.
 
     Args:
-        provenance: what the model file says of its training.
+        provenance: of the model file.
         train: the content of `metrics/train.json`.
         test: that of `metrics/test.json`.
     """

@@ -74,7 +74,7 @@ def metrics(
 ) -> dict[str, float]:
     """Return shares, most with the bounds of a 95 % interval (`_low`, `_high`), and `summary`.
 
-    `balanced_accuracy` (mean recall of the classes) is what the dataset's authors ask for on K49.
+    The dataset's authors ask for `balanced_accuracy` (mean recall of the classes) on K49.
     Classes without an image in `labels` are left out of the two means, not counted as zero.
     Intervals: Wilson's for accuracy and top_3_accuracy, bootstrap percentiles over the images for
     balanced_accuracy and macro_f1.
@@ -143,7 +143,7 @@ def bootstrap(
 
     Args:
         labels: (N,) integers, from 0.
-        predicted: (models, N), what each model reads in the same images.
+        predicted: (models, N), the class that each model predicts for each image.
         resamples: bootstrap samples.
         seed: of the bootstrap.
 

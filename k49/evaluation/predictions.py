@@ -35,10 +35,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model reads in the images of one split."""
+    """The classes that a model predicts for the images of one split."""
 
     labels: np.ndarray  # (N,) uint8, from 0, ascending
-    predicted: np.ndarray  # (N,) uint8, from 0, what is read in the same images
+    predicted: np.ndarray  # (N,) uint8, from 0, of the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
     classes: tuple[str, ...]  # their names
     scores: Scores | None = None  # of the same images; validation's have none
@@ -105,7 +105,7 @@ def as_bytes(scores: Scores) -> np.ndarray:
 
 
 def from_bytes(content: np.ndarray) -> Scores:
-    """Return what `as_bytes` was given, nearly."""
+    """Return scores from their bytes; the inverse of `as_bytes`, but for its rounding."""
     odds, nll, brier = LEAST * np.exp(content / 255 * np.log(MOST / LEAST))
     return Scores(odds / (1 + odds), nll, brier)
 

@@ -25,13 +25,13 @@ def export(model: Path, form: Form, path: Path, **told: Any) -> None:
     Args:
         model: the file.
         form: to write.
-        path: of what is written.
-        told: as for `exported.load`, what the form tells of the model.
+        path: to write to.
+        told: as for `exported.load`, metadata of the form.
 
     Raises:
         K49Error: it is no model, it can't be exported, or packages for the form are missing.
     """
-    from k49.export import exported  # takes a moment, as what it needs does
+    from k49.export import exported  # its imports take a moment
 
     writer(form)(exported.load(model, **told), path)
 

@@ -1,4 +1,4 @@
-"""A model before it is written in another form: its network, detector and metadata."""
+"""A model ready to be written in another form: its network, detector and metadata."""
 
 import json
 from dataclasses import dataclass

@@ -136,7 +136,7 @@ def inputs_of(layer: Layer) -> list[Any]:
 
 
 def operations_of(layer: Layer, takes: tuple[str, ...]) -> list[Operation]:
-    """Return what a layer does: no operation, one, or two, if it has an activation of its own."""
+    """Return a layer's operations: none, one, or two, if it has an activation of its own."""
     kind, config, name = type(layer).__name__, layer.get_config(), layer.name
     if kind in IDENTITIES:
         return []
@@ -222,7 +222,7 @@ def activation(name: str, takes: str, kind: str) -> list[Operation]:
 
 
 def factor_and_shift(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """Return what batch normalization does to a channel: times a factor, plus a shift."""
+    """Return batch normalization as a factor and a shift of each channel."""
     gamma = 1 if layer.gamma is None else np.asarray(layer.gamma, float)
     beta = 0 if layer.beta is None else np.asarray(layer.beta, float)
     mean, variance = (

@@ -228,7 +228,7 @@ def tensor(name: str, dtype: int, *shape: str | int) -> onnx.ValueInfoProto:
 
 
 def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return how far an ONNX file's probabilities are from those of the model it was made of.
+    """Return the largest difference between an ONNX file's probabilities and its model's.
 
     Args:
         onnx: the file.

@@ -1,4 +1,4 @@
-"""Model files, opened: what one says of itself, and how it reads images; Keras' or ONNX."""
+"""Opened model files, of Keras or ONNX: their metadata, and their predictions."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

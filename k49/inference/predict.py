@@ -35,10 +35,10 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
 
     Args:
         path: of the file.
-        dataset: what the images are to be like: height, width, and how they are made of pictures.
+        dataset: the form of the images: height, width, and how they are made of pictures.
 
     Returns:
-        The images, and what is doubtful about them, in a few words, or nothing.
+        The images, and a note on doubts, or "".
 
     Raises:
         K49Error: the file is missing, neither a picture nor such an array, or without ink.
@@ -81,8 +81,8 @@ def read_all(
     """Read several files as `read` does.
 
     Returns:
-        Names and images of the files that can be read; what is doubtful, a line for each file; and
-        the errors of the files that can't.
+        Names and images of the readable files; notes on doubts, a line a file; and the errors of
+        the other files.
     """
     images, notes, faults = [], [], []
     for path in each(paths, "reading"):

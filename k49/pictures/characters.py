@@ -35,7 +35,7 @@ def characters(
             pixels are 0.71.
 
     Returns:
-        Images of that size, uint8, light ink on black; and what is doubtful about them, or nothing.
+        Images of that size, uint8, light ink on black; and a note on doubts, or "".
 
     Raises:
         NoInkError: there is no ink.

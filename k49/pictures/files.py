@@ -79,7 +79,7 @@ def file_of(source: Source) -> Path | io.BytesIO:
 
 
 def from_standard_input() -> io.BytesIO:
-    """Return what is on standard input."""
+    """Return the content of standard input."""
     content = sys.stdin.buffer.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise K49Error(f"standard input: more than {MOST_BYTES:,} bytes, too many for a picture")

@@ -102,7 +102,7 @@ def ink_extent(image: np.ndarray) -> float:
 
 
 def prepared(image: np.ndarray, extent: float) -> np.ndarray:
-    """Return what a larger picture of an image, with a margin, becomes; black without ink."""
+    """Prepare a larger picture of an image, with a margin; black if no ink is found."""
     height, width = (ENLARGED * length for length in image.shape)
     large = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
     picture = np.pad(np.asarray(large), round(MARGIN * max(height, width)))

@@ -17,7 +17,7 @@ from k49.io import atomic_write
 
 font_manager.fontManager.addfont(matplotlib_fontja.get_font_ttf_path())
 STYLE = {
-    "font.family": ["DejaVu Sans", "IPAexGothic"],  # the second for what the first lacks: Japanese
+    "font.family": ["DejaVu Sans", "IPAexGothic"],  # the second has Japanese, which the first lacks
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

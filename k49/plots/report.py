@@ -10,7 +10,7 @@ from k49.comparison.text import count_text, side_names, signed_count
 from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, label_epochs
 
 MOST = 12  # bars of a panel
-LIGHT = 0.35  # opacity of what is compared with
+LIGHT = 0.35  # opacity of A's lines
 Curves = list[list[dict]]  # of each run of a side: a row for each epoch and split
 
 

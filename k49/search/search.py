@@ -57,7 +57,7 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> 
 
     Args:
         config: the space, the tuner, how many trials of how many epochs, and their recipe.
-        train, val: what each trial learns from, and what it is scored on.
+        train, val: to train each trial on, and to score it on.
         folder: of results.
 
     Raises:
@@ -105,7 +105,7 @@ def search_config(settings: Settings) -> SearchConfig:
 def trial_config(config: SearchConfig, trial: Trial) -> TrainingConfig:
     """Return how one trial is trained: as the winner will be, but for its length and seed.
 
-    All trials share the seed, so that they differ in nothing but what is searched.
+    All trials share the seed, so that they differ in the searched hyperparameters alone.
     """
     return TrainingConfig(
         hyperparameters=trial.hyperparameters,
@@ -119,7 +119,7 @@ def trial_config(config: SearchConfig, trial: Trial) -> TrainingConfig:
 def estimated_cost(trial: Trial, pixels: int, classes: int) -> int:
     """Estimate how long a trial takes: its epochs times its weights.
 
-    Where several train at once, those that take longest start first, so that no worker is left with
+    Where several train at once, the longest start first, so that no worker is left with
     one of them at the end (Graham, SIAM J. Appl. Math. 17 (1969), doi:10.1137/0117039).
     """
     widths = [pixels, *trial.hyperparameters.units, classes]

@@ -285,7 +285,7 @@ def connect(address: str) -> Any:
 
 
 def check_versions(client: Any, address: str) -> None:
-    """Raise K49Error if the scheduler has other versions: it unpickles what is sent through it."""
+    """Raise K49Error if the scheduler has other versions: it unpickles all messages."""
     try:
         theirs = client.run_on_scheduler(versions_and_code)
     except Exception as error:  # as of a module that isn't there

@@ -1,7 +1,7 @@
 """The addresses of the server, their answers, and the bodies of requests on their way in.
 
-Bodies are bounded in size, in time and in number: those that are on their way are few, and lie on
-disk if they are large, so that memory stays low. openapi.yaml describes it all.
+Bodies are bounded in size, time and number, and large ones lie on disk, so that memory stays low.
+openapi.yaml describes all addresses.
 """
 
 import asyncio

@@ -137,7 +137,7 @@ class Reader:
             self.process.start()
 
     async def begin(self) -> dict[str, Any]:
-        """Wait until it has read the model; return what is known of the model.
+        """Wait until it has read the model; return the facts about the model.
 
         Raises:
             K49Error: the model can't be read, or the process was killed.

@@ -38,7 +38,7 @@ class Query(BaseModel):
 
 
 def decode_base64(text: object) -> bytes:
-    """Return what base64 stands for, a `data:` address as well; raises ValueError if it is none."""
+    """Decode base64, also of a `data:` address; raises ValueError if it is none."""
     if not isinstance(text, str):
         raise ValueError("should be text in base64")
     if text.startswith("data:"):
@@ -86,7 +86,7 @@ def open_model(path: Path, content: bytes | None = None) -> OnnxModel:
 
 
 def describe(model: OnnxModel) -> dict[str, Any]:
-    """Return the path of a model and what it was trained on, for people and for programs."""
+    """Return the path of a model and its training data, for people and for programs."""
     told = {key: text for key, text in model.metadata.items() if key in ("licence", SOURCE)}
     metrics = model.metadata.get("metrics", "{}")
     return {
@@ -161,7 +161,7 @@ def pictures_of(content_type: str, body: bytes) -> list[UploadedPicture]:
 
     Raises:
         Refused: 415, its body is of another kind; 413, too many.
-        K49Error: the body isn't what it says.
+        K49Error: the body is not of its content-type.
     """
     kind, options = multipart.parse_options_header(content_type)
     if kind == "multipart/form-data":

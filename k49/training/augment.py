@@ -114,7 +114,7 @@ class Distort:
         self.knots = settings.elastic_grid**2
         middles = (np.arange(length) - (length - 1) / 2 for length in size)
         rows, columns = (axis.ravel() for axis in np.meshgrid(*middles, indexing="ij"))
-        # (knots + 3, H * W): what each random number, row, column and 1 add to a pixel's coordinate
+        # (knots + 3, H * W): weights of random numbers, row, column and 1 in a pixel's coordinate
         basis = elastic_basis(settings.elastic_grid, size)
         features = np.vstack([basis.T, rows, columns, rows * 0 + 1])
         self.features = features.astype(np.float32)
@@ -157,7 +157,7 @@ class Distort:
 
 
 def elastic_basis(knots: int, size: tuple[int, int]) -> np.ndarray:
-    """Return what each control point of a knots x knots grid adds to a pixel; (H * W, knots^2).
+    """Return the weights of a grid's control points in each pixel; (H * W, knots^2).
 
     Cubic B-splines, so that neighbouring pixels move alike and strokes stay whole.
     """

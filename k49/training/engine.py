@@ -116,7 +116,7 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
 
 
 def has_fused_kernel(layer: keras.Layer) -> bool:
-    """Return whether `normalize` can do what a layer does to images (B, H, W, C)."""
+    """Return whether `normalize` can compute a layer on images (B, H, W, C)."""
     if not isinstance(layer, keras.layers.BatchNormalization):
         return False
     return layer.scale and layer.center and layer.axis in (-1, 3)

@@ -88,7 +88,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 def layer_outputs(model: keras.Model, names: list[str], images: np.ndarray) -> list[np.ndarray]:
-    """Return what layers of these names make of a few images (N, H, W, 1) uint8, as Keras does."""
+    """Return the outputs of the named layers for a few images (N, H, W, 1) uint8, by Keras."""
     outputs = [model.get_layer(name).output for name in names]
     made = keras.Model(model.inputs, outputs)([images])
     return [np.asarray(each) for each in (made if isinstance(made, list) else [made])]
@@ -104,7 +104,7 @@ def weight_bytes(config: bytes) -> int:
 
 
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
-    """Return what a function makes of images, (N, ...), SCORED_AT_ONCE of them a call."""
+    """Apply a function to images (N, H, W, 1), SCORED_AT_ONCE at a time; return its (N, ...)."""
     parts = list(chunks(len(images), SCORED_AT_ONCE))
     shown = each(parts, f"reading images, batches of {SCORED_AT_ONCE}")
     return np.concatenate([np.asarray(function(images[part])) for part in shown])

@@ -254,6 +254,7 @@ def test_every_chart_is_drawn_without_a_network(elsewhere, tmp_path):
     ):
         assert f">{text}</text>" in dom
     assert all(f">{CHARACTERS[label]}</text>" in dom for label in (4, 17, 48))
+    assert re.search(r">\d+\.\d%</text>", dom), "accuracy in percent"
     with Image.open(tmp_path / "page.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 20, "blank"
 

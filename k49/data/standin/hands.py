@@ -3,7 +3,7 @@
 A class of cursive Japanese has several forms: the hiragana of today, and hentaigana, which come
 from other kanji of the same sound.
 
-Running script is what a quick pen makes of square script: it cuts corners and stays on the paper
+Running script is square script written quickly: the pen cuts corners and stays on the paper
 between strokes. A low-pass filter along a trajectory does the first, ink in the air the second.
 """
 
@@ -129,7 +129,7 @@ def low_pass(deviation: float) -> np.ndarray:
 
 @cache
 def bending() -> np.ndarray:
-    """Return what each control point adds to each point of a path; (POINTS, KNOTS).
+    """Return the weight of each control point in each point of a path; (POINTS, KNOTS).
 
     Cubic B-splines, so that neighbouring points move alike.
     """
