@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.helpers import STAGES, Repo, environment, python_path
 from tests.torture.tried import Tried, one_line, tried
 
-MIB = 1 << 20
 LIMIT = 90  # seconds
 REPORT = ("k49", "report", "--base", "HEAD")
 PREDICT = ("k49", "predict", "docs/scan.png")
