@@ -81,11 +81,11 @@ def predict(
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
-    read, notes, faults = inference.read_all(images, chosen.dataset)
+    characters, notes, faults = inference.read_all(images, chosen.dataset)
     for note in notes:
         warn(f"note: {note}")
-    if read:
-        names, batch = zip(*read, strict=True)
+    if characters:
+        names, batch = zip(*characters, strict=True)
         candidates = inference.predict(chosen, inference.stack(list(batch)), top)
         for line in inference.describe(chosen):
             warn(line)
@@ -156,12 +156,12 @@ def export(
     if averaged and format is not forms.Form.onnx:
         raise K49Error(f"--averaged: only ONNX has a graph that can average, not {format}")
     folder, path = project(), output or Path(f"model.{format}")
-    told = {
+    facts = {
         "metrics": {} if model else forms.metrics_of(folder),
         "commit": None if model else commit_of(folder),
         "averaged": averaged,
     }
-    forms.export(model or folder / "models" / "model.keras", format, path, **told)
+    forms.export(model or folder / "models" / "model.keras", format, path, **facts)
     print(f"wrote {path}: {path.stat().st_size:,} bytes")
 
 

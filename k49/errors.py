@@ -54,14 +54,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     TensorFlow's can't be pickled: from another process comes its text.
     """
-    said = f"{type(error).__name__} {error}"
+    text = f"{type(error).__name__} {error}"
     if isinstance(error, ImportError):  # a library that found no room
-        return "llocate memory" in said or "failed to map segment" in said
+        return "llocate memory" in text or "failed to map segment" in text
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    if isinstance(error, RuntimeError) and "can't start new thread" in said:
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
         return True
-    return isinstance(error, MemoryError) or "ResourceExhaustedError" in said
+    return isinstance(error, MemoryError) or "ResourceExhaustedError" in text
 
 
 STOPPED = 130  # exit status, as of a program that Ctrl-C has ended
@@ -100,9 +100,9 @@ def explain(error: Exception, to_lower: str) -> str:
         return f"out of memory; {to_lower}"
     if isinstance(error, OSError):
         return f"{error.filename or 'system'}: {error.strerror or error}"
-    what = f"{place_of(error)}: {type(error).__name__}: {printable(error, 200)}"
+    cause = f"{place_of(error)}: {type(error).__name__}: {printable(error, 200)}"
     return (
-        f"a bug in k49, or in what was changed in it, at {what}; {traceback_kept(error)} "
+        f"a bug in k49, or in what was changed in it, at {cause}; {traceback_kept(error)} "
         "(CONTRIBUTING.md says how to report it)"
     )
 

@@ -70,14 +70,16 @@ def deferred_signals(*signals: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # which signals don't interrupt
         yield
         return
-    came: list[int] = []
-    before = {kind: signal.signal(kind, lambda number, _: came.append(number)) for kind in signals}
+    received: list[int] = []
+    before = {
+        kind: signal.signal(kind, lambda number, _: received.append(number)) for kind in signals
+    }
     try:
         yield
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-        for number in came:
+        for number in received:
             signal.raise_signal(number)
 
 
@@ -109,8 +111,8 @@ def in_own_process(
     """
     start_server()
     receiver, sender = context.Pipe(duplex=False)
-    asked = (sender, function, arguments, on_report is not None)
-    process = context.Process(target=_run_and_send, args=asked)
+    task = (sender, function, arguments, on_report is not None)
+    process = context.Process(target=_run_and_send, args=task)
     try:
         # half a message would end in a traceback
         with deferred_signals(signal.SIGINT, signal.SIGTERM):

@@ -45,22 +45,22 @@ class Bar(Progress):
         print(f"{printable(task.description, 80)}: {far}{left}", file=sys.stderr, flush=True)
 
 
-def each(things: Sequence[Thing], what: str) -> Iterator[Thing]:
+def tracked(things: Sequence[Thing], description: str) -> Iterator[Thing]:
     """Yield things one by one; if they are many, show how many went by."""
     if len(things) < MANY:
         yield from things
         return
     with Bar(COUNT) as bar:
-        task = bar.add_task(what, total=len(things))
+        task = bar.add_task(description, total=len(things))
         for thing in things:
             yield thing
             bar.update(task, advance=1)
 
 
-def counted(chunks: Iterator[np.ndarray], what: str, total: int) -> Iterator[np.ndarray]:
+def counted(chunks: Iterator[np.ndarray], description: str, total: int) -> Iterator[np.ndarray]:
     """Yield chunks of images, and show how many of `total` went by."""
     with Bar(COUNT) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(description, total=total)
         for chunk in chunks:
             bar.update(task, advance=len(chunk))
             yield chunk

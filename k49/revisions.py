@@ -23,7 +23,7 @@ from k49.comparison.runs import Curves, Run, TrainMetrics
 from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
 from k49.io import MOST_JSON, MOST_YAML, check_size, flatten, parse_json, parse_yaml, read_bytes
-from k49.progress import each
+from k49.progress import tracked
 from k49.settings import Augment, Fit, validate
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 
@@ -53,7 +53,7 @@ class Revisions:
         Raises:
             K49Error: there is no such revision, or a run is not whole in it.
         """
-        return [self.run(name) for name in each(self.names(names), "revisions")]
+        return [self.run(name) for name in tracked(self.names(names), "revisions")]
 
     def names(self, names: str) -> list[str]:
         """Split names at commas, each once; `*` and `?` match names of experiments.

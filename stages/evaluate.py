@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
         averaged = (
             predict_proba(model, test.images, shifts, calibration.exponent) if shifts else None
         )
-        read = ModelOutput(
+        output = ModelOutput(
             probabilities,
             averaged,
             uncalibrated=sharpen(probabilities, 1 / calibration.inverse_temperature),
@@ -51,7 +51,7 @@ def main(settings: Settings) -> None:
             outliers=outlier_scores(model, detector, test.images) > calibration.outlier,
         )
     with timed("evaluating"):
-        result = evaluate(read, labels, train["val_accuracy"], settings.evaluate)
+        result = evaluate(output, labels, train["val_accuracy"], settings.evaluate)
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
@@ -60,8 +60,8 @@ def main(settings: Settings) -> None:
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", confusion(probabilities, labels, info.classes))
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
-    publish(PLOTS / "reliability.json", reliabilities(read, labels))
-    publish(PLOTS / "coverage.json", coverages(read, labels))
+    publish(PLOTS / "reliability.json", reliabilities(output, labels))
+    publish(PLOTS / "coverage.json", coverages(output, labels))
     write_text(CARD, model_card(provenance, train, result.metrics))
     print(f"test, {info.name}:\n{result}")
 

@@ -80,11 +80,11 @@ def fit_exponent(probabilities: np.ndarray, labels: np.ndarray) -> float:
     smooths targets of sigmoids in the same way).
     """
     n, classes = probabilities.shape
-    rows, read = np.arange(n), probabilities.argmax(1)
+    rows, predicted = np.arange(n), probabilities.argmax(1)
 
     def nll(exponent: float) -> float:
         logs = np.log(np.maximum(sharpen(probabilities, exponent), SMALLEST))
-        wrongly = (logs.sum(1) - logs[rows, read]) / (classes - 1)
+        wrongly = (logs.sum(1) - logs[rows, predicted]) / (classes - 1)
         return -float(logs[rows, labels].sum() + wrongly.mean())
 
     low, high = np.log(EXPONENTS)

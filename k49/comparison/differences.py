@@ -47,8 +47,8 @@ def differ(
     samples = bootstrap_metrics(runs, resamples, seed)
     added = [contributions(run.test) for run in runs]
     samples |= bootstrap_calibration(added, resamples, seed)
-    for metrics, each in zip(metrics_of_runs, added, strict=True):
-        metrics |= calibration_of(each.mean(1))
+    for metrics, contribution in zip(metrics_of_runs, added, strict=True):
+        metrics |= calibration_of(contribution.mean(1))
     result, p_value = {}, 1.0
     for name in metrics_of_runs[0]:
         of_a, of_b = np.split(np.array([metrics[name] for metrics in metrics_of_runs]), [len(a)])
@@ -83,14 +83,19 @@ def star(differences: dict[str, Difference]) -> dict[str, Difference]:
     difference one of them gets a star, not in 5 % for each.
     """
     others = sorted(
-        (each.p_value, name) for name, each in differences.items() if name != PRIMARY_METRIC
+        (difference.p_value, name)
+        for name, difference in differences.items()
+        if name != PRIMARY_METRIC
     )
     starred = {PRIMARY_METRIC} if differences[PRIMARY_METRIC].significant else set()
     for rank, (p, name) in enumerate(others):
         if p * (len(others) - rank) >= LEVEL:
             break
         starred.add(name)
-    return {name: replace(each, starred=name in starred) for name, each in differences.items()}
+    return {
+        name: replace(difference, starred=name in starred)
+        for name, difference in differences.items()
+    }
 
 
 def std(values: np.ndarray) -> float | None:

@@ -59,8 +59,8 @@ def check_test_images(runs: list[Run]) -> None:
     for run in runs[1:]:
         if run.test.images != first.test.images:
             of_first, of_run = (
-                f"{len(each.test):,} of {each.dataset}, fingerprint {each.test.images[:8]}"
-                for each in (first, run)
+                f"{len(side.test):,} of {side.dataset}, fingerprint {side.test.images[:8]}"
+                for side in (first, run)
             )
             raise NotComparableError(
                 f"{first.name} and {run.name} have other test images, so their figures say nothing "

@@ -12,18 +12,9 @@ from rich.table import Table
 from k49.comparison.compare import Comparison, Verdict
 from k49.comparison.differences import OF_PROBABILITIES, Difference
 from k49.comparison.runs import Change
+from k49.evaluation.metrics import METRIC_NAMES
 from k49.text import in_cell, in_markdown, in_terminal, printable
 
-TITLES = {
-    "test_accuracy": "accuracy",
-    "test_balanced_accuracy": "balanced accuracy",
-    "test_macro_f1": "macro F1",
-    "val_minus_test": "validation minus test",
-    "overfitting_gap": "overfitting gap",
-    "test_ece": "expected calibration error",
-    "test_nll": "negative log-likelihood",
-    "test_brier": "Brier score",
-}
 MOST = 8  # classes, or confusions
 
 
@@ -111,7 +102,7 @@ def metric_row(metric: Difference) -> list[str]:
     signed, plain = (signed_percent, percent) if share else ("{:+.4f}".format, "{:.4f}".format)
     interval = f"({signed(metric.low)} to {signed(metric.high)})"
     return [
-        TITLES.get(metric.metric, metric.metric),
+        METRIC_NAMES.get(metric.metric, metric.metric),
         mean_and_std(metric.a, metric.a_std, plain),
         mean_and_std(metric.b, metric.b_std, plain),
         f"{signed(metric.difference)} {interval}{' *' if metric.starred else ''}",

@@ -86,11 +86,11 @@ class Stream:
         Raises:
             DownloadError: it broke off, or comes too slowly.
         """
-        since, came = time.monotonic(), 0
+        since, received = time.monotonic(), 0
         while block := self._next(since + self.timeout + 1 - time.monotonic()):
-            came += len(block)
-            if came >= SLOWEST * self.timeout:
-                since, came = time.monotonic(), 0
+            received += len(block)
+            if received >= SLOWEST * self.timeout:
+                since, received = time.monotonic(), 0
             yield block
 
     def _next(self, seconds: float) -> Any:
@@ -197,8 +197,8 @@ def _transfer(
             _transfer(url, partial, checksum, timeout, on_bytes)
             return
         if not answer.ok:
-            said = f"{answer.status_code} {printable(answer.reason, MOST_REASON)}"
-            raise DownloadError(f"the server answered {said}", answer.status_code)
+            status = f"{answer.status_code} {printable(answer.reason, MOST_REASON)}"
+            raise DownloadError(f"the server answered {status}", answer.status_code)
         if wrong_part:
             raise DownloadError("unexpected 206 Partial Content")
         if not part:  # no resume here: from the start
@@ -221,8 +221,8 @@ def _transfer(
 
 def length(answer: requests.Response) -> int | None:
     """Return how many bytes a server says that it sends; None if it doesn't, or no number."""
-    said = answer.headers.get("Content-Length", "")
-    return int(said) if re.fullmatch(r"[0-9]{1,18}", said) else None
+    header = answer.headers.get("Content-Length", "")
+    return int(header) if re.fullmatch(r"[0-9]{1,18}", header) else None
 
 
 def _append(stream: Stream, partial: Path, have: int, total: int | None, on_bytes: OnBytes) -> int:

@@ -120,8 +120,8 @@ def store_files(
         for file in source.files.values():
             file.path.unlink(missing_ok=True)
     n = len(source.files)
-    said = f"{n} file{'s' if n > 1 else ''} {source.how} their contents"
-    return "; ".join(filter(None, [said, *notes]))
+    origin = f"{n} file{'s' if n > 1 else ''} {source.how} their contents"
+    return "; ".join(filter(None, [origin, *notes]))
 
 
 def store_pictures(folder: Path, description: Description | None, data: Data, raw: Path) -> str:
@@ -133,8 +133,8 @@ def store_pictures(folder: Path, description: Description | None, data: Data, ra
     train, test, how = read_class_folders(folder, size, data)
     names = description.classes if description else []
     note = store(raw, [train, test], names, description, data)
-    said = f"{train.n + test.n:,} pictures from {folder}"
-    return "; ".join(filter(None, [said, how, note]))
+    origin = f"{train.n + test.n:,} pictures from {folder}"
+    return "; ".join(filter(None, [origin, how, note]))
 
 
 def store(
@@ -154,21 +154,21 @@ def store(
     return stored.note
 
 
-def measure(raw: Path, asked: Normalize | None) -> list[str]:
+def measure(raw: Path, requested: Normalize | None) -> list[str]:
     """Measure how pictures become images like the train images in `raw`; return notes.
 
     Images whose pixels go up to 1 or 16 only are made as bright as pictures are.
 
     Args:
         raw: with the arrays of a dataset.
-        asked: data.normalize; with "ink" only its extent is measured.
+        requested: data.normalize; with "ink" only its extent is measured.
     """
     from k49.pictures.single import normalization_of  # SciPy and scikit-image: only here
 
     white = raws.brighten(raw)
     images, _ = raws.read(raw, "train")
     measured, extent = normalization_of(images[spread(len(images), MEASURED)])
-    chosen = asked or measured
+    chosen = requested or measured
     extent = extent if chosen == "ink" else 1.0
     changes = {"normalize": chosen, "ink_extent": extent, "white": white}
     info = raws.read_info(raw).model_copy(update=changes)

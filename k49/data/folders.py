@@ -41,13 +41,13 @@ def read_class_folders(
     Raises:
         K49Error: a folder is empty or of neither form, or the pictures' size isn't clear.
     """
-    there = {path.name for path in visible(folder)}
-    if there & PARTS and there != PARTS:
+    names = {path.name for path in visible(folder)}
+    if names & PARTS and names != PARTS:
         raise K49Error(
-            f"{folder} holds {', '.join(sorted(there))[:200]}; expected train and test with a "
+            f"{folder} holds {', '.join(sorted(names))[:200]}; expected train and test with a "
             "folder for each class in both, or a folder for each class and neither"
         )
-    if there == PARTS:
+    if names == PARTS:
         (train, test), how = (labelled(folder / name) for name in ("train", "test")), ""
     else:
         train, test = split_off_test(labelled(folder), data, folder)
@@ -57,7 +57,7 @@ def read_class_folders(
         )
     chosen = size or data.image_size or common_size(folder, [*train[0], *test[0]])
     height, width = chosen
-    parts = [part(folder, each, (height, width), data) for each in (train, test)]
+    parts = [part(folder, pictures, (height, width), data) for pictures in (train, test)]
     return parts[0], parts[1], how
 
 
@@ -91,9 +91,11 @@ def class_name(folder: str) -> str:
     return unicodedata.normalize("NFC", chr(int(code[1], 16)) if code else folder)
 
 
-def split_off_test(everything: Labelled, data: Data, folder: Path) -> tuple[Labelled, Labelled]:
+def split_off_test(
+    labelled_pictures: Labelled, data: Data, folder: Path
+) -> tuple[Labelled, Labelled]:
     """Split pictures into train and test, every class by the same share."""
-    pictures, names = everything
+    pictures, names = labelled_pictures
     classes, counts = np.unique(names, return_counts=True)
     if counts.min() < 2:
         rare = folder / classes[counts.argmin()]

@@ -183,6 +183,8 @@ def encode(
     except ValueError as error:
         raise K49Error(f"{where[0]}: label {error}") from error
     number = {label: i for i, label in enumerate(known)}
-    numbers = (np.array([number[label] for label in each], np.uint8) for each in (trained, tested))
+    numbers = (
+        np.array([number[label] for label in labels], np.uint8) for labels in (trained, tested)
+    )
     encoded = [of[at] for of, at in zip(numbers, (train_at, test_at), strict=True)]
     return encoded[0], encoded[1], classes

@@ -99,7 +99,7 @@ def write(
     size = train.size[::-1] if data.transpose else train.size
     raw.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256("\n".join(classes).encode())
-    seen = list[np.ndarray]()
+    digests = list[np.ndarray]()
     for left in raw.parent.glob(".raw-*"):  # of a stage that was killed
         shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(dir=raw.parent, prefix=".raw-") as folder:
@@ -111,8 +111,8 @@ def write(
             check(inspector, part.images_from, data.invert)
             digest.update(inspector.digests)
             digest.update(numbers.tobytes())
-            seen.append(np.frombuffer(inspector.digests, np.uint64))
-        note = check_copies(seen[0], seen[1], test.images_from)
+            digests.append(np.frombuffer(inspector.digests, np.uint64))
+        note = check_copies(digests[0], digests[1], test.images_from)
         for file in Path(folder).iterdir():
             file.replace(raw / file.name)
     return RawSummary(classes, size, digest.hexdigest()[:8], note)
@@ -126,19 +126,19 @@ def turned(chunks: Iterator[np.ndarray], inspector: Inspector, data: Data) -> It
         yield images
 
 
-def check(seen: Inspector, where: str, inverted: bool) -> None:
+def check(inspector: Inspector, where: str, inverted: bool) -> None:
     """Refuse images that are blank, or dark on light.
 
     Raises:
         K49Error: they are.
     """
-    if seen.low == seen.high:
-        raise K49Error(f"{where}: blank, every pixel is {seen.high}")
-    if seen.mean > LIGHT:
+    if inspector.low == inspector.high:
+        raise K49Error(f"{where}: blank, every pixel is {inspector.high}")
+    if inspector.mean > LIGHT:
         wrong = "light ink on black before data.invert" if inverted else "dark ink on light"
         raise K49Error(
-            f"{where}: the mean pixel is {seen.mean:.0f} of 255, so it is {wrong}; set data.invert "
-            f"to {str(not inverted).lower()}"
+            f"{where}: the mean pixel is {inspector.mean:.0f} of 255, so it is {wrong}; set "
+            f"data.invert to {str(not inverted).lower()}"
         )
 
 
@@ -174,13 +174,13 @@ def brighten(raw: Path) -> int:
     """
     paths = [raw / f"{split}_images.npy" for split in ("train", "test")]
     images = [np.load(path, mmap_mode="r+", allow_pickle=False) for path in paths]
-    white = max(int(each.max()) for each in images)
+    white = max(int(array.max()) for array in images)
     if white > DIM:
         return 255
-    for each in images:
-        for chunk in chunks(len(each)):
-            each[chunk] = brighten_pixels(each[chunk], white)
-        each.flush()
+    for array in images:
+        for chunk in chunks(len(array)):
+            array[chunk] = brighten_pixels(array[chunk], white)
+        array.flush()
     return white
 
 

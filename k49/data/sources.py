@@ -93,13 +93,13 @@ def recognize(names: Iterable[str], where: str) -> Arrays:
         names: of all files that there are.
         where: what errors call the place that has them.
     """
-    there = set(names)
+    present = set(names)
     # MNIST's files lie unpacked next to the packed ones where torchvision unpacked them
-    there -= {f"{name}.gz" for name in there}
+    present -= {f"{name}.gz" for name in present}
     whole, parts = list[Arrays](), list[Arrays]()
     for layout in LAYOUTS:
-        for arrays in layout.matching(there):
-            (whole if set(arrays.files()) <= there else parts).append(arrays)
+        for arrays in layout.matching(present):
+            (whole if set(arrays.files()) <= present else parts).append(arrays)
     if len(whole) > 1:
         files = " or ".join(arrays.train_images.file for arrays in whole)
         raise K49Error(
@@ -109,8 +109,8 @@ def recognize(names: Iterable[str], where: str) -> Arrays:
     if whole:
         return whole[0]
     if parts:
-        nearest = min(parts, key=lambda arrays: len(set(arrays.files()) - there))
-        missing = [name for name in nearest.files() if name not in there]
+        nearest = min(parts, key=lambda arrays: len(set(arrays.files()) - present))
+        missing = [name for name in nearest.files() if name not in present]
         raise K49Error(f"{where} lacks {', '.join(missing)}")
     raise K49Error(f"{where} holds no dataset of a known form: {FORMS}")
 
@@ -152,36 +152,36 @@ def visible(folder: Path) -> list[Path]:
 
 def from_folder(folder: Path, described: Arrays | None) -> SourceFiles:
     """Return the files of a local folder, verified by its `md5sums` if it has one."""
-    there = {path.name: File(path, str(path)) for path in folder.iterdir() if path.is_file()}
-    arrays = described or arrays_in(there, f"data.source: {folder}")
-    names = with_class_map(arrays, there)
-    if missing := [name for name in names if name not in there]:
+    available = {path.name: File(path, str(path)) for path in folder.iterdir() if path.is_file()}
+    arrays = described or arrays_in(available, f"data.source: {folder}")
+    names = with_class_map(arrays, available)
+    if missing := [name for name in names if name not in available]:
         raise K49Error(f"data.source: {folder} lacks {', '.join(missing)}")
-    files = {name: there[name] for name in names}
-    if MD5SUMS not in there:
+    files = {name: available[name] for name in names}
+    if MD5SUMS not in available:
         return SourceFiles(files, arrays, f"copied from {folder}, verified by")
-    sums = there[MD5SUMS]
+    sums = available[MD5SUMS]
     checksums, start = read_md5sums(sums.path)
     for name, file in files.items():
         if name not in checksums:
             raise K49Error(f"{sums.shown}: no MD5 sum of {name}: {start}")
         if not matches(file.path, checksums[name]):
-            said = checksums[name].md5
-            raise K49Error(f"{file.shown}: MD5 is {md5(file.path)}, {sums.shown} says {said}")
+            expected = checksums[name].md5
+            raise K49Error(f"{file.shown}: MD5 is {md5(file.path)}, {sums.shown} says {expected}")
     return SourceFiles(files, arrays, f"copied from {folder}, verified by {sums.shown} and")
 
 
-def arrays_in(there: dict[str, File], where: str) -> Arrays:
+def arrays_in(files: dict[str, File], where: str) -> Arrays:
     """Return where the arrays are in the files of a folder: in one npz of Keras' form, or four."""
-    archives = [file for name, file in there.items() if name.lower().endswith(".npz")]
+    archives = [file for name, file in files.items() if name.lower().endswith(".npz")]
     if len(archives) == 1 and set(KERAS_KEYS) & set(keys(archives[0])):
         return keras(archives[0].path.name)
-    return recognize(there, where)
+    return recognize(files, where)
 
 
-def with_class_map(arrays: Arrays, there: Collection[str]) -> list[str]:
+def with_class_map(arrays: Arrays, names: Collection[str]) -> list[str]:
     _, name = class_map(arrays)
-    return [*arrays.files(), *([name] if name in there else [])]
+    return [*arrays.files(), *([name] if name in names else [])]
 
 
 def from_file(path: Path, described: Arrays | None) -> SourceFiles:

@@ -72,5 +72,5 @@ def split_indices(
         )
     from sklearn.model_selection import train_test_split  # takes a second, which Ctrl-C may end
 
-    everything = np.arange(len(labels))
-    return train_test_split(everything, test_size=val, stratify=labels, random_state=seed)
+    rows = np.arange(len(labels))
+    return train_test_split(rows, test_size=val, stratify=labels, random_state=seed)

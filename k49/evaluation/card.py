@@ -7,18 +7,11 @@ model file and the metrics.
 import re
 from typing import Any
 
+from k49.evaluation.metrics import METRIC_NAMES
 from k49.io import yaml_text
 from k49.settings import Provenance
 from k49.text import in_markdown
 
-NAMES = {
-    "test_accuracy": "accuracy",
-    "test_balanced_accuracy": "balanced accuracy",
-    "test_macro_f1": "macro F1",
-    "test_top_3_accuracy": "top-3 accuracy",
-    "test_tta_accuracy": "accuracy, TTA",
-    "test_tta_balanced_accuracy": "balanced accuracy, TTA",
-}
 TYPES = {"test_accuracy": "accuracy", "test_macro_f1": "f1"}  # Hugging Face's names of metrics
 
 
@@ -88,8 +81,8 @@ def metadata(provenance: Provenance, test: dict) -> dict[str, Any]:
     japanese = dataset.language == "ja"
     metrics = [
         {"type": TYPES.get(key, key.removeprefix("test_")), "name": name, "value": test[key]}
-        for key, name in NAMES.items()
-        if key in test
+        for key, name in METRIC_NAMES.items()
+        if f"{key}_low" in test
     ]
     return {
         **({"language": dataset.language} if dataset.language else {}),
@@ -134,7 +127,7 @@ def averaging(shifts: int) -> str:
 def table(test: dict) -> str:
     rows = [
         f"| {name} | {test[key]:.4f} | {test[f'{key}_low']:.4f} to {test[f'{key}_high']:.4f} |"
-        for key, name in NAMES.items()
-        if key in test
+        for key, name in METRIC_NAMES.items()
+        if f"{key}_low" in test
     ]
     return "\n".join(["| metric | value | 95 % interval |", "|---|---|---|", *rows])

@@ -17,6 +17,19 @@ from k49.evaluation.probabilities import ModelOutput, doubts, summary
 from k49.settings import Evaluate
 from k49.text import code_point
 
+METRIC_NAMES = {  # for people: in the model card, in comparisons
+    "test_accuracy": "accuracy",
+    "test_balanced_accuracy": "balanced accuracy",
+    "test_macro_f1": "macro F1",
+    "test_top_3_accuracy": "top-3 accuracy",
+    "test_tta_accuracy": "accuracy, TTA",
+    "test_tta_balanced_accuracy": "balanced accuracy, TTA",
+    "val_minus_test": "validation minus test",
+    "overfitting_gap": "overfitting gap",
+    "test_ece": "expected calibration error",
+    "test_nll": "negative log-likelihood",
+    "test_brier": "Brier score",
+}
 MEANS = ("accuracy", "balanced_accuracy", "macro_f1")
 AVERAGED = (  # of predictions averaged over shifts
     *(
@@ -47,24 +60,24 @@ class Evaluation:
 
 
 def evaluate(
-    read: ModelOutput, labels: np.ndarray, val_accuracy: float, config: Evaluate
+    output: ModelOutput, labels: np.ndarray, val_accuracy: float, config: Evaluate
 ) -> Evaluation:
     """Evaluate predictions on test.
 
     Args:
-        read: predictions for the images.
+        output: predictions for the images.
         labels: (N,) integers, 0 to C - 1.
         val_accuracy: the same model's, to compare with.
         config: of the bootstrap.
     """
-    plain = metrics(read.probabilities, labels, config.resamples, config.seed)
+    plain = metrics(output.probabilities, labels, config.resamples, config.seed)
     named = {f"test_{name}": value for name, value in plain.items()}
-    if read.averaged is not None:
-        averaged = metrics(read.averaged, labels, config.resamples, config.seed)
+    if output.averaged is not None:
+        averaged = metrics(output.averaged, labels, config.resamples, config.seed)
         named |= {f"test_tta_{name}": averaged[name] for name in AVERAGED}
-    before = summary(read.uncalibrated, labels)
+    before = summary(output.uncalibrated, labels)
     named |= {f"test_uncalibrated_{name}": round(value, 6) for name, value in before.items()}
-    named |= doubts(read, labels)
+    named |= doubts(output, labels)
     named["val_minus_test"] = round(val_accuracy - plain["accuracy"], 6)
     return Evaluation(named)
 
@@ -152,16 +165,16 @@ def bootstrap(
     """
     cells, counts = np.unique(np.vstack([labels, predicted]), axis=1, return_counts=True)
     one_hot = np.eye(cells.max() + 1)
-    label, read = one_hot[cells[0]], one_hot[cells[1:]]
+    true_class, predicted_classes = one_hot[cells[0]], one_hot[cells[1:]]
     rng = np.random.default_rng(seed)
-    result = {name: np.empty((len(read), resamples)) for name in MEANS}
+    result = {name: np.empty((len(predicted_classes), resamples)) for name in MEANS}
     for chunk in (slice(first, first + 100) for first in range(0, resamples, 100)):
         size = min(100, resamples - chunk.start)
         drawn = rng.multinomial(len(labels), counts / len(labels), size).astype(float)
-        true = drawn @ label  # (size, C), images of each class
+        true = drawn @ true_class  # (size, C), images of each class
         present, classes = true > 0, np.count_nonzero(true, axis=1)
-        for model, each in enumerate(read):
-            hits, claimed = drawn @ (label * each), drawn @ each
+        for model, predicted_class in enumerate(predicted_classes):
+            hits, claimed = drawn @ (true_class * predicted_class), drawn @ predicted_class
             recall = np.divide(hits, true, out=np.zeros_like(hits), where=present)
             f1 = np.divide(2 * hits, true + claimed, out=np.zeros_like(hits), where=present)
             result["accuracy"][model, chunk] = hits.sum(1) / len(labels)

@@ -95,51 +95,51 @@ def coverage(chosen: np.ndarray, right: np.ndarray) -> list[dict]:
     order = np.argsort(-chosen, kind="stable")
     chosen, right = chosen[order], right[order]
     so_far = right.cumsum() / np.arange(1, len(right) + 1)
-    read = np.unique(-(-np.arange(1, COVERAGES + 1) * len(right) // COVERAGES))  # rounded up
+    counts = np.unique(-(-np.arange(1, COVERAGES + 1) * len(right) // COVERAGES))  # rounded up
     return [
         {
             "coverage": round(float(images / len(right)), 4),
             "accuracy": round(float(so_far[images - 1]), 4),
             "probability": round(float(chosen[images - 1]), 4),
         }
-        for images in read
+        for images in counts
     ]
 
 
-def doubts(read: ModelOutput, labels: np.ndarray) -> dict[str, float]:
+def doubts(output: ModelOutput, labels: np.ndarray) -> dict[str, float]:
     """Return the shares of images that are marked as doubtful.
 
     `test_coverage` of the images are not uncertain, `test_selective_accuracy` of these are read
     correctly, and `test_outliers` are called outliers, although none of them is one.
     """
-    chosen, right = confidence(read.best, labels)
-    certain = chosen >= read.certain
+    chosen, right = confidence(output.best, labels)
+    certain = chosen >= output.certain
     shares = {
         "test_coverage": certain.mean(),
         "test_selective_accuracy": right[certain].mean() if certain.any() else 1.0,
-        "test_outliers": read.outliers.mean(),
+        "test_outliers": output.outliers.mean(),
     }
     return {name: round(float(share), 6) for name, share in shares.items()}
 
 
-def reliabilities(read: ModelOutput, labels: np.ndarray) -> list[dict]:
+def reliabilities(output: ModelOutput, labels: np.ndarray) -> list[dict]:
     """Return the rows of `reliability` before and after calibration, and averaged over shifts."""
-    return curves(read, labels, reliability, uncalibrated=True)
+    return curves(output, labels, reliability, uncalibrated=True)
 
 
-def coverages(read: ModelOutput, labels: np.ndarray) -> list[dict]:
+def coverages(output: ModelOutput, labels: np.ndarray) -> list[dict]:
     """Return the rows of `coverage` of one image, and averaged over shifts."""
-    return curves(read, labels, coverage, uncalibrated=False)
+    return curves(output, labels, coverage, uncalibrated=False)
 
 
 def curves(
-    read: ModelOutput, labels: np.ndarray, curve: Callable[..., list[dict]], uncalibrated: bool
+    output: ModelOutput, labels: np.ndarray, curve: Callable[..., list[dict]], uncalibrated: bool
 ) -> list[dict]:
     """Return the rows of a curve for several probabilities of the same images."""
     several = {
-        UNCALIBRATED: read.uncalibrated if uncalibrated else None,
-        PLAIN: read.probabilities,
-        AVERAGED: read.averaged,
+        UNCALIBRATED: output.uncalibrated if uncalibrated else None,
+        PLAIN: output.probabilities,
+        AVERAGED: output.averaged,
     }
     return [
         {"probabilities": name, **row}

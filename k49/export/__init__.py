@@ -19,21 +19,21 @@ class Form(StrEnum):
     html = "html"
 
 
-def export(model: Path, form: Form, path: Path, **told: Any) -> None:
+def export(model: Path, form: Form, path: Path, **facts: Any) -> None:
     """Write a model file in another form.
 
     Args:
         model: the file.
         form: to write.
         path: to write to.
-        told: as for `exported.load`, metadata of the form.
+        facts: as for `exported.load`, metadata of the form.
 
     Raises:
         K49Error: it is no model, it can't be exported, or packages for the form are missing.
     """
     from k49.export import exported  # its imports take a moment
 
-    writer(form)(exported.load(model, **told), path)
+    writer(form)(exported.load(model, **facts), path)
 
 
 def writer(form: Form) -> "Callable[[Exported, Path], None]":

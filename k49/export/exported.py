@@ -124,7 +124,10 @@ def keras_results(network: Network, model: Any, images: np.ndarray) -> dict[str,
 
     known = {layer.name for layer in model.layers}
     # the result of a layer with an activation of its own is that of the activation
-    names = {each.name.removesuffix("/activation"): each.name for each in network.operations}
+    names = {
+        operation.name.removesuffix("/activation"): operation.name
+        for operation in network.operations
+    }
     compared = [name for name in names if name in known]
     results = layer_outputs(model, compared, images)
     return {names[name]: result for name, result in zip(compared, results, strict=True)}

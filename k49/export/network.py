@@ -107,27 +107,27 @@ def fold(operations: list[Operation], results: list[str]) -> list[Operation]:
         operations: in order.
         results: names of results that are needed besides the inputs of operations.
     """
-    readers = Counter([*(name for each in operations for name in each.takes), *results])
+    readers = Counter([*(name for operation in operations for name in operation.takes), *results])
     folded: dict[str, Operation] = {}
-    for each in operations:
-        before = folded.get(each.takes[0])
+    for operation in operations:
+        before = folded.get(operation.takes[0])
         if (
-            each.kind == "affine"
+            operation.kind == "affine"
             and before is not None
             and before.kind in ("dense", "convolve")
             and readers[before.name] == 1
         ):
             del folded[before.name]
-            factor = each.arrays["factor"]
+            factor = operation.arrays["factor"]
             arrays = {
                 "kernel": before.arrays["kernel"] * factor,
-                "bias": before.arrays["bias"] * factor + each.arrays["shift"],
+                "bias": before.arrays["bias"] * factor + operation.arrays["shift"],
             }
-            folded[each.name] = Operation(
-                each.name, before.kind, before.takes, arrays, before.options
+            folded[operation.name] = Operation(
+                operation.name, before.kind, before.takes, arrays, before.options
             )
         else:
-            folded[each.name] = each
+            folded[operation.name] = operation
     return list(folded.values())
 
 
@@ -226,7 +226,7 @@ def factor_and_shift(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     gamma = 1 if layer.gamma is None else np.asarray(layer.gamma, float)
     beta = 0 if layer.beta is None else np.asarray(layer.beta, float)
     mean, variance = (
-        np.asarray(each, float) for each in (layer.moving_mean, layer.moving_variance)
+        np.asarray(moments, float) for moments in (layer.moving_mean, layer.moving_variance)
     )
     factor = gamma / np.sqrt(variance + layer.epsilon)
     return factor.astype(np.float32), (beta - mean * factor).astype(np.float32)

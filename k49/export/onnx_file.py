@@ -240,11 +240,11 @@ def largest_difference(onnx: Path, images: np.ndarray, probabilities: np.ndarray
     """
     session = onnxruntime.InferenceSession(onnx)
     chosen = spread(len(images), IMAGES)
-    read = [
+    outputs = [
         session.run([PROBABILITIES], {IMAGE: images[chosen[part]]})[0]
         for part in chunks(len(chosen), 256)
     ]
-    difference = float(np.abs(np.concatenate(read) - probabilities[chosen]).max())
+    difference = float(np.abs(np.concatenate(outputs) - probabilities[chosen]).max())
     if not difference <= MOST_DIFFERENCE_ON_TEST:
         raise K49Error(
             f"{onnx}: its probabilities are {difference:.1e} from those of the model, at most "

@@ -67,10 +67,12 @@ def digest(text: str) -> str:
 
 
 def about(exported: Exported) -> str:
-    dataset, told = exported.dataset, json.loads(exported.about.get("metrics", "{}"))
+    dataset, metrics = exported.dataset, json.loads(exported.about.get("metrics", "{}"))
     parts = [f"Trained on {dataset.name}; the model reads {len(dataset.classes)} classes."]
-    if "test_accuracy" in told:
-        parts.append(f"It reads {told['test_accuracy']:.1%} of the test images of these correctly.")
+    if "test_accuracy" in metrics:
+        parts.append(
+            f"It reads {metrics['test_accuracy']:.1%} of the test images of these correctly."
+        )
     parts.append(
         f"Licence: {exported.about['licence']}. Examples: KanjiVG (Ulrich Apel), CC BY-SA 3.0."
     )
@@ -105,7 +107,7 @@ def packed(exported: Exported) -> str:
         "hidden": network.hidden,
         "logits": network.logits,
         "detector": {
-            "weights": [round(each, 7) for each in detector.weights],
+            "weights": [round(weight, 7) for weight in detector.weights],
             "bias": detector.bias,
         },
         "examples": {name: example(name) for name in dataset.classes if len(name) == 1},

@@ -24,7 +24,7 @@ from k49.model_file import (
     parse_provenance,
     read_provenance,
 )
-from k49.progress import each
+from k49.progress import tracked
 from k49.settings import DatasetInfo, Detector, Provenance
 from k49.text import printable
 from k49.tta import copies, sharpen
@@ -106,8 +106,8 @@ def open_model(path: Path, threads: int = 0) -> Model:
 def project_model(folder: Path, threads: int = 0) -> Model:
     """Open a project's model: as ONNX, which starts quickest, if that was made of this very one."""
     trained, exported = folder / "model.keras", OnnxModel(folder / "model.onnx", threads)
-    there = exported.path.is_file() and exported.path.stat().st_size  # empty: can't be exported
-    if not there or find_spec("onnxruntime") is None:
+    has_onnx = exported.path.is_file() and exported.path.stat().st_size  # empty: can't be exported
+    if not has_onnx or find_spec("onnxruntime") is None:
         return KerasModel(trained)
     if trained.is_file() and exported.metadata.get(SOURCE) != md5(trained):
         return KerasModel(trained)
@@ -221,14 +221,14 @@ class OnnxModel(Model):
             return probabilities.reshape(-1, len(part), probabilities.shape[-1]).mean(0)
 
         few = AT_ONCE // (2 * shifts + 1) ** 2
-        parts = each(list(chunks(len(images), few)), f"predicting, batches of {few}")
+        parts = tracked(list(chunks(len(images), few)), f"predicting, batches of {few}")
         return sharpen(np.concatenate([of_copies(images[part]) for part in parts]), exponent)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         return self.run(SCORE, images)
 
     def run(self, output: str, images: np.ndarray) -> np.ndarray:
-        parts = each(list(chunks(len(images), AT_ONCE)), f"predicting, batches of {AT_ONCE}")
+        parts = tracked(list(chunks(len(images), AT_ONCE)), f"predicting, batches of {AT_ONCE}")
         return np.concatenate(
             [self.session.run([output], {IMAGE: images[part]})[0] for part in parts]
         )

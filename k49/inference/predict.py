@@ -21,7 +21,7 @@ from k49.pictures.characters import characters
 from k49.pictures.files import Source, read_page
 from k49.pictures.ink import NoInkError
 from k49.pictures.single import read_scaled
-from k49.progress import each
+from k49.progress import tracked
 from k49.settings import DatasetInfo
 from k49.text import code_point, in_terminal
 
@@ -85,7 +85,7 @@ def read_all(
         the other files.
     """
     images, notes, faults = [], [], []
-    for path in each(paths, "reading"):
+    for path in tracked(paths, "reading"):
         try:
             characters_of_file, doubt = read(path, dataset)
         except K49Error as error:
@@ -123,13 +123,17 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
     Raises:
         K49Error: as `Model.read`.
     """
-    read = model.read(images)
+    result = model.read(images)
     return [
         [
-            {**candidate, "uncertain": bool(read.uncertain[i]), "outlier": bool(read.outlier[i])}
+            {
+                **candidate,
+                "uncertain": bool(result.uncertain[i]),
+                "outlier": bool(result.outlier[i]),
+            }
             for candidate in best(row, model.dataset.classes, top)
         ]
-        for i, row in enumerate(read.probabilities)
+        for i, row in enumerate(result.probabilities)
     ]
 
 

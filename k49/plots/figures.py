@@ -62,8 +62,8 @@ def label_epochs(axes: Axes, metric: str) -> None:
     unit = {"loss": "loss (categorical cross-entropy)"}.get(metric, metric)
     axes.set(xlabel="epoch", ylabel=unit)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    drawn = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
-    later = np.concatenate([each[(len(each) + 9) // 10 :] for each in drawn])
+    curves = [np.asarray(line.get_ydata(), float) for line in axes.get_lines()]
+    later = np.concatenate([curve[(len(curve) + 9) // 10 :] for curve in curves])
     if metric == "accuracy":
         axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1))
     if len(later) > 1 and np.ptp(later):
@@ -160,9 +160,11 @@ def mistakes(
         axes = figure.subplots()
         cells = tile(axes, images[worst], columns, above=14)
         for (x, y), i in zip(cells, worst, strict=True):
-            true, read = (shortened(classes[label]) for label in (labels[i], predicted[i]))
-            size = 12 if len(true + read) <= 4 else 7
-            title = f"{true} → {read}  {sureness[i]:.0%}"
+            true, predicted_class = (
+                shortened(classes[label]) for label in (labels[i], predicted[i])
+            )
+            size = 12 if len(true + predicted_class) <= 4 else 7
+            title = f"{true} → {predicted_class}  {sureness[i]:.0%}"
             axes.text(x, y - 4, title, fontsize=size, ha="center", va="bottom")
             axes.text(x, y, f"image {i}", fontsize=7, ha="center", va="bottom", color=GREY)
         figure.suptitle(

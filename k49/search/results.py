@@ -168,8 +168,8 @@ def read_result(path: Path) -> StoredResult | None:
         content = parse_json(read_bytes(path, MOST_BYTES), str(path))
         stored = StoredResult.model_validate(content)
         TrainingConfig.model_validate(stored.inputs["training"])
-        rest = {key: value for key, value in content.items() if key != "sha256"}
-        whole = stored.sha256 == digest(rest) and path.stem == name_of(stored.inputs)
+        body = {key: value for key, value in content.items() if key != "sha256"}
+        whole = stored.sha256 == digest(body) and path.stem == name_of(stored.inputs)
     except (K49Error, ValidationError, KeyError, TypeError):
         return None
     return stored if whole else None

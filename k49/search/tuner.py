@@ -36,7 +36,7 @@ class Oracle:
     def __init__(self, config: SearchConfig) -> None:
         self.config = config
         self.oracle = open_oracle(config)
-        self.asked: dict[int, KerasTunerTrial] = {}
+        self.trials: dict[int, KerasTunerTrial] = {}
 
     def ask(self) -> list[Trial]:
         """Return the next generation; empty when the search is over."""
@@ -48,20 +48,20 @@ class Oracle:
 
     def _each(self) -> Iterator[Trial]:
         while True:
-            asked = self.oracle.create_trial(str(len(self.asked)))
-            if asked.status != TrialStatus.RUNNING:  # over, or it wants to be told first
+            trial = self.oracle.create_trial(str(len(self.trials)))
+            if trial.status != TrialStatus.RUNNING:  # over, or it wants to be told first
                 return
-            number = len(self.asked) + 1
-            self.asked[number] = asked
+            number = len(self.trials) + 1
+            self.trials[number] = trial
             yield Trial(
                 number=number,
-                hyperparameters=choose(asked.hyperparameters, self.config.space),
-                epochs=asked.hyperparameters.values.get("tuner/epochs", self.config.tune.epochs),
+                hyperparameters=choose(trial.hyperparameters, self.config.space),
+                epochs=trial.hyperparameters.values.get("tuner/epochs", self.config.tune.epochs),
             )
 
     def tell(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
-            trial = self.asked[outcome.trial.number]
+            trial = self.trials[outcome.trial.number]
             if outcome.score is None:
                 trial.status, trial.message = TrialStatus.FAILED, outcome.error
             else:

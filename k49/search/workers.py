@@ -173,7 +173,7 @@ class Cluster:
         self.client = connect(tune.scheduler or "")
         check_versions(self.client, tune.scheduler or "")
         self.client.subscribe_topic(self.topic, lambda event: events.put(tuple(event[1])))
-        self.data = self.client.submit(tuple, [in_memory(each) for each in data])
+        self.data = self.client.submit(tuple, [in_memory(dataset) for dataset in data])
 
     def threads(self) -> dict[str, int]:
         """Return how many trials each worker can train at once, by its name.

@@ -131,9 +131,9 @@ class Reader:
 
     def __init__(self, model: Path, content: bytes | None) -> None:
         self.begun = False  # to read the last request
-        self._here, there = socket.socketpair()
-        with there:
-            self.process = context.Process(target=work, args=(there, model, content), daemon=True)
+        self._here, far_end = socket.socketpair()
+        with far_end:
+            self.process = context.Process(target=work, args=(far_end, model, content), daemon=True)
             self.process.start()
 
     async def begin(self) -> dict[str, Any]:
@@ -175,11 +175,11 @@ def message(content: bytes) -> bytes:
     return SIZE.pack(len(content)) + content
 
 
-def work(there: socket.socket, path: Path, content: bytes | None) -> None:
+def work(connection: socket.socket, path: Path, content: bytes | None) -> None:
     """Run one of the processes: read the model, then answer requests until the server is gone."""
     from k49.serve import reading  # which is there already: this process is forked from one
 
-    with there, there.makefile("rb") as stream:
+    with connection, connection.makefile("rb") as stream:
 
         def receive() -> bytes:
             return stream.read(*SIZE.unpack(stream.read(SIZE.size)))
@@ -187,17 +187,17 @@ def work(there: socket.socket, path: Path, content: bytes | None) -> None:
         try:
             model = reading.open_model(path, content)
         except K49Error as error:
-            there.sendall(message(reading.as_json({"error": str(error)})))
+            connection.sendall(message(reading.as_json({"error": str(error)})))
             return
-        there.sendall(message(reading.as_json(reading.describe(model))))
+        connection.sendall(message(reading.as_json(reading.describe(model))))
         if content is None:
-            there.sendall(message(model.content))
+            connection.sendall(message(model.content))
         while stream.peek(1):  # nothing at its end
             head, body = json.loads(receive()), receive()
-            there.sendall(message(b""))  # begun
+            connection.sendall(message(b""))  # begun
             try:
                 answer, characters = reading.read(model, head["kind"], head["query"], body)
                 head = {"characters": characters}
             except Refused as refused:
                 answer, head = b"", {"refused": [refused.status, refused.detail]}
-            there.sendall(message(reading.as_json(head)) + message(answer))
+            connection.sendall(message(reading.as_json(head)) + message(answer))

@@ -87,7 +87,7 @@ def open_model(path: Path, content: bytes | None = None) -> OnnxModel:
 
 def describe(model: OnnxModel) -> dict[str, Any]:
     """Return the path of a model and its training data, for people and for programs."""
-    told = {key: text for key, text in model.metadata.items() if key in ("licence", SOURCE)}
+    rights = {key: text for key, text in model.metadata.items() if key in ("licence", SOURCE)}
     metrics = model.metadata.get("metrics", "{}")
     return {
         "path": str(model.path),
@@ -96,7 +96,7 @@ def describe(model: OnnxModel) -> dict[str, Any]:
         "warning": model.dataset.warning,
         "classes": model.dataset.classes,
         "metrics": parse_json(metrics.encode(), f"{model.path}: metrics"),
-        **told,
+        **rights,
     }
 
 

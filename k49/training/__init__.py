@@ -25,16 +25,16 @@ ONEDNN_NOTICE = (b"oneDNN custom operations are on", b"before absl::InitializeLo
 @contextmanager
 def without_onednn_notice() -> Iterator[None]:
     """Keep from stderr that oneDNN is on, which it says past Python and TensorFlow's log level."""
-    with TemporaryFile() as said:
+    with TemporaryFile() as captured:
         stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-            said.seek(0)
-            for line in said:
+            captured.seek(0)
+            for line in captured:
                 if not any(notice in line for notice in ONEDNN_NOTICE):
                     os.write(2, line)
 

@@ -164,7 +164,7 @@ def elastic_basis(knots: int, size: tuple[int, int]) -> np.ndarray:
     positions = np.arange(-3.0, knots + 1)
     # of the pixels' middles
     at = ((np.arange(length) + 0.5) / length * (knots - 3) for length in size)
-    rows, columns = (BSpline.design_matrix(each, positions, 3).toarray() for each in at)
+    rows, columns = (BSpline.design_matrix(points, positions, 3).toarray() for points in at)
     return np.kron(rows, columns).astype(np.float32)
 
 

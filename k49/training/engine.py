@@ -100,8 +100,8 @@ def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> T
     values = {id(model.inputs[0]): images}
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     for i, layer in enumerate(layers[:-1]):
-        taken = layer.input if isinstance(layer.input, list) else [layer.input]
-        x: Tensor = [values[id(each)] for each in taken]
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        x: Tensor = [values[id(tensor)] for tensor in inputs]
         x = x if len(x) > 1 else x[0]
         if isinstance(layer, keras.layers.Dropout) and training:
             with tf.name_scope("dropout"):

@@ -15,7 +15,7 @@ from keras import layers
 from k49.data import chunks
 from k49.errors import K49Error, is_out_of_memory, place_of
 from k49.model_file import check_archive, write_archive
-from k49.progress import each
+from k49.progress import tracked
 from k49.settings import SIDES, Fit, Hyperparameters
 from k49.training import networks
 from k49.training.engine import SCORED_AT_ONCE, compile_predict
@@ -90,8 +90,8 @@ def load_model(path: Path) -> keras.Model:
 def layer_outputs(model: keras.Model, names: list[str], images: np.ndarray) -> list[np.ndarray]:
     """Return the outputs of the named layers for a few images (N, H, W, 1) uint8, by Keras."""
     outputs = [model.get_layer(name).output for name in names]
-    made = keras.Model(model.inputs, outputs)([images])
-    return [np.asarray(each) for each in (made if isinstance(made, list) else [made])]
+    values = keras.Model(model.inputs, outputs)([images])
+    return [np.asarray(value) for value in (values if isinstance(values, list) else [values])]
 
 
 def weight_bytes(config: bytes) -> int:
@@ -106,7 +106,7 @@ def weight_bytes(config: bytes) -> int:
 def in_batches(function: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
     """Apply a function to images (N, H, W, 1), SCORED_AT_ONCE at a time; return its (N, ...)."""
     parts = list(chunks(len(images), SCORED_AT_ONCE))
-    shown = each(parts, f"reading images, batches of {SCORED_AT_ONCE}")
+    shown = tracked(parts, f"reading images, batches of {SCORED_AT_ONCE}")
     return np.concatenate([np.asarray(function(images[part])) for part in shown])
 
 
