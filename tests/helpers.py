@@ -172,6 +172,11 @@ def class_map(characters) -> str:
     return "\n".join(["index,codepoint,char", *rows]) + "\n"
 
 
+def slow(*values) -> list:
+    """Values of `pytest.mark.parametrize` that `make test-fast` leaves out."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def info_of(name: str = "bars", **changes) -> DatasetInfo:
     """A dataset of K49's classes and images, but for the changes."""
     known = {"classes": CHARACTERS, "image_size": [28, 28], "normalize": "ink", "invert": False}

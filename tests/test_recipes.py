@@ -115,6 +115,7 @@ def test_delivered_settings_are_the_default_recipe(params):
     assert after(params, options("default")) == COMMITTED
 
 
+@pytest.mark.slow
 def test_each_recipe_undoes_all_changes_and_the_other_recipes(params):
     """Was: 13 of 40 settings; after `-S train.learning_rate=1e-5` all recipes trained at 1e-5."""
     alone = {name: what_trains(after(params, options(name))) for name in RECIPES}

@@ -144,6 +144,10 @@ def test_shapes(get, tmp_path, shape):
     content = {"title": "Mine", "mirrors": [str(path)], "image_size": [16, 20]}
     write_yaml(tmp_path / "datasets" / "mine.yaml", content)
     assert same(get("mine")[1])
+    write_yaml(tmp_path / "datasets" / "mine.yaml", {**content, "image_size": [20, 16]})
+    if len(shape) > 2:
+        with pytest.raises(K49Error, match=r"x_train: holds images of 16 x 20 .* expected 20 x 16"):
+            get("mine")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -13,7 +13,7 @@ from k49.data.fetch import fetch
 from k49.inference.predict import read
 from k49.pictures.single import correlation
 from k49.settings import Standin
-from tests.helpers import DATA, STANDIN, ink, saved
+from tests.helpers import DATA, STANDIN, ink, saved, slow
 
 SETTINGS = Standin(classes=10, seed=1, scale=0.002, train_books=9, test_books=3)
 
@@ -63,7 +63,7 @@ def fetched(tmp_path):
     return function
 
 
-@pytest.mark.parametrize("side", [20, 28])
+@pytest.mark.parametrize("side", [20, *slow(28)])
 def test_pictures_get_the_margins_of_the_training_images(enough_measured, fetched, tmp_path, side):
     """Was: cut to their ink whatever the data; arrays 93.9 % right, pictures of the same 69.0."""
     arrays = characters(side)
@@ -90,7 +90,7 @@ def test_pictures_of_no_characters_are_only_scaled(enough_measured, fetched):
     assert fetched(clothes(), normalize="ink")[0].normalize == "ink"
 
 
-@pytest.mark.parametrize("white", [1, 16])
+@pytest.mark.parametrize("white", [1, *slow(16)])
 def test_dim_arrays_become_as_bright_as_pictures(fetched, tmp_path, white):
     """Was: accepted without a word, and pictures then read as noise with probability 1."""
     bright = characters(28)

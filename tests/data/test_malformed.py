@@ -338,6 +338,7 @@ def lzma(path):
         archive.writestr("x_train.npy", bytes(1000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_memory_is_bounded_whatever_a_file_claims(tmp_path, bomb):
     """96 MB of zeros in a file of 0.1 MB: a chunk of them is in memory, and a digest of each."""

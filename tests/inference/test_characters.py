@@ -20,7 +20,7 @@ from k49.stage import load_hyperparameters, load_settings
 from k49.training.fit import fit, training_config
 from k49.training.model import predict_proba
 from k49.tta import sharpen
-from tests.helpers import PARAMS, ROOT
+from tests.helpers import PARAMS, ROOT, slow
 
 FONT = matplotlib_fontja.get_font_ttf_path()
 DRAWN = "あきしはふ安"
@@ -120,7 +120,7 @@ def test_same_character_is_the_same_image(condition, size):
         assert alike(found, expected) > 0.93, character
 
 
-@pytest.mark.parametrize("size", [28, 40, 500, 2000])
+@pytest.mark.parametrize("size", [28, 40, 500, *slow(2000)])
 def test_any_size(size):
     for character in DRAWN[1::2]:
         expected = reference(character)

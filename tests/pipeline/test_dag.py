@@ -95,6 +95,7 @@ def test_only_what_trains_or_uses_a_model_imports_keras():
     assert users == ["tune", "train", "calibrate", "evaluate", "export"]
 
 
+@pytest.mark.slow
 def test_settings_are_checked_before_keras_is_imported():
     """Keras takes seconds: a typo in params.yaml must not wait for it, nor Ctrl-C."""
     imports = ", ".join(f"stages.{stage}" for stage in STAGES)

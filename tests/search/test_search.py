@@ -19,7 +19,7 @@ from k49.search import progress, workers
 from k49.search import search as searching
 from k49.search.results import Outcome, Result, Results, Trial, read_results, versions_and_code
 from k49.search.search import search, trial_config
-from tests.helpers import SMALL_MODEL, environment
+from tests.helpers import SMALL_MODEL, environment, slow
 from tests.search.small import TRIALS, config
 
 
@@ -75,7 +75,7 @@ def by_rate(config, threads, data, on_epoch, wanted):
     return Result(curve, kept=curve[-1])
 
 
-@pytest.mark.parametrize("tuner", ["random", "hyperband", "bayesian"])
+@pytest.mark.parametrize("tuner", ["random", *slow("hyperband", "bayesian")])
 def test_any_number_of_workers_finds_the_same(monkeypatch, train, val, tmp_path, tuner):
     monkeypatch.setattr(workers, "train_in_own_process", by_rate)
     settings = {"tuner": tuner, "trials": 8, "epochs": 9}

@@ -288,6 +288,7 @@ def test_clients_that_do_not_read(served, path):
         each.close()
 
 
+@pytest.mark.slow
 def test_replaced_model_changes_no_answer_until_the_next_start(model, tmp_path):
     """Was: old and new by turns."""
     path = tmp_path / "model.onnx"

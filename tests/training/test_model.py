@@ -130,6 +130,7 @@ def test_saved_model_is_the_same_model(tmp_path, network):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.keras"]
 
 
+@pytest.mark.slow
 def test_saved_bytes_depend_on_the_model_alone(tmp_path):
     """Neither the time, nor what else was built, nor how it was compiled (was: its optimizer)."""
 
