@@ -35,7 +35,7 @@ test: install lint  ## lint and all tests, the slow ones too (what CI runs)
 test-fast: install  ## the tests that need no training
 	pytest -m "not slow" $(PARALLEL)
 
-torture: install  ## kill, fuzz, fill disks, lie about downloads; the table into docs/reliability.md (a quarter of an hour)
+torture: install  ## kill, fuzz, fill disks, lie about downloads; the table into docs/reliability.md (20 minutes)
 	python -m tests.torture
 
 check-run: install  ## before a release: dvc.lock was made with this very code

@@ -1,4 +1,4 @@
-"""`make torture`: kills, damaged files, full disks, servers that lie; a quarter of an hour.
+"""`make torture`: kills, damaged files, full disks, servers that lie; 20 minutes.
 
 `python -m tests.torture [SECTION ...]` writes each section's rows into docs/reliability.md; a fault
 is printed, and the exit status is 1.
