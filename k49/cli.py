@@ -81,15 +81,13 @@ def predict(
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
-    characters, notes, faults = inference.read_all(images, chosen.dataset)
+    characters, notes, faults = inference.read_all(images, chosen.dataset, inference.read)
     for note in notes:
         warn(f"note: {note}")
     if characters:
-        names, batch = zip(*characters, strict=True)
-        candidates = inference.predict(chosen, inference.stack(list(batch)), top)
+        rows = inference.predict_rows(chosen, characters, top)
         for line in inference.describe(chosen):
             warn(line)
-        rows = inference.candidate_rows(list(names), candidates)
         if format is PredictionFormat.table:
             show(inference.as_table(rows))
         else:
@@ -161,7 +159,7 @@ def export(
         "commit": None if model else commit_of(folder),
         "averaged": averaged,
     }
-    forms.export(model or folder / "models" / "model.keras", format, path, **facts)
+    forms.export(model or folder / "models" / "model.keras", {format: path}, **facts)
     print(f"wrote {path}: {path.stat().st_size:,} bytes")
 
 

@@ -66,9 +66,8 @@ def counted(chunks: Iterator[np.ndarray], description: str, total: int) -> Itera
             yield chunk
 
 
-seconds: dict[str, float] = defaultdict(
-    float
-)  # of each kind of work, in the order in which they first occurred
+# of each kind of work, in the order in which they first occurred
+seconds: dict[str, float] = defaultdict(float)
 peaks = [0.0]  # MiB, of other processes that did work for this one
 
 

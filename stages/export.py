@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from k49.data.arrays import File, read_whole
-from k49.export import Form, metrics_of, writer
-from k49.export.exported import load
+from k49.export import Form, export, metrics_of
 from k49.export.network import NotExportableError
 from k49.io import write_text
 from k49.progress import timed
@@ -16,9 +15,7 @@ def main(settings: Settings) -> None:
     """Export, read test with what was exported, and compare."""
     try:
         with timed("exporting"):
-            exported = load(MODEL, metrics=metrics_of(Path()))
-            writer(Form.onnx)(exported, ONNX)
-            writer(Form.html)(exported, PAGE)
+            export(MODEL, {Form.onnx: ONNX, Form.html: PAGE}, metrics=metrics_of(Path()))
     except NotExportableError as error:  # of somebody's own network, which is no reason to stop
         for path in (ONNX, PAGE):
             write_text(path, "")

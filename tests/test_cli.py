@@ -233,7 +233,7 @@ def test_picture_on_standard_input(folder):
 
 
 def test_terminal_without_japanese(folder, tmp_path):
-    export(folder / "models/model.keras", Form.onnx, tmp_path / "model.onnx")
+    export(folder / "models/model.keras", {Form.onnx: tmp_path / "model.onnx"})
     env = {**environment(folder, warm=False), "PYTHONIOENCODING": "ascii"}
     done = k49("predict", "ink.png", "--model", tmp_path / "model.onnx", folder=folder, env=env)
     assert done.returncode == 0

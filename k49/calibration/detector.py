@@ -105,9 +105,8 @@ def strokes(rng: np.random.Generator) -> Image.Image:
             end[keep] = start[keep]
         bend = rng.uniform(-1.2, 1.2) * rng.integers(2) * (end - start)[::-1] * (1, -1)
         t = np.linspace(0, 1, 16)[:, np.newaxis]  # a quadratic Bezier curve
-        curve = (1 - t) * ((1 - t) * start + t * ((start + end) / 2 + bend)) + t * (
-            (1 - t) * ((start + end) / 2 + bend) + t * end
-        )
+        middle = (start + end) / 2 + bend
+        curve = (1 - t) * ((1 - t) * start + t * middle) + t * ((1 - t) * middle + t * end)
         draw.line([tuple(point) for point in curve], 255, thickness, joint="curve")
         start = end
     return picture

@@ -190,9 +190,7 @@ def _transfer(
         part_starts = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         wrong_part = part and not part_starts
         too_far = answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
-        if have and (
-            wrong_part or too_far
-        ):  # the part that is there is of no use: again, without it
+        if have and (wrong_part or too_far):  # the part on disk is of no use: again, without it
             partial.unlink()
             _transfer(url, partial, checksum, timeout, on_bytes)
             return

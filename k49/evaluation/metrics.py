@@ -211,6 +211,8 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
     columns = precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=present, zero_division=0
     )
+    _, recalls, _, numbers = columns
+    intervals = [wilson(recall, int(n)) for recall, n in zip(recalls, numbers, strict=True)]
     return [
         {
             "character": classes[label],
@@ -218,9 +220,11 @@ def per_class(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
             "images": int(images),
             "precision": round(float(precision), 4),
             "recall": round(float(recall), 4),
-            "recall_low": round(wilson(recall, int(images))[0], 4),
-            "recall_high": round(wilson(recall, int(images))[1], 4),
+            "recall_low": round(low, 4),
+            "recall_high": round(high, 4),
             "f1": round(float(f1), 4),
         }
-        for label, precision, recall, f1, images in zip(present, *columns, strict=True)
+        for label, precision, recall, f1, images, (low, high) in zip(
+            present, *columns, intervals, strict=True
+        )
     ]

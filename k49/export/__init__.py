@@ -19,21 +19,25 @@ class Form(StrEnum):
     html = "html"
 
 
-def export(model: Path, form: Form, path: Path, **facts: Any) -> None:
-    """Write a model file in another form.
+def export(model: Path, paths: dict[Form, Path], **facts: Any) -> None:
+    """Write a model file in other forms, once its operations compute what Keras does.
 
     Args:
         model: the file.
-        form: to write.
-        path: to write to.
-        facts: as for `exported.load`, metadata of the form.
+        paths: where to write each form.
+        facts: as for `exported.load`, metadata of the forms.
 
     Raises:
-        K49Error: it is no model, it can't be exported, or packages for the form are missing.
+        K49Error: it is no model, it can't be exported, or packages for a form are missing.
     """
-    from k49.export import exported  # its imports take a moment
+    writers = [writer(form) for form in paths]
+    from k49.export.exported import load  # its imports take a moment
+    from k49.export.onnx_file import compare_layers
 
-    writer(form)(exported.load(model, **facts), path)
+    exported = load(model, **facts)
+    compare_layers(exported)
+    for write, path in zip(writers, paths.values(), strict=True):
+        write(exported, path)
 
 
 def writer(form: Form) -> "Callable[[Exported, Path], None]":
@@ -43,10 +47,11 @@ def writer(form: Form) -> "Callable[[Exported, Path], None]":
         K49Error: packages for it are missing.
     """
     try:
+        from k49.export import onnx_file  # a page's operations are compared by ONNX, too
+
         if form is Form.onnx:
-            from k49.export.onnx_file import write
-        else:
-            from k49.export.page import write
+            return onnx_file.write
+        from k49.export.page import write
     except ModuleNotFoundError as error:
         raise K49Error(
             f"--format {form} needs the package {error.name}: pip install -e '.[onnx]'"

@@ -39,7 +39,6 @@ def write(exported: Exported, path: Path) -> None:
     Raises:
         NotExportableError: it would compute something else than Keras.
     """
-    compare_layers(exported)
     content = serialize(Graph(exported).build(), exported.about)
     session = onnxruntime.InferenceSession(content)
     (probabilities,) = session.run([PROBABILITIES], {IMAGE: exported.tried})

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from k49.export.exported import Exported
-from k49.export.onnx_file import compare_layers
 from k49.io import write_text
 from k49.kanjivg import trajectory
 from k49.pictures import characters, ink
@@ -35,12 +34,7 @@ ON_PAPER = 0.5
 
 
 def write(exported: Exported, path: Path) -> None:
-    """Write a model as a page; its weights as int8, a scale a channel.
-
-    Raises:
-        NotExportableError: its operations compute something else than Keras.
-    """
-    compare_layers(exported)
+    """Write a model as a page; its weights as int8, a scale a channel."""
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
     constants = ", ".join(f"{name} = {getattr(module, name)}" for module, name in CONSTANTS)
     script = f'"use strict";\nconst MODEL = "{packed(exported)}", {constants};\n{script}'

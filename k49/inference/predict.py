@@ -6,9 +6,10 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.table import Table
@@ -25,8 +26,11 @@ from k49.progress import tracked
 from k49.settings import DatasetInfo
 from k49.text import code_point, in_terminal
 
+Named = list[tuple[str, np.ndarray]]  # names and images (H, W) uint8
+AnySource = TypeVar("AnySource", bound=Source)
 
-def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]], str]:
+
+def read(path: Path, dataset: DatasetInfo) -> tuple[Named, str]:
     """Read the characters of a picture, or an array: names and images (H, W) uint8.
 
     Several characters of a picture, and the rows of an `.npz` or `.npy`, are named `file[0]`,
@@ -54,7 +58,7 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]]
     return numbered(path, images), ""
 
 
-def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, np.ndarray]], str]:
+def read_picture(source: Source, dataset: DatasetInfo) -> tuple[Named, str]:
     """Read the characters of a picture; as `read`."""
     height, width = dataset.image_size
     if dataset.normalize == "scale":
@@ -71,29 +75,31 @@ def read_picture(source: Source, dataset: DatasetInfo) -> tuple[list[tuple[str, 
     return numbered(source, images), doubt
 
 
-def numbered(source: Source, images: Iterable[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+def numbered(source: Source, images: Iterable[np.ndarray]) -> Named:
     return [(f"{source}[{i}]", image) for i, image in enumerate(images)]
 
 
 def read_all(
-    paths: list[Path], dataset: DatasetInfo
-) -> tuple[list[tuple[str, np.ndarray]], list[str], list[K49Error]]:
-    """Read several files as `read` does.
+    sources: Sequence[AnySource],
+    dataset: DatasetInfo,
+    read_one: Callable[[AnySource, DatasetInfo], tuple[Named, str]],
+) -> tuple[Named, list[str], list[K49Error]]:
+    """Read several sources by `read` or `read_picture`.
 
     Returns:
-        Names and images of the readable files; notes on doubts, a line a file; and the errors of
-        the other files.
+        Names and images of the readable ones; notes on doubts, a line a source; and the errors of
+        the others.
     """
     images, notes, faults = [], [], []
-    for path in tracked(paths, "reading"):
+    for source in tracked(sources, "reading"):
         try:
-            characters_of_file, doubt = read(path, dataset)
+            characters_of_source, doubt = read_one(source, dataset)
         except K49Error as error:
             faults.append(error)
             continue
-        images += characters_of_file
+        images += characters_of_source
         if doubt:
-            notes.append(f"{path}: {doubt}")
+            notes.append(f"{source}: {doubt}")
     return images, notes, faults
 
 
@@ -165,6 +171,12 @@ def best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[di
         }
         for label in order
     ]
+
+
+def predict_rows(model: Model, characters: Named, top: int) -> list[dict]:
+    """Return the `candidate_rows` of characters, of which there is at least one."""
+    names, images = zip(*characters, strict=True)
+    return candidate_rows(list(names), predict(model, stack(list(images)), top))
 
 
 def candidate_rows(names: list[str], candidates: list[list[dict]]) -> list[dict]:

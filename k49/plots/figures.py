@@ -11,7 +11,7 @@ from matplotlib import font_manager, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from k49.data import Dataset
+from k49.data import Dataset, spread
 from k49.evaluation.probabilities import AVERAGED, PLAIN, UNCALIBRATED
 from k49.io import atomic_write
 
@@ -221,7 +221,7 @@ def augmentation(variations: np.ndarray, dataset: str) -> Figure:
 def data(train: Dataset, classes: Sequence[str], dataset: str) -> Figure:
     labels = train.labels.argmax(1)
     present = np.unique(labels)
-    chosen = present[np.linspace(0, len(present) - 1, min(12, len(present))).astype(int)]
+    chosen = present[spread(len(present), 12)]
     with figure_style(**{"axes.grid": False}):
         figure = Figure((12, 8))
         names = [shortened(classes[label]) for label in chosen]

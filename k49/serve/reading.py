@@ -12,11 +12,10 @@ import multipart
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from threadpoolctl import threadpool_limits
 
-from k49 import errors as ending
-from k49.errors import K49Error
+from k49.errors import K49Error, explain
 from k49.inference import models
 from k49.inference.models import Model, OnnxModel
-from k49.inference.predict import candidate_rows, predict, read_picture, stack
+from k49.inference.predict import predict_rows, read_all, read_picture
 from k49.io import MOST_CLASSES, parse_json
 from k49.model_file import SOURCE
 from k49.pictures.files import UploadedPicture
@@ -123,7 +122,7 @@ def read(model: Model, kind: str, query: str, body: bytes) -> tuple[bytes, int]:
     except K49Error as error:
         raise Refused(400, str(error)) from error
     except Exception as error:
-        print(ending.explain(error, "send fewer pictures"), file=sys.stderr)
+        print(explain(error, "send fewer pictures"), file=sys.stderr)
         raise Refused(500, "an error of the server, which says more where it runs") from error
     if not answer["rows"]:
         raise Refused(422, "; ".join(answer["errors"]) or "no pictures in the body")
@@ -137,23 +136,11 @@ def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str,
         Refused, K49Error: the request is of another form.
     """
     top = validate(Query, dict(parse_qsl(query, keep_blank_values=True)), "query").top
-    characters, notes, errors = [], [], []
-    for picture in pictures_of(kind, body):
-        try:
-            images, doubt = read_picture(picture, model.dataset)
-        except K49Error as error:
-            errors.append(str(error))
-            continue
-        characters += images
-        if doubt:
-            notes.append(f"{picture}: {doubt}")
+    characters, notes, faults = read_all(pictures_of(kind, body), model.dataset, read_picture)
     if model.dataset.warning:
         notes.append(f"warning: {model.dataset.warning}")
-    if not characters:
-        return {"rows": [], "notes": notes, "errors": errors}
-    names, images = zip(*characters, strict=True)
-    rows = candidate_rows(list(names), predict(model, stack(list(images)), top))
-    return {"rows": rows, "notes": notes, "errors": errors}
+    rows = predict_rows(model, characters, top) if characters else []
+    return {"rows": rows, "notes": notes, "errors": [str(fault) for fault in faults]}
 
 
 def pictures_of(content_type: str, body: bytes) -> list[UploadedPicture]:

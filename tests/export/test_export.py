@@ -73,13 +73,13 @@ def test_onnx_reads_as_keras_does(tmp_path, network):
     model, detector = load_model(path), read_provenance(path)[1]
     expected = predict_proba(model, IMAGES)
     assert np.ptp(expected, axis=0).max() > 1e-4  # not the same for every image
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     assert largest_difference(out, IMAGES, expected) <= 1e-5
     for images in (IMAGES, IMAGES[:1]):
         assert run(out, images) == pytest.approx(expected[: len(images)], abs=1e-5)
     scores = outlier_scores(model, detector, IMAGES)
     assert run(out, IMAGES, "outlier_score") == pytest.approx(scores, abs=1e-4)
-    export(path, Form.onnx, out, averaged=True)
+    export(path, {Form.onnx: out}, averaged=True)
     averaged = predict_proba(model, IMAGES, 1, CALIBRATION.exponent)
     assert np.abs(averaged - expected).max() > 1e-4
     assert run(out, IMAGES) == pytest.approx(averaged, abs=1e-5)
@@ -88,7 +88,7 @@ def test_onnx_reads_as_keras_does(tmp_path, network):
 
 def test_a_file_of_another_model_is_noticed(tmp_path):
     path, out = saved(tmp_path), tmp_path / "model.onnx"
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     other = np.roll(predict_proba(load_model(path), IMAGES), 1, axis=0)
     with pytest.raises(K49Error, match="from those of the model"):
         largest_difference(out, IMAGES, other)
@@ -96,9 +96,9 @@ def test_a_file_of_another_model_is_noticed(tmp_path):
 
 def test_the_same_bytes_again_and_batch_normalization_folded(tmp_path):
     path, out = saved(tmp_path, "cnn"), tmp_path / "model.onnx"
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     first = out.read_bytes()
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     assert out.read_bytes() == first
     kinds = {node.op_type for node in onnx.load(out).graph.node}
     assert "BatchNormalization" not in kinds
@@ -107,7 +107,7 @@ def test_the_same_bytes_again_and_batch_normalization_folded(tmp_path):
 
 def test_metadata(tmp_path):
     path, out = saved(tmp_path), tmp_path / "model.onnx"
-    export(path, Form.onnx, out, metrics={"test_accuracy": 0.5}, commit="0123abc")
+    export(path, {Form.onnx: out}, metrics={"test_accuracy": 0.5}, commit="0123abc")
     found = {each.key: each.value for each in onnx.load(out).metadata_props}
     assert json.loads(found["classes"]) == CHARACTERS
     assert json.loads(found["metrics"]) == {"test_accuracy": 0.5}
@@ -118,7 +118,7 @@ def test_metadata(tmp_path):
 @pytest.mark.parametrize("averaged", [False, True])
 def test_predict_reads_onnx_as_it_reads_keras(tmp_path, averaged):
     path, out = saved(tmp_path, "cnn"), tmp_path / "model.onnx"
-    export(path, Form.onnx, out, averaged=averaged)
+    export(path, {Form.onnx: out}, averaged=averaged)
     models = [open_model(each) for each in (path, out)]
     keras, ours = (predict(model, IMAGES, top=5) for model in models)
     for expected, found in zip(keras, ours, strict=True):
@@ -133,7 +133,7 @@ def test_predict_reads_onnx_as_it_reads_keras(tmp_path, averaged):
 def test_predict_takes_onnx_only_of_the_model_beside_it(tmp_path):
     path, out = saved(tmp_path), tmp_path / "model.onnx"
     assert project_model(tmp_path).path == path
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     assert project_model(tmp_path).path == out
     saved(tmp_path, seed=1)
     assert project_model(tmp_path).path == path
@@ -144,7 +144,7 @@ def test_predict_takes_onnx_only_of_the_model_beside_it(tmp_path):
 def test_other_data(tmp_path):
     known = dict(classes=["ankle boot", "$x_1$", "c"], image_size=[16, 20], normalize="scale")
     path, out = saved(tmp_path, "cnn", **known), tmp_path / "model.onnx"
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 20, 1), dtype=np.uint8)
     assert run(out, images) == pytest.approx(predict_proba(load_model(path), images), abs=1e-5)
     assert open_model(out).dataset == open_model(path).dataset
@@ -164,7 +164,7 @@ def test_layer_that_cant_be_exported_is_named(tmp_path, name):
     found = SMALL_MODEL.model_copy(update={"network": f"tests.export.test_export:{name}"})
     save_as(path, build_model(found, PLAIN, *SHAPE))
     with pytest.raises(K49Error, match=rf"model.keras: layer {name}\b.*can") as error:
-        export(path, Form.onnx, tmp_path / "model.onnx")
+        export(path, {Form.onnx: tmp_path / "model.onnx"})
     assert "\n" not in str(error.value)
     assert not (tmp_path / "model.onnx").exists()
 
@@ -178,7 +178,7 @@ def test_files_that_are_no_such_onnx(tmp_path):
         with pytest.raises(K49Error, match=r"model.onnx: not a model as") as error:
             open_model(out).read(IMAGES)
         assert "\n" not in str(error.value)
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     other = onnx.load(out)
     other.graph.output[0].name = other.graph.node[-1].output[0] = "something"
     other.metadata_props[0].value = "[" * 1000
@@ -189,7 +189,7 @@ def test_files_that_are_no_such_onnx(tmp_path):
 
 def test_what_an_onnx_file_says_of_itself_is_checked(tmp_path):
     path, out = saved(tmp_path), tmp_path / "model.onnx"
-    export(path, Form.onnx, out)
+    export(path, {Form.onnx: out})
     for value in ("[" * 100_000, "{}", '{"dataset": "\\u001b[2J"}'):
         changed = onnx.load(out)
         (said,) = (each for each in changed.metadata_props if each.key == "provenance")
@@ -206,10 +206,10 @@ def test_parts_that_don_t_fit_together_are_not_exported(tmp_path, form):
     found = load_model(path)
     save_as(other, found, detector=Detector(weights=[0.0] * 3, bias=0.0))
     with pytest.raises(K49Error, match=r"other.keras: detector.json has 3 weights"):
-        export(other, form, tmp_path / "out")
+        export(other, {form: tmp_path / "out"})
     save_as(other, found, provenance_of("bars", classes=["a", "b"]))
     with pytest.raises(K49Error, match=r"returns 49 classes, but is said to know 2"):
-        export(other, form, tmp_path / "out")
+        export(other, {form: tmp_path / "out"})
     assert not (tmp_path / "out").exists()
 
 
@@ -288,7 +288,7 @@ def test_layers_with_options_that_no_form_has_are_refused(tmp_path, hidden, form
     """Was: written without a word, and up to 0.17 of probability apart; or a bug in k49."""
     of_layers(tmp_path / "model.keras", hidden)
     with pytest.raises(NotExportableError, match=r"model\.keras: layer \w+"):
-        export(tmp_path / "model.keras", form, tmp_path / "out")
+        export(tmp_path / "model.keras", {form: tmp_path / "out"})
     assert not (tmp_path / "out").exists()
 
 
@@ -296,7 +296,7 @@ def test_layers_with_options_that_no_form_has_are_refused(tmp_path, hidden, form
 def test_layers_in_any_order_and_by_any_name_are_exported(tmp_path, hidden):
     """Was: folded although another layer reads it, 0.16 apart; one result for two layers, 0.17."""
     model = of_layers(tmp_path / "model.keras", hidden)
-    export(tmp_path / "model.keras", Form.onnx, tmp_path / "model.onnx")
+    export(tmp_path / "model.keras", {Form.onnx: tmp_path / "model.onnx"})
     expected = model.predict(IMAGES, verbose=0)
     assert run(tmp_path / "model.onnx", IMAGES) == pytest.approx(expected, abs=1e-5)
 
@@ -312,7 +312,7 @@ def test_what_would_compute_something_else_is_refused_by_its_layer(tmp_path, mon
     monkeypatch.setattr(network, "operations_of", wrong)
     of_layers(tmp_path / "model.keras", clash)
     with pytest.raises(NotExportableError, match="layer a would compute something else"):
-        export(tmp_path / "model.keras", Form.html, tmp_path / "out")
+        export(tmp_path / "model.keras", {Form.html: tmp_path / "out"})
 
 
 def test_averages_with_a_large_exponent_are_numbers(tmp_path):
@@ -322,5 +322,5 @@ def test_averages_with_a_large_exponent_are_numbers(tmp_path):
     model.set_weights([w * 0 for w in model.get_weights()])
     steep = CALIBRATION.model_copy(update={"exponent": 20.0})
     save_as(path, model, provenance_of("bars", 1, steep))
-    export(path, Form.onnx, tmp_path / "model.onnx", averaged=True)
+    export(path, {Form.onnx: tmp_path / "model.onnx"}, averaged=True)
     assert run(tmp_path / "model.onnx", IMAGES) == pytest.approx(1 / 49, abs=1e-6)

@@ -44,7 +44,7 @@ def opened(browser, tmp_path):
 
     def function(network="mlp", known=None, **options):
         path, out = saved(tmp_path, network, **(known or {})), tmp_path / "reader.html"
-        export(path, Form.html, out)
+        export(path, {Form.html: out})
         page = browser.new_page(**options)
         pages.append(page)
         page.on("request", lambda request: asked.append(request.url))
@@ -279,7 +279,7 @@ def test_same_file_again_and_a_dot_and_a_second_finger(opened, picture):
 
 
 def test_browser_that_can_not_unpack_the_model_is_told(browser, tmp_path):
-    export(saved(tmp_path), Form.html, tmp_path / "reader.html")
+    export(saved(tmp_path), {Form.html: tmp_path / "reader.html"})
     page = browser.new_page()
     page.add_init_script("delete window.DecompressionStream")
     page.goto((tmp_path / "reader.html").as_uri())
@@ -330,7 +330,7 @@ def test_names_are_text_and_nothing_else(browser, tmp_path):
     known = dict(classes=["</script><b>", '"><img src=x>', "c"], image_size=[16, 20])
     licence = "CC {script} {style}"  # was: the code landed there, and the page was dead
     path = saved(tmp_path, warning="<script>alert(1)</script>", licence=licence, **known)
-    export(path, Form.html, tmp_path / "reader.html")
+    export(path, {Form.html: tmp_path / "reader.html"})
     page = browser.new_page()
     page.goto((tmp_path / "reader.html").as_uri())
     draw(page)
@@ -344,6 +344,6 @@ def test_names_are_text_and_nothing_else(browser, tmp_path):
 def test_the_same_bytes_again(tmp_path):
     path = saved(tmp_path)
     for name in ("a", "b"):
-        export(path, Form.html, tmp_path / name, metrics={"test_accuracy": 0.5})
+        export(path, {Form.html: tmp_path / name}, metrics={"test_accuracy": 0.5})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "reads 50.0% of the test images" in (tmp_path / "a").read_text("utf-8")

@@ -13,6 +13,6 @@ def model(tmp_path_factory) -> Path:
     """A model as ONNX, untrained, with a page next to it."""
     folder = tmp_path_factory.mktemp("models")
     save_calibrated(folder / "model.keras")
-    export(folder / "model.keras", Form.onnx, folder / "model.onnx")
+    export(folder / "model.keras", {Form.onnx: folder / "model.onnx"})
     (folder / "reader.html").write_text("<!doctype html><title>page</title>")
     return folder / "model.onnx"

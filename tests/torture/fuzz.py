@@ -203,7 +203,7 @@ def exported(folder: Path) -> Path:
     from tests.helpers import save_calibrated
 
     save_calibrated(folder / "model.keras")
-    export(folder / "model.keras", Form.onnx, folder / "model.onnx")
+    export(folder / "model.keras", {Form.onnx: folder / "model.onnx"})
     return folder / "model.onnx"
 
 
