@@ -83,19 +83,19 @@ def read_all(
     sources: Sequence[AnySource],
     dataset: DatasetInfo,
     read_one: Callable[[AnySource, DatasetInfo], tuple[Named, str]],
-) -> tuple[Named, list[str], list[K49Error]]:
+) -> tuple[Named, list[str], list[str]]:
     """Read several sources by `read` or `read_picture`.
 
     Returns:
         Names and images of the readable ones; notes on doubts, a line a source; and the errors of
-        the others.
+        the others, as text: an error keeps its frames alive, and the pictures in them.
     """
     images, notes, faults = [], [], []
     for source in tracked(sources, "reading"):
         try:
             characters_of_source, doubt = read_one(source, dataset)
         except K49Error as error:
-            faults.append(error)
+            faults.append(str(error))
             continue
         images += characters_of_source
         if doubt:

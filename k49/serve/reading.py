@@ -140,7 +140,7 @@ def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str,
     if model.dataset.warning:
         notes.append(f"warning: {model.dataset.warning}")
     rows = predict_rows(model, characters, top) if characters else []
-    return {"rows": rows, "notes": notes, "errors": [str(fault) for fault in faults]}
+    return {"rows": rows, "notes": notes, "errors": faults}
 
 
 def pictures_of(content_type: str, body: bytes) -> list[UploadedPicture]:
