@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -116,7 +117,11 @@ def in_own_process(
     try:
         # half a message would end in a traceback
         with deferred_signals(signal.SIGINT, signal.SIGTERM):
-            process.start()
+            try:
+                process.start()
+            except (EOFError, ConnectionError) as ended:
+                time.sleep(POLL_SECONDS)  # until its socket is gone, too
+                raise KilledError("the server that forks processes ended") from ended
         sender.close()  # this process's copy, so that the end of the other one is noticed
         result, error, peak = _wait_for_answer(receiver, on_report, wanted)
     except EOFError as ended:

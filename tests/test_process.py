@@ -64,6 +64,39 @@ def test_process_that_ends_without_an_answer_has_so_too():
         in_own_process(os._exit, 3)
 
 
+SERVER_ENDS = """
+import os
+from multiprocessing import forkserver
+from k49.process import KilledError, in_own_process, start_server
+def killed_first(file):
+    os.kill(forkserver._forkserver._forkserver_pid, 9)
+    forkserver.read_signed = read_signed
+    return read_signed(file)
+if __name__ == "__main__":
+    start_server("imported_for_ever")
+    read_signed, forkserver.read_signed = forkserver.read_signed, killed_first
+    try:
+        in_own_process(abs, -4)
+    except KilledError as error:
+        print(error)
+    forkserver._forkserver._preload_modules = []
+    print(in_own_process(abs, -4))
+"""
+
+
+def test_process_whose_server_is_killed_before_it_forks(tmp_path):
+    """Was: `can only join a started process`, and the search ended; now the trial runs again."""
+    (tmp_path / "caller.py").write_text(SERVER_ENDS)
+    (tmp_path / "imported_for_ever.py").write_text("import time\ntime.sleep(60)")
+    told = subprocess.run(
+        [sys.executable, tmp_path / "caller.py"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout == "the server that forks processes ended\n4\n", told.stderr
+
+
 CALLER = """
 import sys
 from k49.process import in_own_process

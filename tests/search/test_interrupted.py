@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import numpy as np
 import psutil
@@ -49,9 +50,7 @@ def test_search_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(
     folder = prepare(tmp_path / "killed", train, val)
     (folder / "models").write_text("a file where a folder should be")
     with start_stage("tune", folder, warm=False, stderr=subprocess.STDOUT) as killed:
-        killed.stdout.readline()  # a trial has begun
-        time.sleep(1)
-        os.kill(youngest_below(killed.pid), signal.SIGKILL)
+        os.kill(trial_below(killed.pid), signal.SIGKILL)
         for line in killed.stdout:
             if "its process was killed; it runs again" in line:
                 break
@@ -78,6 +77,21 @@ def test_search_that_is_killed_again_and_again_ends_as_an_uninterrupted_one(
     assert_as_alone(folder, uninterrupted)
 
 
-def youngest_below(pid):
-    """The last process that was begun by `pid` or one that it began: a trial's."""
-    return max(child.pid for child in psutil.Process(pid).children(recursive=True))
+def trial_below(pid):
+    """The process of a trial, soon after its start: a small one ends within a second.
+
+    The stage's own child, a server, forks it, so that both have one command line. Other commands,
+    which the server starts when it imports TensorFlow, look like that only for a moment.
+    """
+    before = set()
+    for _ in range(3000):
+        trials = set()
+        with suppress(psutil.NoSuchProcess):  # also of one that has ended just now
+            for child in psutil.Process(pid).children():
+                command = child.cmdline()
+                trials |= {one.pid for one in child.children() if one.cmdline() == command}
+        if lasting := before & trials:
+            return lasting.pop()
+        before = trials
+        time.sleep(0.02)
+    raise AssertionError("no trial began")
