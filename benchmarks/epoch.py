@@ -50,9 +50,7 @@ PACKAGES = ("tensorflow-cpu", "keras", "jax", "torch", "scikit-learn", "numpy")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--epochs", type=int, default=4, help="the first compiles and isn't counted"
-    )
+    parser.add_argument("--epochs", type=int, default=4, help="the first isn't counted")
     parser.add_argument("--scale", type=float, default=0.1, help="of the stand-in; 1 is K49's size")
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()

@@ -20,10 +20,7 @@ import numpy as np
 UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64, 128]}
 BATCH = {"report": 64, "default": 64, "cnn": 128}
 RATE = {"report": 1.696e-4, "default": 2e-3, "cnn": 4e-3}
-DECAY = {
-    "default": 0.2,
-    "cnn": 0.05,
-}  # the report has none, no batch normalization and no smoothing
+DECAY = {"default": 0.2, "cnn": 0.05}  # the report: none, nor batch normalization, nor smoothing
 STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 
@@ -250,14 +247,8 @@ def sklearn_mlp(recipe: str, folder: Path, epochs: int, lap: Lap) -> None:
     x, y = load(folder, np.float32)
     y = y.argmax(1)
     warnings.simplefilter("ignore")  # that one epoch is not enough
-    model = MLPClassifier(
-        UNITS[recipe],
-        batch_size=BATCH[recipe],
-        learning_rate_init=RATE[recipe],
-        alpha=0,
-        max_iter=1,
-        warm_start=True,
-    )
+    options = {"batch_size": BATCH[recipe], "learning_rate_init": RATE[recipe], "alpha": 0}
+    model = MLPClassifier(UNITS[recipe], **options, max_iter=1, warm_start=True)
     lap()
     for _ in range(epochs):
         model.fit(x, y)
@@ -286,16 +277,9 @@ def main(name: str, recipe: str, folder: Path, epochs: int) -> None:
     _, function, options = WAYS[name]
     times: list[float] = []
     function(recipe, folder, epochs, lambda: times.append(time.perf_counter()), **options)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    status = dict(line.split(":", 1) for line in lines)
-    print(
-        json.dumps(
-            {
-                "seconds": np.diff(times).tolist(),
-                "peak_mib": int(status["VmHWM"].split()[0]) // 1024,
-            }
-        )
-    )
+    from k49.progress import peak_memory  # not before: it would count for the others, too
+
+    print(json.dumps({"seconds": np.diff(times).tolist(), "peak_mib": int(peak_memory())}))
 
 
 if __name__ == "__main__":
