@@ -1,11 +1,13 @@
 """How far long work is, in a bar or in lines; and where time and memory of a process went."""
 
+import re
 import resource
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -83,8 +85,14 @@ def timed(work: str) -> Iterator[None]:
 
 def peak_memory() -> float:
     """Return the peak resident memory of this process and its helper processes, MiB."""
-    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
-    return max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, *peaks)
+    # on Linux, where getrusage counts the peak of the process before `exec`, too
+    status = Path("/proc/self/status")
+    if status.exists() and (peak := re.search(r"VmHWM:\s+(\d+)", status.read_text())):
+        own = int(peak[1]) / 2**10
+    else:
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, others in KiB
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return max(own, *peaks)
 
 
 def summary(total: float) -> str:

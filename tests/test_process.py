@@ -145,6 +145,14 @@ def test_memory_is_counted_here(monkeypatch):
     assert progress.peaks[-1] > 300
 
 
+def test_memory_of_the_process_that_starts_it_is_not_counted():
+    """Was: a stage never peaked below DVC, nor a way to train below the benchmark that runs it."""
+    works()
+    code = "from k49.progress import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert 10 < float(done.stdout) < 200
+
+
 def reports(report):
     for number in range(3):
         report(number)
