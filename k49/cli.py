@@ -71,6 +71,9 @@ def predict(
     format: Annotated[
         PredictionFormat, typer.Option(help="How to print.")
     ] = PredictionFormat.table,
+    save_crops: Annotated[
+        Path | None, typer.Option(help="A folder for the images that the network reads, as PNG.")
+    ] = None,
 ) -> None:
     """Read the characters in pictures.
 
@@ -81,9 +84,9 @@ def predict(
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
-    characters, notes, faults = inference.read_all(images, chosen.dataset, inference.read)
-    for note in notes:
-        warn(f"note: {note}")
+    characters, _, faults = inference.read_all(images, chosen.dataset, inference.read)
+    if save_crops:
+        inference.save_crops(characters, save_crops)
     if characters:
         rows = inference.predict_rows(chosen, characters, top)
         for line in inference.describe(chosen):
@@ -99,7 +102,7 @@ def predict(
 
 
 @app.command()
-def serve(
+def serve(  # noqa: PLR0913  (options of a command)
     model: Annotated[
         Path | None, typer.Option(help="The model file, of ONNX; by default the project's.")
     ] = None,
@@ -113,6 +116,10 @@ def serve(
         float,
         typer.Option(min=0.1, max=600, help="Seconds to arrive, to wait and to be read: each."),
     ] = 10,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of a page that may ask, as https://example.org (CORS)."),
+    ] = None,
 ) -> None:
     """Read characters over HTTP, and show the page that does.
 
@@ -127,7 +134,7 @@ def serve(
     from k49.serve.readers import Limits
     from k49.serve.server import serve
 
-    serve(model or project() / "models", host, port, Limits(workers, timeout))
+    serve(model or project() / "models", host, port, Limits(workers, timeout), allow_origin or ())
 
 
 @app.command()

@@ -62,6 +62,17 @@ def npz(folder: Path, data: Made, prefix="k49", names="") -> Path:
     return folder
 
 
+def csv(folder: Path, data: Made, header=True) -> Path:
+    """Kaggle's form of MNIST."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, (images, labels) in (("train", data.train), ("test", data.test)):
+        rows = np.concatenate([labels[:, None], images.reshape(len(images), -1)], 1)
+        names = ",".join(["label", *(f"pixel{i}" for i in range(rows.shape[1] - 1))])
+        head = {"header": names, "comments": ""} if header else {}
+        np.savetxt(folder / f"mnist_{split}.csv", rows, "%d", ",", **head)
+    return folder
+
+
 def idx_bytes(array: np.ndarray) -> bytes:
     """An array as idx."""
     kind = {"u1": 8, "i1": 9, "i2": 11, "i4": 12, "f4": 13, "f8": 14}[array.dtype.str[1:]]

@@ -39,6 +39,7 @@ def rows_of(name: str) -> list[dict]:
         "probability": 0.5,
         "uncertain": True,
         "outlier": False,
+        "note": "",
     }
     return [{"image": name, "rank": rank, **candidate} for rank in (1, 2)]
 
@@ -60,7 +61,7 @@ def test_names_are_printed_as_they_are(capsys, name):
     [(None, None, ""), (False, False, ""), (True, False, "uncertain"), (True, True, "unlike")],
 )
 def test_what_is_doubtful_is_said(uncertain, outlier, says):
-    said = output.doubt({"uncertain": uncertain, "outlier": outlier})
+    said = output.doubt({"uncertain": uncertain, "outlier": outlier, "note": ""})
     assert said.startswith(says)
     assert bool(said) == bool(says)
 

@@ -1,4 +1,4 @@
-"""Opens arrays of files from outside, npz, npy or idx, and reads them a chunk of rows at a time.
+"""Opens arrays of files from outside, npz, npy, idx or CSV, and reads them a chunk at a time.
 
 Headers are checked before use, and no more is read than they say: memory grows with a chunk, not
 with the file. Nothing is unpickled.
@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
@@ -32,6 +32,10 @@ CHUNK_BYTES = 1 << 23
 MOST_SMALL = MOST_ROWS  # bytes: a byte for each image
 MOST_KEYS = 8  # that are read of an npz of small arrays
 MOST_HEADER_BYTES = 10_000  # of an npy
+GZIP = b"\x1f\x8b"
+LABEL, LABELS = "label", (b"label", b"class", b"y")  # of a table's first column
+MOST_LINE = 1 << 15  # bytes of a table's row: 64 x 64 pixels of three digits are half of that
+LINES = 256  # of a table that are read at once
 IDX_DTYPES = {8: "u1", 9: "i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 # what zipfile, gzip and NumPy raise for damaged files; RuntimeError: encrypted, or a method that
@@ -106,6 +110,8 @@ class Array:
 def open_array(file: File, key: str | None = None) -> Iterator[Array]:
     """Open an array: of an npz the one called `key`, or its only one; of another file the only one.
 
+    Of a CSV, key "label" is the first column, and another one the others, pixels.
+
     Raises:
         K49Error: the file is missing, damaged or of another format, or its header claims an array
             that is empty, of objects, in Fortran order, or too large.
@@ -118,8 +124,10 @@ def open_array(file: File, key: str | None = None) -> Iterator[Array]:
             elif suffix == ".npy":
                 content = stack.enter_context(file.path.open("rb"))
                 array = Array(file.shown, *npy_header(content), content)
+            elif suffix == ".csv":
+                array = _csv(file, key, stack.enter_context(file.path.open("rb")))
             else:
-                array = _idx(file, suffix == ".gz", stack)
+                array = _idx(file, stack)
         except FileNotFoundError as error:
             raise K49Error(f"{file.shown}: not found") from error
         except UNREADABLE as error:
@@ -210,8 +218,10 @@ def _npz(file: File, key: str | None, stack: ExitStack) -> Array:
     return Array(where, *npy_header(content), content)
 
 
-def _idx(file: File, packed: bool, stack: ExitStack) -> Array:
+def _idx(file: File, stack: ExitStack) -> Array:
     content: IO[bytes] | gzip.GzipFile = stack.enter_context(file.path.open("rb"))
+    packed = content.read(2) == GZIP  # also under a name without .gz
+    content.seek(0)
     if packed:
         content = stack.enter_context(gzip.GzipFile(fileobj=content))
     zeros, kind, dimensions = struct.unpack(">HBB", content.read(4))
@@ -219,6 +229,48 @@ def _idx(file: File, packed: bool, stack: ExitStack) -> Array:
         raise ValueError("no idx header")
     shape = struct.unpack(f">{dimensions}I", content.read(4 * dimensions))
     return Array(file.shown, shape, np.dtype(IDX_DTYPES[kind]), content)
+
+
+def _csv(file: File, key: str | None, content: IO[bytes]) -> Array:
+    """Open a table as Kaggle has MNIST: a row an image, its label first, then 0 to 255 a pixel."""
+    first = content.readline(MOST_LINE).split(b",")
+    header = not first[0].strip().isdigit()
+    if header and first[0].strip(b' "\r\n').lower() not in LABELS:
+        raise ValueError("its first column is not called label: it has no labels")
+    content.seek(0)
+    newlines, last = 0, b""
+    while block := content.read(CHUNK_BYTES):
+        newlines, last = newlines + block.count(b"\n"), block[-1:]
+    n = newlines + (last != b"\n") - header
+    content.seek(0)
+    if header:
+        content.readline(MOST_LINE)
+    width = len(first)
+    columns = slice(0, 1) if key == LABEL else slice(1, width)
+    shape = (n,) if key == LABEL else (n, width - 1)
+    return Array(
+        file.shown, shape, np.dtype("u1"), cast(IO[bytes], Columns(content, width, columns))
+    )
+
+
+class Columns:
+    """Some columns of a table of whole numbers, as bytes."""
+
+    def __init__(self, content: IO[bytes], width: int, columns: slice) -> None:
+        self.content, self.width, self.columns = content, width, columns
+        self.ready = b""
+
+    def read(self, size: int) -> bytes:
+        while len(self.ready) < size:
+            lines = [line for _ in range(LINES) if (line := self.content.readline(MOST_LINE))]
+            if not lines:
+                break
+            rows = np.loadtxt(lines, np.uint8, delimiter=",", ndmin=2)
+            if rows.shape[1] != self.width:
+                raise ValueError(f"has rows of {self.width} and of {rows.shape[1]} columns")
+            self.ready += rows[:, self.columns].tobytes()
+        taken, self.ready = self.ready[:size], self.ready[size:]
+        return taken
 
 
 def npy_header(content: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
@@ -264,7 +316,7 @@ def check_header(array: Array) -> Array:
 def unreadable(where: str, error: Exception) -> K49Error:
     why = " ".join(str(error).split())[:200] or type(error).__name__  # some have line breaks
     suffix = Path(where).suffix.lower()
-    kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz"}.get(suffix, "idx")
-    if suffix in (".csv", ".txt", ".parquet", ".json", ".mat"):
-        return K49Error(f"{where}: {suffix} files can't be read; npz, npy and idx can")
+    kind = {".npz": "npz", ".npy": "npy", ".gz": "idx.gz", ".csv": "CSV"}.get(suffix, "idx")
+    if suffix in (".txt", ".parquet", ".json", ".mat"):
+        return K49Error(f"{where}: {suffix} files can't be read; npz, npy, idx and csv can")
     return K49Error(f"{where}: not a readable {kind} file: {why}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import DownloadColumn
 
-from k49.data.arrays import File, keys
+from k49.data.arrays import LABEL, File, keys
 from k49.data.descriptions import MD5SUMS, Arrays, Description, Place, matches, read_md5sums
 from k49.data.download import Downloader, shown, without_credentials
 from k49.errors import K49Error
@@ -25,11 +25,12 @@ class Layout:
     """Names of four files, with a prefix that differs from dataset to dataset."""
 
     names: tuple[str, ...]  # train images and labels, test images and labels
-    key: str | None = None
+    keys: tuple[str | None, ...] = (None,) * 4
     prefixes: tuple[str, ...] = ()  # that are tried at an address, which lists nothing
 
     def arrays(self, prefix: str) -> Arrays:
-        return Arrays.at([Place(file=name.format(prefix), key=self.key) for name in self.names])
+        pairs = zip(self.names, self.keys, strict=True)
+        return Arrays.at([Place(file=name.format(prefix), key=key) for name, key in pairs])
 
     def matching(self, names: set[str]) -> Iterator[Arrays]:
         prefixes = set()
@@ -52,11 +53,16 @@ def idx(test: str, dot: str, packed: str, prefixes: tuple[str, ...] = ()) -> Lay
 
 NPZ = Layout(
     ("{}-train-imgs.npz", "{}-train-labels.npz", "{}-test-imgs.npz", "{}-test-labels.npz"),
-    key="arr_0",
+    keys=("arr_0",) * 4,
     prefixes=("k49", "kmnist"),
+)
+CSV = Layout(
+    ("{}train.csv", "{}train.csv", "{}test.csv", "{}test.csv"),
+    keys=("pixels", LABEL, "pixels", LABEL),
 )
 LAYOUTS = (
     NPZ,
+    CSV,
     idx("t10k", "-", ".gz", prefixes=("",)),
     idx("t10k", "-", "", prefixes=("",)),
     idx("t10k", ".", ""),
@@ -66,8 +72,8 @@ LAYOUTS = (
 )
 FORMS = (
     "K49's or KMNIST's npz files (k49-train-imgs.npz, ...), idx or idx.gz files (train-images-idx3-"
-    f"ubyte.gz, ...), one npz with {', '.join(KERAS_KEYS)}, or class folders of pictures and "
-    "no file next to them"
+    f"ubyte.gz, ...), one npz with {', '.join(KERAS_KEYS)}, train.csv and test.csv with label and "
+    "pixels, or class folders of pictures and no file next to them"
 )
 
 
@@ -81,7 +87,7 @@ def is_known(folder: Path) -> bool:
     return any(
         set(arrays.files()) <= names
         for layout in LAYOUTS
-        if layout is not NPZ
+        if layout not in (NPZ, CSV)
         for arrays in layout.matching(names)
     )
 
@@ -186,6 +192,8 @@ def with_class_map(arrays: Arrays, names: Collection[str]) -> list[str]:
 
 def from_file(path: Path, described: Arrays | None) -> SourceFiles:
     """Return an npz of Keras' form, or with keys of its own that are described."""
+    if path.suffix.lower() == ".csv":
+        raise K49Error(f"{path}: one table; name a folder that holds train.csv and test.csv")
     arrays = in_one_file(path.name, described, str(path))
     file = File(path, str(path))
     return SourceFiles({path.name: file}, arrays, f"copied from {path}, verified by")

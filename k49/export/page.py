@@ -18,16 +18,12 @@ import numpy as np
 from k49.export.exported import Exported
 from k49.io import write_text
 from k49.kanjivg import trajectory
-from k49.pictures import characters, ink
+from k49.pictures import characters, clutter, colour, ink
+from k49.pictures.files import LEAST_ON_WHITE
 
 PARTS = Path(__file__).parent / "reader"
-SCRIPTS = ("network.js", "picture.js", "page.js")
-CONSTANTS = (  # of k49/pictures, which picture.js has, too
-    *((ink, name) for name in ("LONGER_SIDE", "SMALLEST", "WIDEST", "SPECK", "LEAST_CONTRAST")),
-    (ink, "LEAST_TO_NOISE"),
-    *((characters, name) for name in ("BORDER", "GAP", "LEAST", "COLUMN", "ROW", "WIDE")),
-    (characters, "MANY_PARTS"),
-)
+SCRIPTS = ("network.js", "picture.js", "clutter.js", "page.js")
+TWINS = (clutter, colour, ink, characters)  # whose constants the page's scripts have, too
 STEPS = 63  # of a weight, both ways from 0: in seven bits, of which gzip makes six
 POINTS = 48  # of an example's line
 ON_PAPER = 0.5
@@ -36,8 +32,8 @@ ON_PAPER = 0.5
 def write(exported: Exported, path: Path) -> None:
     """Write a model as a page; its weights as int8, a scale a channel."""
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
-    constants = ", ".join(f"{name} = {getattr(module, name)}" for module, name in CONSTANTS)
-    script = f'"use strict";\nconst MODEL = "{packed(exported)}", {constants};\n{script}'
+    values = ", ".join(f"{name} = {value}" for name, value in constants().items())
+    script = f'"use strict";\nconst MODEL = "{packed(exported)}", {values};\n{script}'
     style = (PARTS / "style.css").read_text("utf-8")
     filled = {
         "policy": f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
@@ -52,6 +48,18 @@ def write(exported: Exported, path: Path) -> None:
     # at once: what is filled in may hold the name of another place
     page = re.sub("{(" + "|".join(filled) + ")}", lambda match: filled[match[1]], page)
     write_text(path, page)
+
+
+def constants() -> dict[str, int | float | list[float]]:
+    """Return the constants of k49/pictures by their names: numbers, and lists of them."""
+    found: dict[str, int | float | list[float]] = {"LEAST_ON_WHITE": LEAST_ON_WHITE}
+    for module in TWINS:
+        for name, value in vars(module).items():
+            if name.isupper() and isinstance(value, int | float):
+                found[name] = value
+            elif name.isupper() and isinstance(value, np.ndarray) and value.ndim == 1:
+                found[name] = value.tolist()
+    return found
 
 
 def digest(text: str) -> str:

@@ -6,27 +6,40 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from PIL import Image
 from rich.table import Table
 
 from k49.data.arrays import File, open_array
 from k49.data.images import brighten_pixels, image_chunks, size_of
 from k49.errors import K49Error
 from k49.inference.models import Model
-from k49.pictures.characters import characters
-from k49.pictures.files import Source, read_page
-from k49.pictures.ink import NoInkError
+from k49.io import atomic_write
+from k49.pictures import prepare
+from k49.pictures.files import Source
 from k49.pictures.single import read_scaled
 from k49.progress import tracked
 from k49.settings import DatasetInfo
 from k49.text import code_point, in_terminal
 
+MOST_NAME = 80  # characters of a picture's name in that of its crop
 Named = list[tuple[str, np.ndarray]]  # names and images (H, W) uint8
+
+
+class Character(NamedTuple):
+    """A character of a source, and the note on that."""
+
+    name: str
+    image: np.ndarray  # (H, W) uint8
+    note: str
+
+
 AnySource = TypeVar("AnySource", bound=Source)
 
 
@@ -64,15 +77,10 @@ def read_picture(source: Source, dataset: DatasetInfo) -> tuple[Named, str]:
     if dataset.normalize == "scale":
         image, more = read_scaled(source, (height, width), dataset.invert)
         return [(str(source), 255 - image if dataset.invert else image)], more
-    try:
-        grey, more = read_page(source)
-        images, doubt = characters(grey, (height, width), dataset.ink_extent)
-    except NoInkError as error:
-        raise K49Error(f"{source}: {error}") from error
-    doubt = "; ".join(filter(None, [more, doubt]))
+    images, note = prepare(source, (height, width), dataset.ink_extent)
     if len(images) == 1:
-        return [(str(source), images[0])], doubt
-    return numbered(source, images), doubt
+        return [(str(source), images[0])], note
+    return numbered(source, images), note
 
 
 def numbered(source: Source, images: Iterable[np.ndarray]) -> Named:
@@ -83,24 +91,24 @@ def read_all(
     sources: Sequence[AnySource],
     dataset: DatasetInfo,
     read_one: Callable[[AnySource, DatasetInfo], tuple[Named, str]],
-) -> tuple[Named, list[str], list[str]]:
+) -> tuple[list[Character], list[str], list[str]]:
     """Read several sources by `read` or `read_picture`.
 
     Returns:
-        Names and images of the readable ones; notes on doubts, a line a source; and the errors of
-        the others, as text: an error keeps its frames alive, and the pictures in them.
+        The characters of the readable ones; notes, a line a source; and the errors of the others,
+        as text: an error keeps its frames alive, and the pictures in them.
     """
-    images, notes, faults = [], [], []
+    characters, notes, faults = [], [], []
     for source in tracked(sources, "reading"):
         try:
-            characters_of_source, doubt = read_one(source, dataset)
+            images, note = read_one(source, dataset)
         except K49Error as error:
             faults.append(str(error))
             continue
-        images += characters_of_source
-        if doubt:
-            notes.append(f"{source}: {doubt}")
-    return images, notes, faults
+        characters += [Character(name, image, note) for name, image in images]
+        if note:
+            notes.append(f"{source}: {note}")
+    return characters, notes, faults
 
 
 def read_array(path: Path, size: tuple[int, int]) -> np.ndarray:
@@ -143,6 +151,14 @@ def predict(model: Model, images: np.ndarray, top: int) -> list[list[dict]]:
     ]
 
 
+def save_crops(characters: Sequence[Character], folder: Path) -> None:
+    """Write the images that a network reads as PNG, numbered, into a folder."""
+    for number, (name, image, _) in enumerate(characters):
+        short = re.sub(r"[^\w.-]+", "-", Path(name).name).strip("-.")
+        with atomic_write(folder / f"{number:03}-{short[:MOST_NAME]}.png") as partial:
+            Image.fromarray(image).save(partial, "PNG")
+
+
 def describe(model: Model) -> list[str]:
     """Return a line about the training of a model, and the warning of its data."""
     provenance = model.provenance
@@ -173,17 +189,15 @@ def best(probabilities: np.ndarray, classes: Sequence[str], top: int) -> list[di
     ]
 
 
-def predict_rows(model: Model, characters: Named, top: int) -> list[dict]:
-    """Return the `candidate_rows` of characters, of which there is at least one."""
-    names, images = zip(*characters, strict=True)
-    return candidate_rows(list(names), predict(model, stack(list(images)), top))
+def predict_rows(model: Model, characters: Sequence[Character], top: int) -> list[dict]:
+    """Return a row for each of the `top` candidates of each of the characters, of which some are.
 
-
-def candidate_rows(names: list[str], candidates: list[list[dict]]) -> list[dict]:
-    """Return a row for each candidate of each image: image, rank (from 1), and its own keys."""
+    Its keys are image, rank (from 1), those of `predict`, and note.
+    """
+    candidates = predict(model, stack([character.image for character in characters]), top)
     return [
-        {"image": name, "rank": rank, **candidate}
-        for name, of_image in zip(names, candidates, strict=True)
+        {"image": character.name, "rank": rank, **candidate, "note": character.note}
+        for character, of_image in zip(characters, candidates, strict=True)
         for rank, candidate in enumerate(of_image, start=1)
     ]
 
@@ -205,9 +219,11 @@ def as_table(rows: list[dict]) -> Table:
 
 
 def doubt(row: dict) -> str:
+    """Return a row's mark and its note as text."""
+    mark = "uncertain" if row["uncertain"] else ""
     if row["outlier"]:
-        return "unlike the training images: perhaps not one of the classes"
-    return "uncertain" if row["uncertain"] else ""
+        mark = "unlike the training images: perhaps not one of the classes"
+    return "; ".join(filter(None, [mark, row["note"]]))
 
 
 def as_json(rows: list[dict]) -> str:

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from k49.pictures.ink import Ink, find_ink, scale
+from k49.pictures.colour import LUMINANCE
+from k49.pictures.ink import Ink, find_ink
+from k49.pictures.scaling import scale
 
 BORDER = 2  # pixels around the ink, at most, of a picture that is cut to its ink already
 # Characters stand apart from each other by this share of their size at least, ...
@@ -21,7 +23,7 @@ Box = tuple[slice, slice]
 
 
 def characters(
-    grey: np.ndarray, size: tuple[int, int], extent: float = 1.0
+    picture: np.ndarray, size: tuple[int, int], extent: float = 1.0
 ) -> tuple[list[np.ndarray], str]:
     """Cut the characters out of a picture: of a column from the top, of a row from the left.
 
@@ -29,7 +31,8 @@ def characters(
     smaller, centred, and the contrast is full.
 
     Args:
-        grey: (H, W), 0 to 255, dark ink on light paper or light on dark.
+        picture: (H, W) grey or (H, W, 3) colours, 0 to 255; ink is darker than the paper, or
+            lighter.
         size: height and width of the images to make.
         extent: share of the longer side that ink takes up: 1 fills the image; MNIST's 20 of 28
             pixels are 0.71.
@@ -40,34 +43,39 @@ def characters(
     Raises:
         NoInkError: there is no ink.
     """
-    ink = find_ink(grey)
-    if is_cut(ink.mask, size, extent):
-        return [as_it_is(grey, ink)], ""
+    ink = find_ink(picture)
+    if is_cut(picture, ink.mask, size, extent):
+        return [as_it_is(picture, ink)], ""
     parts = boxes(ink.mask)
-    clear = len(parts) > 1 or is_one(ink.mask)
-    doubt = "" if clear else "may hold several characters, read as one"
-    return [fit(ink.strength[box], size, extent) for box in parts], doubt
+    notes = [f"left out: {', '.join(ink.left_out)}"] if ink.left_out else []
+    if len(parts) == 1 and not is_one(ink.mask):
+        notes.append("may hold several characters, read as one")
+    return [fit(ink.strength[box], size, extent) for box in parts], "; ".join(notes)
 
 
-def one_character(grey: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def one_character(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Cut a picture that is known to show one character; as `characters`."""
-    ink = find_ink(grey)
-    if is_cut(ink.mask, size, 1.0):
-        return as_it_is(grey, ink)
+    ink = find_ink(picture)
+    if is_cut(picture, ink.mask, size, 1.0):
+        return as_it_is(picture, ink)
     return fit(ink.strength[bounds(ink.mask)], size, 1.0)
 
 
-def as_it_is(grey: np.ndarray, ink: Ink) -> np.ndarray:
+def as_it_is(picture: np.ndarray, ink: Ink) -> np.ndarray:
     """Return a picture that is cut already as an image: light ink on black, the contrast full."""
-    return stretch_contrast(grey.astype(np.float64) * (1 if ink.light else -1))
+    grey = (
+        picture.astype(np.float64) @ LUMINANCE if picture.ndim == 3 else picture.astype(np.float64)
+    )
+    return stretch_contrast(grey * (1 if ink.light else -1))
 
 
-def is_cut(mask: np.ndarray, size: tuple[int, int], extent: float) -> bool:
+def is_cut(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int], extent: float) -> bool:
     """Return whether a picture is an image already: of its size, and where ink fills it, filled."""
-    if extent < 1:
-        return mask.shape == tuple(size)
-    margins = (whole - ink for whole, ink in zip(size, mask[bounds(mask)].shape, strict=True))
-    return mask.shape == tuple(size) and min(margins) <= BORDER
+    if picture.shape[:2] != tuple(size):
+        return False
+    pixel = len(mask) / len(picture)
+    margins = (whole - ink for whole, ink in zip(mask.shape, mask[bounds(mask)].shape, strict=True))
+    return extent < 1 or min(margins) <= BORDER * pixel
 
 
 def boxes(mask: np.ndarray) -> list[Box]:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from k49.errors import K49Error
 from k49.pictures.ink import NoInkError
 
 MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
+LEAST_ON_WHITE = 64  # grey levels of a transparent picture: with less, its ink is white, too
+MOST_REDUCED = 16_000_000  # of a JPEG that is decoded smaller: photographs of phones have 12
 MOST_BYTES = 1 << 28  # of a picture on standard input
 
 
@@ -52,6 +54,7 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, refused below, and of odd metadata
             with Image.open(file_of(path), formats=kinds) as picture:
+                decode_smaller(picture, most_pixels)
                 if picture.width * picture.height > most_pixels:
                     size = f"{picture.width} x {picture.height} pixels"
                     raise K49Error(f"{path}: {size}, {advice}")
@@ -72,6 +75,18 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
         ) from error
 
 
+def decode_smaller(picture: Image.Image, most_pixels: int) -> None:
+    """Let a photograph with too many pixels be decoded at a half, a quarter or an eighth.
+
+    Only JPEG can be; it takes no more memory than a smaller one, if its coefficients are few.
+    """
+    width, height = picture.size
+    if picture.format != "JPEG" or not most_pixels < width * height <= MOST_REDUCED:
+        return
+    factor = next((n for n in (2, 4, 8) if width * height <= n * n * most_pixels), 8)
+    picture.draft(picture.mode, (width // factor, height // factor))
+
+
 def file_of(source: Source) -> Path | io.BytesIO:
     if isinstance(source, UploadedPicture):
         return io.BytesIO(source.content)
@@ -86,19 +101,22 @@ def from_standard_input() -> io.BytesIO:
     return io.BytesIO(content)
 
 
-def read_grayscale(path: Source, most_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """Read a picture as grayscale, (H, W) float32, 0 to 255; transparent parts become paper."""
+def read_colours(path: Source, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+    """Read a picture: colours (H, W, 3) uint8, or grey (H, W) float32, 0 to 255.
+
+    Transparent parts become paper.
+    """
     with open_picture(path, most_pixels) as picture:
-        return to_grayscale(picture)
+        return to_array(picture)
 
 
 def read_page(path: Source) -> tuple[np.ndarray, str]:
-    """Read the first page of a file as `read_grayscale`; say so if there are others, or "".
+    """Read the first page of a file as `read_colours`; say so if there are others, or "".
 
     TIFF, GIF, WebP and PNG may have several.
     """
     with open_picture(path) as picture:
-        return to_grayscale(picture), other_pages(picture)
+        return to_array(picture), other_pages(picture)
 
 
 def other_pages(picture: Image.Image) -> str:
@@ -107,22 +125,37 @@ def other_pages(picture: Image.Image) -> str:
     return f"has {pages} pages, of which the first is read" if pages > 1 else ""
 
 
-def to_grayscale(picture: Image.Image) -> np.ndarray:
+def to_array(picture: Image.Image) -> np.ndarray:
+    """Return an opened picture as an array; as `read_colours`."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("not every pixel is a finite number")
         span = max(float(np.ptp(values)), 1.0)
         return ((values - values.min()) / span * 255).astype(np.float32)
-    return np.asarray(on_paper(picture).convert("L"), np.float32)
+    if picture.mode == "LAB":
+        picture = from_lab(picture)
+    picture = on_paper(picture)
+    if picture.mode in ("1", "L", "LA"):
+        return np.asarray(picture.convert("L"), np.float32)
+    return np.asarray(picture.convert("RGB"))
+
+
+def from_lab(picture: Image.Image) -> Image.Image:
+    """Convert a picture of CIE L*a*b* colours, which Pillow's `convert` can't."""
+    lab, srgb = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
+    converted = ImageCms.applyTransform(picture, ImageCms.buildTransform(lab, srgb, "LAB", "RGB"))
+    if converted is None:  # only where it is asked to change the picture itself
+        raise ValueError("no conversion from LAB")
+    return converted
 
 
 def on_paper(picture: Image.Image) -> Image.Image:
-    """Put white paper behind a picture's transparent parts; black, if its ink vanished on white."""
+    """Put white paper behind a picture's transparent parts; black, if its ink vanishes on white."""
     if picture.has_transparency_data:
         ink = picture.convert("RGBA")
         for colour in ("white", "black"):
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, colour), ink)
-            if np.ptp(np.asarray(picture.convert("L"))):
+            if np.ptp(np.asarray(picture.convert("L"))) >= LEAST_ON_WHITE:
                 break
     return picture

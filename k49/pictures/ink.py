@@ -4,21 +4,33 @@ All is computed in float64, in which processors differ by 1e-15, and rounded at 
 becomes the same image on each of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
-from skimage.filters import threshold_sauvola
 
 from k49.errors import K49Error
+from k49.pictures.clutter import extent_of, remove_clutter, without_thin
+from k49.pictures.colour import differences, inks, to_grey
+from k49.pictures.scaling import resized, scale, shrink
 
 LONGER_SIDE = 512  # pixels at which a picture is looked at: a character has 28 in the end
+SHORTER_SIDE = 160  # pixels to which a smaller one is enlarged
+SMALL = 128  # pixels at which paper and colours are looked at
 SMALLEST = 8  # pixels, the shorter side: with less, nothing can be told
+CLOSER = 0.25  # of a picture: ink that takes up less is looked at again, from nearer
+LIGHT, DARK = (
+    0.7,
+    -1.8,
+)  # skewness above which ink is light, and of the middle, below which it is dark
 WIDEST = 5  # no stroke is wider than this part of the picture's longer side
-SPECK = 0.02  # share of the largest stroke's area below which a spot is no stroke
-LEAST_CONTRAST = 8.0  # grey levels between paper and ink
+SAUVOLA = 0.2  # the factor k of the threshold
+LEAST_CONTRAST = 0.03  # share of its light that ink takes away from the paper
 LEAST_TO_NOISE = 4.0  # ink's distance from the paper, in standard deviations of the paper
+LEAST_DARK = 0.25  # of the darkest ink: what is fainter is none
+LEAST_INK = 1 / 30  # of the picture's longer side: with less, it is a speck
+WRITES = 0.3  # of all strokes' extent: what an ink that writes has at least
 
 
 class NoInkError(K49Error):
@@ -30,10 +42,11 @@ class Ink:
     strength: np.ndarray  # (H, W): share of the light that the ink takes away, 0 for paper
     mask: np.ndarray  # (H, W) bool: strokes
     light: bool  # whether the ink is lighter than the paper
+    left_out: list[str]  # names of what is no part of the characters
 
 
-def find_ink(grey: np.ndarray) -> Ink:
-    """Separate ink, the foreground, from paper, the background.
+def find_ink(picture: np.ndarray) -> Ink:
+    """Separate the characters' ink from paper, and from all else that is in a picture.
 
     Strokes are found by Sauvola's local threshold, which was made for old paper in uneven light
     (J. Sauvola and M. Pietikäinen, 2000, doi:10.1016/S0031-3203(99)00055-2), once shadows are taken
@@ -41,97 +54,159 @@ def find_ink(grey: np.ndarray) -> Ink:
     is a smooth continuation of the paper around them, and the ink is how much light it takes away.
 
     Args:
-        grey: (H, W), 0 to 255; shrunk to `LONGER_SIDE` if larger.
+        picture: (H, W) grey or (H, W, 3) colours, 0 to 255.
 
     Raises:
         NoInkError: too small, blank, or nothing but noise.
     """
-    if min(grey.shape) < SMALLEST:
-        raise NoInkError(f"too small: {grey.shape[1]} x {grey.shape[0]} pixels")
-    grey = shrink(grey, LONGER_SIDE)
-    light = is_light_on_dark(grey)
-    grey = 255 - grey if light else grey  # from here on ink is dark
-    side = max(grey.shape)
-    grey, smooth = without_shadows(grey)
-    dark, bright = np.percentile(smooth, [1, 99])
-    if bright - dark < LEAST_CONTRAST:
-        raise NoInkError("blank: there is no ink")
-    window = max(side // 3, 15) | 1  # odd; wider than any stroke
-    threshold = threshold_sauvola(smooth, window, k=0.2, r=(bright - dark) / 2)
-    mask = remove_small_components(smooth < threshold)
+    if min(picture.shape[:2]) < SMALLEST:
+        raise NoInkError(f"too small: {picture.shape[1]} x {picture.shape[0]} pixels")
+    ink = look(picture)
+    factor = max(picture.shape[:2]) / max(ink.mask.shape)
+    extent = extent_of(ink.mask)
+    if factor <= 1 or extent >= CLOSER * max(ink.mask.shape):
+        return ink
+    (box,) = ndimage.find_objects(ink.mask.astype(np.uint8))
+    margin = extent // 4
+    part = tuple(
+        slice(int(max(side.start - margin, 0) * factor), int((side.stop + margin) * factor))
+        for side in box
+    )
+    try:
+        closer = look(picture[part])
+    except NoInkError:
+        return ink
+    return replace(closer, left_out=list(dict.fromkeys(ink.left_out + closer.left_out)))
 
-    far = ~ndimage.binary_dilation(mask, iterations=max(round(side / 60), 1))
+
+def look(picture: np.ndarray) -> Ink:
+    """Find the ink of a picture at working size; as `find_ink`."""
+    colours = to_working_size(picture)
+    grey, luminance = to_grey(colours)
+    light = is_light_on_dark(grey)
+    if light:  # from here on ink is dark
+        grey, colours = 255 - grey, 255 - colours
+    left_out = []
+    smooth = blurred(grey)
+    light_there = illumination(smooth)
+    grey, smooth = grey / light_there, smooth / light_there
+    strokes, darkness = find_strokes(smooth)
+    if luminance and colours.ndim == 3:
+        other = writing_ink(colours / light_there[..., None], strokes)
+        if other is not None:
+            grey, smooth, left_out = other, blurred(other), ["ink of another colour"]
+            strokes, darkness = find_strokes(smooth)
+    side = max(grey.shape)
+    far = ~ndimage.binary_dilation(strokes, iterations=max(round(side / 60), 1))
+    mask, names = remove_clutter(strokes, darkness)
+    left_out += names
     far = far if far.mean() > 0.02 else ~mask  # ink nearly everywhere
-    if not mask.any() or not far.any():
+    if extent_of(mask) < LEAST_INK * side or not far.any():
         raise NoInkError("blank: there is no ink")
-    paper = extrapolate_background(smooth, far, side / 12)
+    paper = extrapolate_background(smooth, far)
     darker = paper - smooth
     noise = darker[far].std()
     contrast = darker[mask].mean()
     if contrast < max(LEAST_CONTRAST, LEAST_TO_NOISE * noise):
         raise NoInkError("no ink stands out from the paper: blank, or too noisy")
     # as a share, since less light falls on ink and paper alike
-    strength = 1 - grey / np.maximum(paper, 1)
-    return Ink(np.maximum(strength - 1.5 * strength[far].std(), 0), mask, light)
+    strength = 1 - grey / np.maximum(paper, 0.01)
+    strength = np.maximum(strength - 1.5 * strength[far].std(), 0)
+    near = ndimage.binary_dilation(mask, iterations=max(round(side / 100), 1))
+    near &= mask | ~ndimage.binary_dilation(strokes & ~mask, iterations=max(round(side / 200), 1))
+    return Ink(strength * near, mask, light, left_out)
 
 
-def without_shadows(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Divide a picture of dark ink by its illumination; return it, and smoothed; (H, W), to 255."""
-    side = max(grey.shape)
-    smooth = ndimage.gaussian_filter(grey, side / 300)
-    illumination = ndimage.grey_closing(smooth, size=side // WIDEST)
-    illumination = np.maximum(ndimage.gaussian_filter(illumination, side / 60), 1)
-    return grey * (255 / illumination), smooth * (255 / illumination)
+def blurred(grey: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(grey, max(grey.shape) / 300)
 
 
-def shrink(grey: np.ndarray, side: int) -> np.ndarray:
-    """Shrink a picture to `side` pixels at most, by averaging; (H, W) float64."""
-    if max(grey.shape) <= side:
-        return grey.astype(np.float64)
-    return scale(grey, side / max(grey.shape), Image.Resampling.BOX)
+def illumination(smooth: np.ndarray) -> np.ndarray:
+    """Return how bright the paper is, at each place of a picture of dark ink; (H, W)."""
+    return np.maximum(ndimage.grey_closing(smooth, size=max(smooth.shape) // WIDEST), 1)
 
 
-def scale(grey: np.ndarray, factor: float, by: Image.Resampling) -> np.ndarray:
-    """Scale a picture by a factor; (H, W) float64."""
-    height, width = (max(round(length * factor), 1) for length in grey.shape)
-    scaled = Image.fromarray(grey.astype(np.float32)).resize((width, height), by)
-    return np.asarray(scaled, np.float64)
+def find_strokes(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mask of all strokes, and how dark each pixel is: paper 0, the darkest ink 1.
+
+    Args:
+        smooth: (H, W), shares of the paper's light.
+
+    Raises:
+        NoInkError: no contrast.
+    """
+    dark, bright = np.percentile(smooth, [0.1, 99])
+    if bright - dark < LEAST_CONTRAST:
+        raise NoInkError("blank: there is no ink")
+    level = (smooth - dark) / (bright - dark)
+    window = max(max(smooth.shape) // 3, 15) | 1  # odd; wider than any stroke
+    mean, squares = (ndimage.uniform_filter(v, window, mode="mirror") for v in (level, level**2))
+    deviation = np.sqrt(np.maximum(squares - mean**2, 0))
+    threshold = mean * (1 + SAUVOLA * (2 * deviation - 1))
+    return level < np.minimum(threshold, 1 - LEAST_DARK), 1 - level
+
+
+def writing_ink(lit: np.ndarray, strokes: np.ndarray) -> np.ndarray | None:
+    """Return the picture without the ink that doesn't write, (H, W), 0 to 1, if there are two inks.
+
+    A seal is red, as are corrections; else the darker ink writes. But lines and frames don't.
+
+    Args:
+        lit: (H, W, 3), colours as shares of the light.
+        strokes: (H, W) bool, of all inks.
+    """
+    few = slice(None, None, 2), slice(None, None, 2)
+    absorbed = 1 - lit / np.maximum(np.median(lit[few][~strokes[few]], axis=0), 1e-3)
+    for ink in inks(absorbed[few][without_thin(strokes)[few]]):
+        grey = 1 - ink.amount(absorbed)
+        try:
+            mask, _ = remove_clutter(find_strokes(blurred(grey))[0])
+        except NoInkError:
+            continue
+        if extent_of(mask) >= WRITES * extent_of(strokes):
+            return grey
+    return None
+
+
+def to_working_size(picture: np.ndarray) -> np.ndarray:
+    """Shrink a picture to `LONGER_SIDE`, or enlarge it to `SHORTER_SIDE`; float64."""
+    side = max(picture.shape[:2])
+    if side < SHORTER_SIDE:
+        return scale(picture, SHORTER_SIDE / side, Image.Resampling.LANCZOS)
+    return shrink(picture, LONGER_SIDE)
 
 
 def is_light_on_dark(grey: np.ndarray) -> bool:
-    """Return whether ink, the smaller part and far from the rest, is lighter than the paper."""
-    small = shrink(grey, 96)
-    return bool(((small - flat(small)) ** 3).sum() > 0)
+    """Return whether ink is lighter than the paper; dark ink on light paper is expected.
 
-
-def flat(grey: np.ndarray) -> np.ndarray:
-    """Fit a quadratic surface, paper in uneven light, to most of a picture; the same shape.
-
-    Fitted by least squares, again and again, to what lies near the last fit.
+    Ink differs from the median around it, and to one side: skewness. The middle of the picture
+    counts, as around it may be an edge, or a desk. The border is paper rather than ink.
     """
-    rows, columns = (np.linspace(-1, 1, length) for length in grey.shape)
-    y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
-    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], 1)
-    values, near = grey.ravel(), np.ones(grey.size, bool)
-    for _ in range(6):
-        weights, *_ = np.linalg.lstsq(terms[near], values[near], rcond=None)
-        surface = terms @ weights
-        distance = np.abs(values - surface)
-        near = distance <= 2.5 * np.median(distance) + 1
-    return surface.reshape(grey.shape)
+    height, width = grey.shape
+    middle = slice(height // 6, height - height // 6), slice(width // 6, width - width // 6)
+    centre = skewness(differences(shrink(grey[middle], 32)))
+    if centre < DARK:
+        return False
+    small = shrink(grey, 32)
+    whole = differences(small)
+    rows, columns = (length // 6 for length in whole.shape)
+    inner = whole[rows : len(whole) - rows, columns : whole.shape[1] - columns]
+    inner = inner if inner.std() > 0.2 * whole.std() else whole
+    bright = small > small.mean()
+    border = np.concatenate([bright[0], bright[-1], bright[1:-1, 0], bright[1:-1, -1]])
+    return skewness(inner) + centre / 2 + 1 - 2 * border.mean() > LIGHT
 
 
-def remove_small_components(mask: np.ndarray) -> np.ndarray:
-    """Return the mask without connected components that are small compared with the largest."""
-    labels, number = ndimage.label(mask, np.ones((3, 3)))
-    if not number:
-        return mask
-    areas = ndimage.sum_labels(mask, labels, range(1, number + 1))
-    return np.append(False, areas >= max(SPECK * areas.max(), 3))[labels]
+def skewness(values: np.ndarray) -> float:
+    return float((values**3).mean() / max((values**2).mean() ** 1.5, 1e-9))
 
 
-def extrapolate_background(grey: np.ndarray, known: np.ndarray, sigma: float) -> np.ndarray:
+def extrapolate_background(grey: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Smooth the picture where it is `known`, and continue it to everywhere else."""
-    weight = ndimage.gaussian_filter(known.astype(np.float64), sigma, truncate=2)
-    smooth = ndimage.gaussian_filter(np.where(known, grey, 0), sigma, truncate=2)
-    return np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), np.median(grey[known]))
+    weight, values = (
+        shrink(part, SMALL) for part in (known.astype(np.float64), np.where(known, grey, 0))
+    )
+    sigma = max(weight.shape) / 12
+    weight, smooth = (ndimage.gaussian_filter(part, sigma, truncate=2) for part in (weight, values))
+    small = np.where(weight > 1e-3, smooth / np.maximum(weight, 1e-3), np.median(grey[known]))
+    return resized(small, grey.shape, Image.Resampling.BILINEAR)

@@ -5,7 +5,7 @@ from PIL import Image
 
 from k49.errors import K49Error
 from k49.pictures.characters import bounds, characters, fitted, one_character
-from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_grayscale
+from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_colours
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize
 
@@ -45,7 +45,7 @@ def read_single(
     """
     if normalize == "ink":
         try:
-            return one_character(read_grayscale(path, MOST_PIXELS), size)
+            return one_character(read_colours(path, MOST_PIXELS), size)
         except NoInkError as error:
             raise K49Error(f"{path}: {error}") from error
     return read_scaled(path, size, dark_ink)[0]

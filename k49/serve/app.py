@@ -6,7 +6,7 @@ openapi.yaml describes all addresses.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
@@ -25,6 +25,9 @@ from prometheus_client import (
 )
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -125,7 +128,14 @@ class Counts:
         self.seconds.observe(seconds)
 
 
-def application(readers: Readers) -> Starlette:
+def application(readers: Readers, hosts: Sequence[str], origins: Sequence[str]) -> Starlette:
+    """Return the application.
+
+    Args:
+        readers: started.
+        hosts: names that requests may be sent to; "*" for all.
+        origins: of pages that may ask, as https://example.org; "*" for all.
+    """
     arrivals = Arrivals(readers.limits.seconds)
     counts = Counts(lambda: len(arrivals.clocks), lambda: readers.waiting)
     page = readers.path.with_name("reader.html")
@@ -160,7 +170,12 @@ def application(readers: Readers) -> Starlette:
         Route("/healthz", constant({"status": "ok"})),
         Route("/metrics", metrics),
     ]
-    app = Starlette(routes=routes, exception_handlers={404: not_found, 405: not_allowed})
+    middleware = [
+        Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["POST"]),
+    ]
+    handlers = {404: not_found, 405: not_allowed}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.router.redirect_slashes = False  # else to the host that the client names
     return app
 

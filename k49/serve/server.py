@@ -4,6 +4,8 @@ import asyncio
 import math
 import signal
 import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from granian.constants import HTTPModes, Interfaces
@@ -20,7 +22,11 @@ MOST_HEAD = 64 << 10  # bytes of a request's headers
 MOST_CONNECTIONS = 512  # fewer than the 1,024 files that a process may open at first
 
 
-def serve(model: Path, host: str, port: int, limits: Limits) -> None:
+# names of this machine; "[" is any IPv6 address, of which the middleware keeps no more
+LOCAL = ("127.0.0.1", "localhost", "[")
+
+
+def serve(model: Path, host: str, port: int, limits: Limits, origins: Sequence[str] = ()) -> None:
     """Answer requests until Ctrl-C or SIGTERM.
 
     Args:
@@ -28,6 +34,7 @@ def serve(model: Path, host: str, port: int, limits: Limits) -> None:
         host: the address to listen at.
         port: likewise; 0 is a free one.
         limits: of the requests.
+        origins: of other pages that may ask, as https://example.org; "*" for all.
 
     Raises:
         K49Error: nothing can listen there, or the model can't be read.
@@ -35,17 +42,21 @@ def serve(model: Path, host: str, port: int, limits: Limits) -> None:
     address, port = free_address(host, port)
     readers = Readers(model, limits)
     try:
-        if asyncio.run(run(readers, address, port)):
+        if asyncio.run(run(readers, address, port, origins)):
             raise KeyboardInterrupt
     finally:
         readers.end()
 
 
-async def run(readers: Readers, address: str, port: int) -> bool:
-    """Answer requests until a signal comes; return whether one came."""
+async def run(readers: Readers, address: str, port: int, origins: Sequence[str]) -> bool:
+    """Answer requests until a signal comes; return whether one came.
+
+    Where only this machine can ask, a page whose name stands for this machine's address can't.
+    """
+    local = ip_address(address).is_loopback
     await readers.begin()
     server = Server(
-        application(readers),
+        application(readers, [address, *LOCAL] if local else ["*"], origins),
         address=address,
         port=port,
         interface=Interfaces.ASGINL,

@@ -226,6 +226,46 @@ def test_folders_of_torchvision_and_dotted_names(get, tmp_path):
     assert same(get(tmp_path / "dots")[1])
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_csv(get, tmp_path, header):
+    """Was: "not a readable idx file"."""
+    square = forms.made(size=(16, 16))
+    assert same(get(forms.csv(tmp_path / "kaggle", square, header))[1], square)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("1,2,3\n", "257 to 3"),
+        ("1" + ",300" * 256 + "\n", "300"),
+        ("a" + ",0" * 256 + "\n", "'a'"),
+        ("1" + ",0" * 100_000, "columns"),
+    ],
+)
+def test_csv_with_a_bad_row(get, tmp_path, line, says):
+    folder = forms.csv(tmp_path / "kaggle", forms.made(size=(16, 16)))
+    with (folder / "mnist_train.csv").open("a") as file:
+        file.write(line)
+    with pytest.raises(K49Error, match=says):
+        get(folder)
+
+
+def test_csv_without_labels_or_alone(get, tmp_path):
+    folder = forms.csv(tmp_path / "kaggle", forms.made(size=(16, 16)))
+    with pytest.raises(K49Error, match="one table; name a folder"):
+        get(folder / "mnist_train.csv")
+    text = (folder / "mnist_test.csv").read_text()
+    (folder / "mnist_test.csv").write_text(text.removeprefix("label,"))
+    with pytest.raises(K49Error, match=r"mnist_test\.csv.*it has no labels"):
+        get(folder)
+
+
+def test_idx_that_is_packed_under_another_name(get, tmp_path):
+    for file in forms.idx(tmp_path / "mnist", SMALL).iterdir():
+        file.rename(file.with_suffix(""))
+    assert same(get(tmp_path / "mnist")[1], SMALL)
+
+
 @pytest.mark.parametrize("left", ["__MACOSX", "@eaDir", "Thumbs.db"])
 def test_what_systems_leave_is_no_class(get, tmp_path, left):
     folder = forms.folders(tmp_path / "kana", SMALL, NAMES, test=False)
@@ -239,9 +279,9 @@ def test_refusals_say_what_is_there(get, tmp_path):
     (folder / "a" / "old").mkdir()
     with pytest.raises(K49Error, match="old: a folder in that of a class"):
         get(folder)
-    (tmp_path / "mnist.csv").write_text("5,0,0,0")
-    with pytest.raises(K49Error, match=r"\.csv files can't be read; npz, npy and idx can"):
-        get(tmp_path / "mnist.csv")
+    (tmp_path / "mnist.txt").write_text("5,0,0,0")
+    with pytest.raises(K49Error, match=r"\.txt files can't be read; npz, npy, idx and csv can"):
+        get(tmp_path / "mnist.txt")
 
 
 def test_labels_that_start_at_1_are_told_how_to_be_named(get, tmp_path):

@@ -209,11 +209,6 @@ TABLE = {
         IMAGES,
         "not a readable idx.gz",
     ),
-    "no gzip": (
-        idx(IMAGES, idx_bytes(X)),
-        IMAGES,
-        "not a readable idx.gz file: Not a gzipped file",
-    ),
     "no idx": (idx(IMAGES, gzip.compress(b"<!doctype html>")), IMAGES, "no idx header"),
     "idx of 2^96 images": (
         idx(IMAGES, shapes("00000803" + "f" * 24)),

@@ -13,7 +13,7 @@ from k49.errors import K49Error
 from k49.inference import predict as pictures
 from k49.inference.predict import stack
 from k49.pictures.characters import characters
-from k49.pictures.files import to_grayscale
+from k49.pictures.files import to_array
 from tests.helpers import info_of, ink, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
@@ -37,7 +37,7 @@ def read(path: Path):
 
 def to_image(picture: Image.Image) -> np.ndarray:
     """The one character of a picture in memory."""
-    (image,), _ = characters(to_grayscale(picture), (28, 28))
+    (image,), _ = characters(to_array(picture), (28, 28))
     return image
 
 

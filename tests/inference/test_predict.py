@@ -9,7 +9,17 @@ from rich.console import Console
 
 from k49.errors import K49Error
 from k49.inference.models import open_model
-from k49.inference.predict import as_table, best, candidate_rows, describe, predict, read, stack
+from k49.inference.predict import (
+    Character,
+    as_table,
+    best,
+    describe,
+    predict,
+    predict_rows,
+    read,
+    save_crops,
+    stack,
+)
 from k49.text import code_point
 from k49.training.model import build_model, load_model, predict_proba
 from tests.helpers import (
@@ -88,10 +98,18 @@ def test_model_of_other_classes_and_images(tmp_path):
     ((first, *_),) = predict(open_model(path), stack([image]), top=99)
     assert first["character"] in words
     assert first["code_point"] == ""
-    rows = candidate_rows(["a"], predict(open_model(path), stack([image]), top=3))
+    rows = predict_rows(open_model(path), [Character("a", image, "")], top=3)
     console = Console(file=StringIO(), width=200)
     console.print(as_table(rows))
     assert all(word in console.file.getvalue() for word in words)
+
+
+def test_crops_are_the_images_that_the_network_reads(tmp_path):
+    characters = [Character(f"{tmp_path}/a b.png[{i}]", IMAGES[i, ..., 0], "") for i in range(2)]
+    save_crops(characters, tmp_path / "crops")
+    for i, name in enumerate(["000-a-b.png-0.png", "001-a-b.png-1.png"]):
+        with Image.open(tmp_path / "crops" / name) as image:
+            assert np.array_equal(image, IMAGES[i, ..., 0])
 
 
 def test_no_model(tmp_path):

@@ -23,11 +23,12 @@ async function read(source, side) {
   const model = await ready;
   const start = performance.now();
   try {
-    const {images, doubtful} = model.normalize === "ink"
-      ? characters(greyOf(source, side), model.size, model.extent)
-      : {images: [whole(source, model)], doubtful: false};
+    const {images, leftOut, doubtful} = model.normalize === "ink"
+      ? characters(coloursOf(source, side), model.size, model.extent)
+      : {images: [whole(source, model)], leftOut: [], doubtful: false};
     readings = images.map((image) => ({image, ...judged(model, readImage(model, image))}));
     if (doubtful) readings[0].note = `May hold several characters, read as one. ${readings[0].note}`.trim();
+    if (leftOut.length) for (const reading of readings) reading.note += ` Left out: ${leftOut.join(", ")}.`;
     show(model, 0);
   } catch (error) {
     readings = [];
@@ -45,14 +46,15 @@ function judged(model, {probabilities, score}) {
   return {candidates, note};
 }
 
-// A picture as {height, width, values}: grey as Pillow makes it, `side` pixels at most; on white paper, and on
-// black if its ink vanished on white.
-function greyOf(source, side) {
-  const grey = greyOn("white", source, side);
-  return grey.values.every((value) => value === grey.values[0]) ? greyOn("black", source, side) : grey;
+// A picture of `side` pixels at most: {height, width, channels}, or values, if it has no colours. On white paper,
+// and on black if its ink vanishes on white.
+function coloursOf(source, side) {
+  const picture = coloursOn("white", source, side), {values} = luminanceOf(picture);
+  const contrast = values.reduce((a, b) => Math.max(a, b)) - values.reduce((a, b) => Math.min(a, b));
+  return contrast < LEAST_ON_WHITE ? coloursOn("black", source, side) : picture;
 }
 
-function greyOn(paper, source, side) {
+function coloursOn(paper, source, side) {
   const width = source.width, height = source.height, factor = Math.min(1, side / Math.max(width, height));
   const sheet = new OffscreenCanvas(Math.max(1, Math.round(width * factor)), Math.max(1, Math.round(height * factor)));
   const context = sheet.getContext("2d");
@@ -60,18 +62,16 @@ function greyOn(paper, source, side) {
   context.fillRect(0, 0, sheet.width, sheet.height);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, 0, 0, sheet.width, sheet.height);
-  const {data} = context.getImageData(0, 0, sheet.width, sheet.height);
-  const values = new Float32Array(sheet.width * sheet.height);
-  for (let i = 0; i < values.length; i++) {
-    values[i] = (data[4 * i] * 19595 + data[4 * i + 1] * 38470 + data[4 * i + 2] * 7471 + 32768) >> 16;
-  }
-  return {height: sheet.height, width: sheet.width, values};
+  const {data} = context.getImageData(0, 0, sheet.width, sheet.height), size = {height: sheet.height, width: sheet.width};
+  const channels = [0, 1, 2].map((c) => ({...size, values: Float32Array.from({length: data.length / 4}, (_, i) => data[4 * i + c])}));
+  const grey = channels[0].values.every((value, i) => value === channels[1].values[i] && value === channels[2].values[i]);
+  return grey ? channels[0] : {...size, channels};
 }
 
 // A picture that is only scaled, for data whose own pictures were. A drawing is dark on light, whatever they are.
 function whole(source, {size, invert}) {
   const dark = invert || source === board;
-  const grey = fitted(greyOf(source, Infinity), size, dark ? 255 : 0);
+  const grey = fitted(luminanceOf(coloursOf(source, Infinity)), size, dark ? 255 : 0);
   return Uint8ClampedArray.from(grey, (value) => (dark ? 255 - value : value));
 }
 

@@ -1,112 +1,227 @@
-// From a picture to images as the network takes them: what k49/pictures/ink.py and characters.py do,
-// line by line, with their constants, which stand before this. A picture is {height, width, values},
-// 0 to 255.
+// From a picture to images as the network takes them: what k49/pictures/ink.py, colour.py and characters.py
+// do, line by line, with their constants, which stand before this. A picture is {height, width, values}, grey,
+// 0 to 255, or {height, width, channels}: red, green, blue. clutter.js has the rest.
 
-// Images (size[0] * size[1]) of the characters of a column or row, and whether an image may hold several
-// of them; throws an error if there is no ink. Ink takes up `extent` of an image's longer side.
-function characters(grey, size, extent = 1) {
-  const ink = findInk(grey);
-  const whole = bounds(ink.mask);
-  const margins = [size[0] - (whole.bottom - whole.top), size[1] - (whole.right - whole.left)];
-  const {height, width} = ink.mask;
-  if (height === size[0] && width === size[1] && (extent < 1 || Math.min(...margins) <= BORDER)) {
-    return {images: [stretchContrast(grey.values.map((value) => (ink.light ? value : -value)))], doubtful: false};
+// Images (size[0] * size[1]) of the characters of a column or row, names of what was left out, and whether an
+// image may hold several characters; throws an error if there is no ink. Ink takes up `extent` of an image's
+// longer side.
+function characters(picture, size, extent = 1) {
+  const ink = findInk(picture), whole = bounds(ink.mask), {height, width} = picture;
+  const margins = [ink.mask.height - (whole.bottom - whole.top), ink.mask.width - (whole.right - whole.left)];
+  const filled = extent < 1 || Math.min(...margins) <= BORDER * ink.mask.height / height;
+  if (height === size[0] && width === size[1] && filled) {
+    const grey = luminanceOf(picture).values.map((value) => (ink.light ? value : -value));
+    return {images: [stretchContrast(grey)], leftOut: [], doubtful: false};
   }
-  const found = boxes(ink.mask);
-  const images = found.map((box) => fit(cut(ink.strength, box), size, extent));
-  return {images, doubtful: found.length === 1 && !isOne(ink.mask)};
+  const parts = boxes(ink.mask), images = parts.map((box) => fit(cut(ink.strength, box), size, extent));
+  return {images, leftOut: ink.leftOut, doubtful: parts.length === 1 && !isOne(ink.mask)};
 }
 
 // --- ink ---
 
-function findInk(original) {
-  if (Math.min(original.height, original.width) < SMALLEST) throw new Error("The picture is too small.");
-  let grey = shrink(original, LONGER_SIDE);
-  const light = isLightOnDark(grey);
-  if (light) grey = mapped(grey, (value) => 255 - value);
-  const side = Math.max(grey.height, grey.width);
-  let smooth;
-  [grey, smooth] = withoutShadows(grey);
-  const [dark, bright] = percentiles(smooth.values, [0.01, 0.99]);
-  if (bright - dark < LEAST_CONTRAST) throw new Error("There is no ink: the picture is blank.");
-  const window = Math.max(Math.floor(side / 3), 15) | 1;
-  const threshold = sauvola(smooth, window, 0.2, (bright - dark) / 2);
-  const below = Uint8Array.from(smooth.values, (value, i) => value < threshold[i]);
-  const mask = removeSmallComponents({...smooth, values: below});
-  let far = dilated(mask, Math.max(roundEven(side / 60), 1));
-  far = far.values.some((value) => !value) && share(far, 0) > 0.02 ? far : mask; // ink nearly everywhere
-  const known = far.values.map((value) => 1 - value);
-  if (!mask.values.includes(1) || !known.includes(1)) throw new Error("There is no ink: the picture is blank.");
-  const paper = extrapolateBackground(smooth, known, side / 12);
-  const darker = smooth.values.map((value, i) => paper[i] - value);
-  const contrast = mean(darker.filter((value, i) => mask.values[i]));
-  const noise = deviation(darker.filter((value, i) => known[i]));
-  if (contrast < Math.max(LEAST_CONTRAST, LEAST_TO_NOISE * noise)) {
-    throw new Error("No ink stands out from the paper: it is blank, or too noisy.");
+function findInk(picture) {
+  if (Math.min(picture.height, picture.width) < SMALLEST) throw new Error("The picture is too small.");
+  const ink = look(picture), side = Math.max(ink.mask.height, ink.mask.width);
+  const factor = Math.max(picture.height, picture.width) / side, extent = extentOf(ink.mask);
+  if (factor <= 1 || extent >= CLOSER * side) return ink;
+  const box = bounds(ink.mask), margin = Math.floor(extent / 4);
+  const from = (place) => Math.floor(Math.max(place - margin, 0) * factor);
+  const to = (place, length) => Math.min(Math.floor((place + margin) * factor), length);
+  const part = {top: from(box.top), left: from(box.left)};
+  [part.bottom, part.right] = [to(box.bottom, picture.height), to(box.right, picture.width)];
+  try {
+    const closer = look(eachChannel(picture, (channel) => cut(channel, part)));
+    return {...closer, leftOut: [...new Set([...ink.leftOut, ...closer.leftOut])]};
+  } catch (error) {
+    return ink;
   }
-  const strength = grey.values.map((value, i) => 1 - value / Math.max(paper[i], 1));
-  const least = 1.5 * deviation(strength.filter((value, i) => known[i]));
-  return {light, mask, strength: {...grey, values: strength.map((value) => Math.max(value - least, 0))}};
 }
 
-function withoutShadows(grey) {
+function look(picture) {
+  let colours = toWorkingSize(picture), [grey, luminance] = toGrey(colours);
+  const light = isLightOnDark(grey), leftOut = [];
+  if (light) {
+    grey = mapped(grey, (value) => 255 - value);
+    colours = eachChannel(colours, (channel) => mapped(channel, (value) => 255 - value));
+  }
+  let smooth = blurred(grey);
+  const lightThere = illumination(smooth).values, lit = (part) => mapped(part, (value, i) => value / lightThere[i]);
+  grey = lit(grey);
+  smooth = lit(smooth);
+  let {strokes, darkness} = findStrokes(smooth);
+  if (luminance && colours.channels) {
+    const other = writingInk(eachChannel(colours, lit), strokes);
+    if (other) {
+      [grey, smooth] = [other, blurred(other)];
+      leftOut.push("ink of another colour");
+      ({strokes, darkness} = findStrokes(smooth));
+    }
+  }
   const side = Math.max(grey.height, grey.width);
-  const smooth = gaussian(grey, side / 300);
-  const illumination = gaussian(closing(smooth, Math.floor(side / WIDEST)), side / 60);
-  const factor = illumination.values.map((value) => 255 / Math.max(value, 1));
-  return [grey, smooth].map((picture) => mapped(picture, (value, i) => value * factor[i]));
+  const around = dilated(strokes, Math.max(roundEven(side / 60), 1)), {mask, names} = removeClutter(strokes, darkness);
+  leftOut.push(...names);
+  const near = around.values.some((value) => !value) && share(around, 0) > 0.02 ? around : mask; // ink nearly everywhere
+  const known = near.values.map((value) => 1 - value);
+  if (extentOf(mask) < LEAST_INK * side || !known.includes(1)) throw new Error("There is no ink: the picture is blank.");
+  const paper = extrapolateBackground(smooth, known).values;
+  const darker = smooth.values.map((value, i) => paper[i] - value);
+  const contrast = mean(darker.filter((value, i) => mask.values[i]));
+  if (contrast < Math.max(LEAST_CONTRAST, LEAST_TO_NOISE * deviation(darker.filter((value, i) => known[i])))) {
+    throw new Error("No ink stands out from the paper: it is blank, or too noisy.");
+  }
+  const strength = grey.values.map((value, i) => 1 - value / Math.max(paper[i], 0.01));
+  const least = 1.5 * deviation(strength.filter((value, i) => known[i]));
+  const kept = dilated(mask, Math.max(roundEven(side / 100), 1)).values;
+  const others = {...strokes, values: strokes.values.map((value, i) => (value && !mask.values[i] ? 1 : 0))};
+  const clutter = dilated(others, Math.max(roundEven(side / 200), 1)).values;
+  const stays = (i) => kept[i] && (mask.values[i] || !clutter[i]);
+  return {light, mask, leftOut, strength: {...grey, values: strength.map((value, i) => (stays(i) ? Math.max(value - least, 0) : 0))}};
+}
+
+const blurred = (grey) => gaussian(grey, Math.max(grey.height, grey.width) / 300);
+
+function illumination(smooth) {
+  return mapped(closing(smooth, Math.floor(Math.max(smooth.height, smooth.width) / WIDEST)), (value) => Math.max(value, 1));
+}
+
+function findStrokes(smooth) {
+  const [dark, bright] = percentiles(smooth.values, [0.001, 0.99]);
+  if (bright - dark < LEAST_CONTRAST) throw new Error("There is no ink: the picture is blank.");
+  const level = {...smooth, values: Float64Array.from(smooth.values, (value) => (value - dark) / (bright - dark))};
+  const window = Math.max(Math.floor(Math.max(smooth.height, smooth.width) / 3), 15) | 1;
+  const threshold = sauvola(level, window, SAUVOLA, 0.5);
+  const strokes = Uint8Array.from(level.values, (value, i) => value < Math.min(threshold[i], 1 - LEAST_DARK));
+  return {strokes: {...smooth, values: strokes}, darkness: mapped(level, (value) => 1 - value)};
+}
+
+// The picture without the ink that doesn't write, if there are two inks.
+function writingInk({height, width, channels}, strokes) {
+  const few = [], paper = [[], [], []], pixels = [], thick = withoutThin(strokes);
+  for (let y = 0; y < height; y += 2) for (let x = 0; x < width; x += 2) few.push(y * width + x);
+  for (const i of few) if (!strokes.values[i]) channels.forEach(({values}, c) => paper[c].push(values[i]));
+  const white = paper.map((values) => Math.max(percentiles(values, [0.5])[0], 1e-3));
+  const absorbed = (i) => channels.map(({values}, c) => 1 - values[i] / white[c]);
+  for (const i of few) if (thick.values[i]) pixels.push(absorbed(i));
+  for (const {direction, unmixing} of inks(pixels)) {
+    const grey = {height, width, values: new Float64Array(height * width)}, strength = mean(direction);
+    for (let i = 0; i < grey.values.length; i++) {
+      grey.values[i] = 1 - Math.min(Math.max(dot(absorbed(i), unmixing) * strength, 0), 1);
+    }
+    try {
+      if (extentOf(removeClutter(findStrokes(blurred(grey)).strokes).mask) >= WRITES * extentOf(strokes)) return grey;
+    } catch (error) {
+      continue; // no contrast: not this one
+    }
+  }
+  return null;
+}
+
+// --- colour ---
+
+const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+const outer = (vectors) => [0, 1, 2].map((a) => [0, 1, 2].map((b) => vectors.reduce((sum, v) => sum + v[a] * v[b], 0)));
+
+function luminanceOf(picture) {
+  if (!picture.channels) return picture;
+  const [red, green, blue] = picture.channels.map(({values}) => values);
+  const values = Float64Array.from(red, (value, i) => LUMINANCE[0] * value + LUMINANCE[1] * green[i] + LUMINANCE[2] * blue[i]);
+  return {height: picture.height, width: picture.width, values};
+}
+
+// Luminance, and true; or what differs most, and false.
+function toGrey(colours) {
+  if (!colours.channels) return [colours, true];
+  const away = colours.channels.map((channel) => differences(shrink(channel, 32)).values);
+  const covariance = outer(Array.from(away[0], (_, i) => away.map((values) => values[i])));
+  const {value: largest, axis} = principal(covariance);
+  const along = dot(LUMINANCE.map((_, a) => dot(covariance[a], LUMINANCE)), LUMINANCE) / dot(LUMINANCE, LUMINANCE);
+  if (along >= EQUAL * largest) return [luminanceOf(colours), true];
+  const sign = Math.sign(axis[0] + axis[1] + axis[2]), [red, green, blue] = colours.channels.map(({values}) => values);
+  const grey = Float64Array.from(red, (value, i) => sign * (axis[0] * value + axis[1] * green[i] + axis[2] * blue[i]));
+  const low = grey.reduce((a, b) => Math.min(a, b)), high = grey.reduce((a, b) => Math.max(a, b));
+  const stretched = grey.map((value) => (value - low) * (255 / Math.max(high - low, 1e-6)));
+  return [{height: colours.height, width: colours.width, values: stretched}, false];
+}
+
+// The largest eigenvalue of a symmetric matrix, and its vector, by powers.
+function principal(matrix) {
+  let power = matrix.map((row) => row.slice());
+  for (let time = 0; time < 12; time++) { // to the power of 4096
+    const size = Math.hypot(...power.flat()) || 1, scaled = power.map((row) => row.map((value) => value / size));
+    power = scaled.map((row) => row.map((_, b) => dot(row, scaled.map((other) => other[b]))));
+  }
+  const column = power.reduce((best, row) => (Math.hypot(...row) > Math.hypot(...best) ? row : best));
+  const length = Math.hypot(...column) || 1, axis = column.map((value) => value / length);
+  return {value: dot(matrix.map((row) => dot(row, axis)), axis), axis};
+}
+
+// Differences from the median around each pixel of a small picture; the edges are repeated.
+function differences(small) {
+  const {height, width} = small, values = Int16Array.from(small.values, roundEven), counts = new Uint16Array(256);
+  const inside = (place, length) => Math.min(Math.max(place, 0), length - 1);
+  const result = new Float64Array(values.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      counts.fill(0);
+      for (let r = -8; r < 8; r++) for (let c = -8; c < 8; c++) counts[inside(values[inside(y + r, height) * width + inside(x + c, width)], 256)]++;
+      let median = 0, below = counts[0];
+      while (below <= 128) below += counts[++median];
+      result[y * width + x] = values[y * width + x] - median;
+    }
+  }
+  return {height, width, values: result};
+}
+
+// Two inks of other colours, the one that probably writes first; or none.
+function inks(pixels) {
+  const lengths = pixels.map((pixel) => Math.hypot(...pixel));
+  const directions = pixels.map((pixel, i) => pixel.map((value) => value / Math.max(lengths[i], 1e-6)));
+  const total = lengths.reduce((a, b) => a + b + 1e-9, 0);
+  const middle = [0, 1, 2].map((c) => directions.reduce((sum, direction, i) => sum + direction[c] * (lengths[i] + 1e-9), 0) / total);
+  const away = directions.map((direction, i) => direction.map((value, c) => (value - middle[c]) * lengths[i]));
+  const {axis} = principal(outer(away));
+  let first = away.map((vector) => dot(vector, axis) > 0), centres;
+  for (let time = 0; time < 5; time++) {
+    if (!first.includes(true) || !first.includes(false)) return [];
+    centres = [true, false].map((side) => {
+      const sum = [0, 0, 0];
+      pixels.forEach((pixel, i) => first[i] === side && pixel.forEach((value, c) => (sum[c] += value)));
+      return sum.map((value) => value / Math.max(Math.hypot(...sum), 1e-6));
+    });
+    first = directions.map((direction) => dot(direction, centres[0]) > dot(direction, centres[1]));
+  }
+  const ofFirst = lengths.filter((_, i) => first[i]).reduce((a, b) => a + b, 0) / lengths.reduce((a, b) => a + b, 0);
+  const cosine = dot(...centres);
+  if (!(ofFirst > LEAST_SHARE && ofFirst < 1 - LEAST_SHARE) || cosine > LEAST_ANGLE) return [];
+  const both = [0, 1].map((k) => {
+    const direction = centres[k], other = centres[1 - k];
+    const unmixing = direction.map((value, c) => (value - cosine * other[c]) / (1 - cosine ** 2));
+    const own = lengths.filter((_, i) => first[i] === (k === 0)), [red, green, blue] = direction;
+    return {direction, unmixing, darkness: mean(own), red: Math.min(green, blue) - red > REDDER * Math.max(...direction)};
+  });
+  return both.sort((a, b) => a.red - b.red || b.darkness - a.darkness);
 }
 
 function isLightOnDark(grey) {
-  const small = shrink(grey, 96), surface = flat(small);
-  return small.values.reduce((sum, value, i) => sum + (value - surface[i]) ** 3, 0) > 0;
+  const centre = skewness(differences(shrink(withoutMargin(grey), 32)));
+  if (centre < DARK) return false;
+  const small = shrink(grey, 32), {height, width, values} = small, whole = differences(small), inner = withoutMargin(whole);
+  const middle = mean(values), border = [];
+  values.forEach((value, i) => {
+    const y = Math.floor(i / width), x = i % width;
+    if (y === 0 || y === height - 1 || x === 0 || x === width - 1) border.push(value > middle ? 1 : 0);
+  });
+  const skewed = skewness(deviation(inner.values) > 0.2 * deviation(whole.values) ? inner : whole);
+  return skewed + centre / 2 + 1 - 2 * mean(border) > LIGHT;
 }
 
-// A quadratic surface, paper in uneven light, fitted again and again to what lies near it.
-function flat({height, width, values}) {
-  const n = values.length, terms = new Float64Array(6 * n), surface = new Float64Array(n);
-  const along = (i, length) => (length > 1 ? -1 + (2 * i) / (length - 1) : -1);
-  for (let i = 0; i < n; i++) {
-    const y = along(Math.floor(i / width), height), x = along(i % width, width);
-    terms.set([1, x, y, x * y, x * x, y * y], 6 * i);
-  }
-  const near = new Uint8Array(n).fill(1), distance = new Float64Array(n);
-  for (let round = 0; round < 6; round++) {
-    const weights = leastSquares(terms, values, near);
-    for (let i = 0; i < n; i++) {
-      surface[i] = 0;
-      for (let k = 0; k < 6; k++) surface[i] += terms[6 * i + k] * weights[k];
-      distance[i] = Math.abs(values[i] - surface[i]);
-    }
-    const [middle] = percentiles(distance, [0.5]);
-    for (let i = 0; i < n; i++) near[i] = distance[i] <= 2.5 * middle + 1;
-  }
-  return surface;
+function withoutMargin(picture) { // of a sixth on each side
+  const [rows, columns] = [Math.floor(picture.height / 6), Math.floor(picture.width / 6)];
+  return cut(picture, {top: rows, bottom: picture.height - rows, left: columns, right: picture.width - columns});
 }
 
-// The weights of 6 terms each, by the normal equations and Gauss's elimination.
-function leastSquares(terms, values, near) {
-  const rows = Array.from({length: 6}, () => new Float64Array(7));
-  for (let i = 0; i < values.length; i++) {
-    if (!near[i]) continue;
-    for (let a = 0; a < 6; a++) {
-      for (let b = a; b < 6; b++) rows[a][b] += terms[6 * i + a] * terms[6 * i + b];
-      rows[a][6] += terms[6 * i + a] * values[i];
-    }
-  }
-  for (let a = 0; a < 6; a++) for (let b = 0; b < a; b++) rows[a][b] = rows[b][a];
-  for (let a = 0; a < 6; a++) {
-    let pivot = a;
-    for (let b = a + 1; b < 6; b++) if (Math.abs(rows[b][a]) > Math.abs(rows[pivot][a])) pivot = b;
-    [rows[a], rows[pivot]] = [rows[pivot], rows[a]];
-    if (Math.abs(rows[a][a]) < 1e-9) continue; // too few points to tell: that term is left out
-    for (let b = 0; b < 6; b++) {
-      if (b === a) continue;
-      const factor = rows[b][a] / rows[a][a];
-      for (let c = a; c < 7; c++) rows[b][c] -= factor * rows[a][c];
-    }
-  }
-  return rows.map((row, a) => (Math.abs(row[a]) < 1e-9 ? 0 : row[6] / row[a]));
+function skewness({values}) {
+  return mean(values.map((value) => value ** 3)) / Math.max(mean(values.map((value) => value ** 2)) ** 1.5, 1e-9);
 }
 
 // --- characters ---
@@ -273,17 +388,33 @@ function transposed({height, width, values}) {
 
 const BOX = {support: 0.5, at: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0)};
 const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+const TRIANGLE = {support: 1, at: (x) => Math.max(1 - Math.abs(x), 0)};
 const LANCZOS = {support: 3, at: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0)};
+
+const eachChannel = (picture, f) => {
+  if (!picture.channels) return f(picture);
+  const channels = picture.channels.map((channel) => f(channel));
+  return {height: channels[0].height, width: channels[0].width, channels};
+};
 
 function shrink(picture, side) {
   const longer = Math.max(picture.height, picture.width);
   return longer <= side ? mapped(picture, (value) => value) : scaled(picture, side / longer, BOX);
 }
 
+function toWorkingSize(picture) {
+  const side = Math.max(picture.height, picture.width);
+  if (side >= SHORTER_SIDE) return eachChannel(picture, (channel) => shrink(channel, LONGER_SIDE));
+  return eachChannel(picture, (channel) => scaled(channel, SHORTER_SIDE / side, LANCZOS));
+}
+
 function scaled(picture, factor, filter) {
   const size = (length) => Math.max(roundEven(length * factor), 1);
-  const narrow = resized(picture, size(picture.width), filter);
-  return transposed(resized(transposed(narrow), size(picture.height), filter));
+  return toSize(picture, size(picture.height), size(picture.width), filter);
+}
+
+function toSize(picture, height, width, filter) {
+  return transposed(resized(transposed(resized(picture, width, filter)), height, filter));
 }
 
 // To another width, as Pillow does it (Resample.c): each pixel is a weighted mean.
@@ -385,30 +516,6 @@ function sauvola({height, width, values}, window, k, range) {
   });
 }
 
-function removeSmallComponents(mask) {
-  const {height, width, values} = mask, labels = new Int32Array(values.length), areas = [0];
-  for (let start = 0; start < values.length; start++) {
-    if (!values[start] || labels[start]) continue;
-    const label = areas.push(0) - 1, stack = [start];
-    labels[start] = label;
-    while (stack.length) {
-      const at = stack.pop(), y = Math.floor(at / width), x = at % width;
-      areas[label]++;
-      for (let r = Math.max(y - 1, 0); r <= Math.min(y + 1, height - 1); r++) {
-        for (let c = Math.max(x - 1, 0); c <= Math.min(x + 1, width - 1); c++) {
-          const next = r * width + c;
-          if (values[next] && !labels[next]) {
-            labels[next] = label;
-            stack.push(next);
-          }
-        }
-      }
-    }
-  }
-  const least = Math.max(SPECK * areas.reduce((a, b) => Math.max(a, b)), 3);
-  return {...mask, values: values.map((value, i) => (value && areas[labels[i]] >= least ? 1 : 0))};
-}
-
 function dilated(mask, times) { // by the four neighbours
   const {height, width} = mask;
   let {values} = mask;
@@ -429,9 +536,11 @@ function dilated(mask, times) { // by the four neighbours
 }
 
 // Smooth where it is known, and continue to everywhere else.
-function extrapolateBackground(grey, known, sigma) {
-  const weight = gaussian({...grey, values: Float32Array.from(known)}, sigma, 2).values;
-  const smooth = gaussian(mapped(grey, (value, i) => (known[i] ? value : 0)), sigma, 2).values;
+function extrapolateBackground(grey, known) { // computed small
+  const weights = shrink({...grey, values: Float64Array.from(known)}, SMALL), {height, width} = weights;
+  const values = shrink(mapped(grey, (value, i) => (known[i] ? value : 0)), SMALL), sigma = Math.max(height, width) / 12;
+  const weight = gaussian(weights, sigma, 2).values, smooth = gaussian(values, sigma, 2).values;
   const [middle] = percentiles(grey.values.filter((_, i) => known[i]), [0.5]);
-  return smooth.map((value, i) => (weight[i] > 1e-3 ? value / weight[i] : middle));
+  const small = smooth.map((value, i) => (weight[i] > 1e-3 ? value / Math.max(weight[i], 1e-3) : middle));
+  return toSize({height, width, values: small}, grey.height, grey.width, TRIANGLE);
 }
