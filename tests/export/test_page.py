@@ -85,11 +85,7 @@ COMPOSED = (
     "red on green of equal brightness",
     "bleed-through 45 %",
     "lined paper, red margin line",
-    "practice sheet: a box with a dotted cross",
-    "black scan edge all around, 6 %",
-    "fragments of the characters above and below",
     "sheet on a dark desk",
-    "a finger in the corner",
     "red seal over the character",
     "margin: a eighth of the side",
 )
