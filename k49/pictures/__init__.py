@@ -3,7 +3,7 @@
 import numpy as np
 
 from k49.errors import K49Error
-from k49.pictures.characters import characters
+from k49.pictures.characters import characters as cut_apart
 from k49.pictures.files import Source, read_page
 from k49.pictures.ink import NoInkError
 
@@ -27,7 +27,7 @@ def prepare(
     """
     try:
         picture, pages = read_page(source)
-        images, note = characters(picture, size, extent)
+        images, note = cut_apart(picture, size, extent)
     except NoInkError as error:
         raise K49Error(f"{source}: {error}") from error
     return images, "; ".join(filter(None, [pages, note]))

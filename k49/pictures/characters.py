@@ -8,8 +8,12 @@ from scipy import ndimage
 
 from k49.pictures.colour import LUMINANCE
 from k49.pictures.ink import Ink, find_ink
-from k49.pictures.scaling import scale
+from k49.pictures.scaling import resized, scale
 
+FINER = 4  # times the image's size at which ink is sharpened,
+SHARPEN, REACH = 3.0, 0.06  # ... by how much, with means over this share of the longer side,
+CEILING = 1.2  # ... to this share of the strokes' own darkness at most
+BLURRED = np.array([0.045, 0.06])  # reach of edges, as a share: from here on a bit, and fully
 BORDER = 2  # pixels around the ink, at most, of a picture that is cut to its ink already
 # Characters stand apart from each other by this share of their size at least, ...
 GAP = 0.2
@@ -17,6 +21,7 @@ LEAST = 0.5  # ... none is shorter than this share of the longest, ...
 COLUMN, ROW = 1.6, 2.4  # ... and two of them are so much longer than wide, or wider than long.
 # (Of real single characters these cut 0.3 %. Rows are harder: は and い have parts side by side.)
 WIDE = 2.2  # は in its form 八 may be as wide, and so may い
+LONGEST = 2.5  # times as long as wide, or as wide as long: more may be several that touch
 MANY_PARTS = 6  # more separate strokes than a character has
 
 Box = tuple[slice, slice]
@@ -119,6 +124,8 @@ def is_one(mask: np.ndarray) -> bool:
     inside = mask[bounds(mask)]
     height, width = inside.shape
     columns = len(segments(inside.T))
+    if max(height, width) > LONGEST * min(height, width):
+        return False
     if len(segments(inside)) > 1 or columns > 2 or (columns == 2 and width > WIDE * height):
         return False
     side = max(inside.shape)
@@ -144,9 +151,28 @@ def within(box: Box, outer: Box) -> Box:
 
 def fit(strength: np.ndarray, size: tuple[int, int], extent: float) -> np.ndarray:
     """Scale ink to `extent` of what fits into an image of that size, on black; uint8."""
-    largest = min(np.divide(size, strength.shape))
-    small = scale(strength, largest * extent, Image.Resampling.LANCZOS)
+    largest = min(np.divide(size, strength.shape)) * extent
+    first = min(FINER * largest, 1.0)  # sharpened at a few times the size: fast, and fine enough
+    fine = sharpened(scale(strength, first, Image.Resampling.BOX) if first < 1 else strength)
+    height, width = (max(round(length * largest), 1) for length in strength.shape)
+    small = resized(fine, (height, width), Image.Resampling.LANCZOS)
     return stretch_contrast(np.maximum(centred(small, size, 0), 0))
+
+
+def sharpened(strength: np.ndarray) -> np.ndarray:
+    """Return ink with sharper edges, no darker than its strokes were, if the picture is blurred.
+
+    By unsharp masking: what differs from the mean around it differs more. How blurred it is shows
+    in how far the steepest edges reach.
+    """
+    side = max(strength.shape)
+    strokes = strength > strength.max() / 4
+    high = np.percentile(strength[strokes], 90)
+    steep = np.percentile(np.hypot(*np.gradient(strength))[strokes], 90)
+    blur = np.interp(high / max(steep, 1e-9) / side, BLURRED, [0, 1])
+    mean = ndimage.gaussian_filter(strength, REACH * side, truncate=2)
+    sharp = np.clip(strength + SHARPEN * (strength - mean), 0, CEILING * high)
+    return strength + blur * (sharp - strength)
 
 
 def fitted(

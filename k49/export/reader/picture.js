@@ -275,6 +275,7 @@ function segments(mask) {
 // Whether a mask that can't be cut probably shows a single character.
 function isOne(mask) {
   const box = bounds(mask), inside = cut(mask, box), {height, width} = inside;
+  if (Math.max(height, width) > LONGEST * Math.min(height, width)) return false;
   const columns = segments(transposed(inside)).length;
   if (segments(inside).length > 1 || columns > 2 || (columns === 2 && width > WIDE * height)) return false;
   const side = Math.max(height, width), grown = dilated(framed(inside), Math.max(Math.floor(side / 50), 1));
@@ -312,13 +313,37 @@ function componentSides({height, width, values}) {
 
 // Ink scaled to `extent` of what just fits into an image, in the middle.
 function fit(strength, size, extent) {
-  return stretchContrast(fitted(strength, size, 0, extent).map((value) => Math.max(value, 0)));
+  const {height, width} = strength, largest = extent * Math.min(size[0] / height, size[1] / width);
+  const first = Math.min(FINER * largest, 1);
+  const fine = sharpened(first < 1 ? scaled(strength, first, BOX) : strength);
+  const to = (length) => Math.max(roundEven(length * largest), 1);
+  const image = centred(toSize(fine, to(height), to(width), LANCZOS), size, 0);
+  return stretchContrast(image.map((value) => Math.max(value, 0)));
 }
 
-// Scaled to `extent` of what just fits into a size, in the middle, filled with `around`.
-function fitted(picture, [height, width], around, extent = 1) {
-  const factor = extent * Math.min(height / picture.height, width / picture.width);
-  const small = scaled(picture, factor, LANCZOS), image = new Float64Array(height * width).fill(around);
+function sharpened(strength) {
+  const {height, width, values} = strength, side = Math.max(height, width), most = values.reduce((a, b) => Math.max(a, b));
+  const slope = (i, before, after, step) => (values[i + (after ? step : 0)] - values[i - (before ? step : 0)]) / ((before + after) || 1);
+  const strokes = [], slopes = [];
+  values.forEach((value, i) => {
+    if (value <= most / 4) return;
+    const y = Math.floor(i / width), x = i % width;
+    strokes.push(value);
+    slopes.push(Math.hypot(slope(i, y > 0, y < height - 1, width), slope(i, x > 0, x < width - 1, 1)));
+  });
+  const [high] = percentiles(strokes, [0.9]), [steep] = percentiles(slopes, [0.9]), [sharp, soft] = BLURRED;
+  const blur = Math.min(Math.max((high / Math.max(steep, 1e-9) / side - sharp) / (soft - sharp), 0), 1);
+  const means = gaussian(strength, REACH * side, 2).values;
+  return mapped(strength, (value, i) => value + blur * (Math.min(Math.max(value + SHARPEN * (value - means[i]), 0), CEILING * high) - value));
+}
+
+// Scaled to what just fits into a size, in the middle, filled with `around`.
+function fitted(picture, size, around) {
+  return centred(scaled(picture, Math.min(size[0] / picture.height, size[1] / picture.width), LANCZOS), size, around);
+}
+
+function centred(small, [height, width], around) {
+  const image = new Float64Array(height * width).fill(around);
   const top = Math.floor((height - small.height) / 2), left = Math.floor((width - small.width) / 2);
   small.values.forEach((value, i) => {
     const y = top + Math.floor(i / small.width), x = left + (i % small.width);
