@@ -93,21 +93,19 @@ def remove_clutter(
     """Return the strokes of characters, and names of what was left out.
 
     Args:
-        strokes: (H, W) bool.
+        strokes: (H, W) bool, as `without_lines` leaves them.
         darkness: (H, W), 0 to 1; without it, faint strokes stay.
     """
-    kept, names = without_lines(strokes)
+    names: list[str] = []
     if darkness is not None:
-        kept, _ = by_components(kept, {}, [])  # specks are no faint strokes
-        kept, faint = without_faint(kept, darkness)
-        names += faint
-    return by_components(kept, RULES, names)
+        strokes, _ = by_components(strokes, {}, [])  # specks are no faint strokes
+        strokes, names = without_faint(strokes, darkness)
+    return by_components(strokes, RULES, names)
 
 
 def without_thin(strokes: np.ndarray) -> np.ndarray:
-    """Return strokes without lines, frames that are thinner than they are, and dark edges."""
-    lines_removed, _ = without_lines(strokes)
-    return by_components(lines_removed, {"": without_edges, " ": without_hairlines}, [])[0]
+    """Return strokes without hairlines, frames that are thinner than they are, and dark edges."""
+    return by_components(strokes, {"": without_edges, " ": without_hairlines}, [])[0]
 
 
 def by_components(
@@ -178,7 +176,8 @@ def upright_lines(mask: np.ndarray) -> list[tuple[float, int, int]]:
     thin = max(THIN * max(mask.shape), 2)
     slopes = np.linspace(-MOST_SLOPE, MOST_SLOPE, SLOPES)
     reach = int(np.ceil(MOST_SLOPE * height / 2)) + 1  # places that a slope may add on each side
-    places = np.rint(x - slopes[:, None] * (y - height / 2)).astype(int) + reach
+    shifts = np.rint(slopes[:, None] * (np.arange(height) - height / 2)).astype(int)
+    places = x - shifts[:, y] + reach
     counts = [np.bincount(place, minlength=width + 2 * reach) for place in places]
     ink = np.stack(counts) / height  # (slope, place): the share of a line that is ink
     lines = []

@@ -11,7 +11,12 @@ from PIL import Image
 from scipy import ndimage
 
 from k49.errors import K49Error
-from k49.pictures.clutter import extent_of, remove_clutter, without_thin
+from k49.pictures.clutter import (
+    extent_of,
+    remove_clutter,
+    without_lines,
+    without_thin,
+)
 from k49.pictures.colour import differences, inks, to_grey
 from k49.pictures.scaling import resized, scale, shrink
 
@@ -91,15 +96,17 @@ def look(picture: np.ndarray) -> Ink:
     light_there = illumination(smooth)
     grey, smooth = grey / light_there, smooth / light_there
     strokes, darkness = find_strokes(smooth)
+    cleared, lines = without_lines(strokes)
     if luminance and colours.ndim == 3:
-        other = writing_ink(colours / light_there[..., None], strokes)
+        other = writing_ink(colours / light_there[..., None], strokes, without_thin(cleared))
         if other is not None:
             grey, smooth, left_out = other, blurred(other), ["ink of another colour"]
             strokes, darkness = find_strokes(smooth)
+            cleared, lines = without_lines(strokes)
     side = max(grey.shape)
     far = ~ndimage.binary_dilation(strokes, iterations=max(round(side / 60), 1))
-    mask, names = remove_clutter(strokes, darkness)
-    left_out += names
+    mask, names = remove_clutter(cleared, darkness)
+    left_out += lines + names
     far = far if far.mean() > 0.02 else ~mask  # ink nearly everywhere
     if extent_of(mask) < LEAST_INK * side or not far.any():
         raise NoInkError("blank: there is no ink")
@@ -135,7 +142,7 @@ def find_strokes(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         NoInkError: no contrast.
     """
-    dark, bright = np.percentile(smooth, [0.1, 99])
+    dark, bright = np.percentile(smooth[::2, ::2], [0.1, 99])
     if bright - dark < LEAST_CONTRAST:
         raise NoInkError("blank: there is no ink")
     level = (smooth - dark) / (bright - dark)
@@ -146,7 +153,7 @@ def find_strokes(smooth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return level < np.minimum(threshold, 1 - LEAST_DARK), 1 - level
 
 
-def writing_ink(lit: np.ndarray, strokes: np.ndarray) -> np.ndarray | None:
+def writing_ink(lit: np.ndarray, strokes: np.ndarray, thick: np.ndarray) -> np.ndarray | None:
     """Return the picture without the ink that doesn't write, (H, W), 0 to 1, if there are two inks.
 
     A seal is red, as are corrections; else the darker ink writes. But lines and frames don't.
@@ -154,13 +161,14 @@ def writing_ink(lit: np.ndarray, strokes: np.ndarray) -> np.ndarray | None:
     Args:
         lit: (H, W, 3), colours as shares of the light.
         strokes: (H, W) bool, of all inks.
+        thick: those without lines and frames, by which inks are told apart.
     """
     few = slice(None, None, 2), slice(None, None, 2)
     absorbed = 1 - lit / np.maximum(np.median(lit[few][~strokes[few]], axis=0), 1e-3)
-    for ink in inks(absorbed[few][without_thin(strokes)[few]]):
+    for ink in inks(absorbed[few][thick[few]]):
         grey = 1 - ink.amount(absorbed)
         try:
-            mask, _ = remove_clutter(find_strokes(blurred(grey))[0])
+            mask, _ = remove_clutter(without_lines(find_strokes(blurred(grey))[0])[0])
         except NoInkError:
             continue
         if extent_of(mask) >= WRITES * extent_of(strokes):

@@ -1,17 +1,13 @@
 // Ink that is no part of a character: what k49/pictures/clutter.py does, line by line, with its constants.
 
 function removeClutter(strokes, darkness = null) {
-  let [kept, names] = withoutLines(strokes);
-  if (darkness) {
-    const [dark, name] = withoutFaint(byComponents(kept, [], []).mask, darkness);
-    kept = dark;
-    names = [...names, ...name];
-  }
-  return byComponents(kept, RULES, names);
+  let names = [];
+  if (darkness) [strokes, names] = withoutFaint(byComponents(strokes, [], []).mask, darkness);
+  return byComponents(strokes, RULES, names);
 }
 
 function withoutThin(strokes) {
-  return byComponents(withoutLines(strokes)[0], [["", withoutEdges], ["", withoutHairlines]], []).mask;
+  return byComponents(strokes, [["", withoutEdges], ["", withoutHairlines]], []).mask;
 }
 
 function byComponents(strokes, rules, names) {
@@ -110,10 +106,13 @@ function uprightLines({height, width, values}) {
   values.forEach((value, i) => value && (ys.push(Math.floor(i / width)), xs.push(i % width)));
   const thin = Math.max(THIN * Math.max(height, width), 2), reach = Math.ceil(MOST_SLOPE * height / 2) + 1;
   const slopes = Array.from({length: SLOPES}, (_, i) => (i === SLOPES - 1 ? MOST_SLOPE : -MOST_SLOPE + i * (2 * MOST_SLOPE / (SLOPES - 1))));
-  const place = (slope, k) => roundEven(xs[k] - slope * (ys[k] - height / 2)) + reach;
-  const ink = slopes.map((slope) => {
+  const places = slopes.map((slope) => { // of each pixel, on a line of that slope
+    const shifts = Int32Array.from({length: height}, (_, y) => reach - roundEven(slope * (y - height / 2)));
+    return Int32Array.from(xs, (x, k) => x + shifts[ys[k]]);
+  });
+  const ink = places.map((place) => {
     const counts = new Float64Array(width + 2 * reach);
-    for (let k = 0; k < xs.length; k++) counts[place(slope, k)]++;
+    for (let k = 0; k < place.length; k++) counts[place[k]]++;
     return counts.map((count) => count / height);
   });
   const lines = [];
@@ -129,7 +128,7 @@ function uprightLines({height, width, values}) {
     const beside = [...row.subarray(from, Math.max(first - 1, 0)), ...row.subarray(last + 1, to)];
     let [top, bottom] = [height, -1];
     for (let k = 0; k < xs.length; k++) {
-      const at = place(slope, k);
+      const at = places[which][k];
       if (at >= first && at < last) [top, bottom] = [Math.min(top, ys[k]), Math.max(bottom, ys[k])];
     }
     const toEdges = top <= ENDS * height && bottom >= (1 - ENDS) * height - 1;

@@ -81,7 +81,8 @@ function show(model, chosen) {
   const best = readings.map((reading) => model.classes[reading.candidates[0].label]);
   element("text").textContent = best.join("");
   const focused = element("parts").contains(document.activeElement);
-  element("parts").replaceChildren(...(readings.length > 1 ? readings.map((reading, i) => part(model, i, chosen)) : []));
+  const several = readings.length > 1;
+  element("parts").replaceChildren(...readings.map((reading, i) => (several ? part(model, i, chosen) : prepared(model, i))));
   if (focused) element("parts").children[chosen]?.focus();
   const {candidates, note} = readings[chosen];
   element("note").textContent = note;
@@ -96,13 +97,19 @@ function showNothing(note) {
   element("note").textContent = note;
 }
 
+function prepared(model, i) { // the image that the network reads
+  const picture = document.createElement("img");
+  picture.alt = `character ${i + 1}, ${model.classes[readings[i].candidates[0].label]}`;
+  picture.title = "What the network reads";
+  picture.src = asPicture(readings[i].image, model.size);
+  return picture;
+}
+
 function part(model, i, chosen) {
-  const button = document.createElement("button"), picture = document.createElement("img");
+  const button = document.createElement("button");
   button.type = "button";
   button.ariaPressed = String(i === chosen);
-  picture.alt = `character ${i + 1}, ${model.classes[readings[i].candidates[0].label]}`;
-  picture.src = asPicture(readings[i].image, model.size);
-  button.append(picture);
+  button.append(prepared(model, i));
   button.addEventListener("click", () => show(model, i));
   return button;
 }

@@ -48,18 +48,19 @@ function look(picture) {
   const lightThere = illumination(smooth).values, lit = (part) => mapped(part, (value, i) => value / lightThere[i]);
   grey = lit(grey);
   smooth = lit(smooth);
-  let {strokes, darkness} = findStrokes(smooth);
+  let {strokes, darkness} = findStrokes(smooth), [cleared, lines] = withoutLines(strokes);
   if (luminance && colours.channels) {
-    const other = writingInk(eachChannel(colours, lit), strokes);
+    const other = writingInk(eachChannel(colours, lit), strokes, withoutThin(cleared));
     if (other) {
       [grey, smooth] = [other, blurred(other)];
       leftOut.push("ink of another colour");
       ({strokes, darkness} = findStrokes(smooth));
+      [cleared, lines] = withoutLines(strokes);
     }
   }
   const side = Math.max(grey.height, grey.width);
-  const around = dilated(strokes, Math.max(roundEven(side / 60), 1)), {mask, names} = removeClutter(strokes, darkness);
-  leftOut.push(...names);
+  const around = dilated(strokes, Math.max(roundEven(side / 60), 1)), {mask, names} = removeClutter(cleared, darkness);
+  leftOut.push(...lines, ...names);
   const near = around.values.some((value) => !value) && share(around, 0) > 0.02 ? around : mask; // ink nearly everywhere
   const known = near.values.map((value) => 1 - value);
   if (extentOf(mask) < LEAST_INK * side || !known.includes(1)) throw new Error("There is no ink: the picture is blank.");
@@ -85,7 +86,9 @@ function illumination(smooth) {
 }
 
 function findStrokes(smooth) {
-  const [dark, bright] = percentiles(smooth.values, [0.001, 0.99]);
+  const {height, width, values} = smooth, few = [];
+  for (let y = 0; y < height; y += 2) for (let x = 0; x < width; x += 2) few.push(values[y * width + x]);
+  const [dark, bright] = percentiles(few, [0.001, 0.99]);
   if (bright - dark < LEAST_CONTRAST) throw new Error("There is no ink: the picture is blank.");
   const level = {...smooth, values: Float64Array.from(smooth.values, (value) => (value - dark) / (bright - dark))};
   const window = Math.max(Math.floor(Math.max(smooth.height, smooth.width) / 3), 15) | 1;
@@ -95,8 +98,8 @@ function findStrokes(smooth) {
 }
 
 // The picture without the ink that doesn't write, if there are two inks.
-function writingInk({height, width, channels}, strokes) {
-  const few = [], paper = [[], [], []], pixels = [], thick = withoutThin(strokes);
+function writingInk({height, width, channels}, strokes, thick) {
+  const few = [], paper = [[], [], []], pixels = [];
   for (let y = 0; y < height; y += 2) for (let x = 0; x < width; x += 2) few.push(y * width + x);
   for (const i of few) if (!strokes.values[i]) channels.forEach(({values}, c) => paper[c].push(values[i]));
   const white = paper.map((values) => Math.max(percentiles(values, [0.5])[0], 1e-3));
@@ -108,7 +111,8 @@ function writingInk({height, width, channels}, strokes) {
       grey.values[i] = 1 - Math.min(Math.max(dot(absorbed(i), unmixing) * strength, 0), 1);
     }
     try {
-      if (extentOf(removeClutter(findStrokes(blurred(grey)).strokes).mask) >= WRITES * extentOf(strokes)) return grey;
+      const [remaining] = withoutLines(findStrokes(blurred(grey)).strokes);
+      if (extentOf(removeClutter(remaining).mask) >= WRITES * extentOf(strokes)) return grey;
     } catch (error) {
       continue; // no contrast: not this one
     }
@@ -526,38 +530,47 @@ function sauvola({height, width, values}, window, k, range) {
     return at < length ? at : period - at;
   };
   const sums = new Float64Array(tall * wide), squares = new Float64Array(tall * wide);
+  const columns = Int32Array.from({length: wide - 1}, (_, x) => inside(x - r, width));
   for (let y = 1; y < tall; y++) {
-    for (let x = 1; x < wide; x++) {
-      const value = values[inside(y - 1 - r, height) * width + inside(x - 1 - r, width)], at = y * wide + x;
+    const row = inside(y - 1 - r, height) * width;
+    for (let x = 1, at = y * wide + 1; x < wide; x++, at++) {
+      const value = values[row + columns[x - 1]];
       sums[at] = value + sums[at - 1] + sums[at - wide] - sums[at - wide - 1];
       squares[at] = value * value + squares[at - 1] + squares[at - wide] - squares[at - wide - 1];
     }
   }
-  return Float64Array.from(values, (_, i) => {
-    const from = Math.floor(i / width) * wide + (i % width), to = from + window * wide;
-    const over = (table) => (table[to + window] - table[to] - table[from + window] + table[from]) / window ** 2;
-    const middle = over(sums), spread = Math.sqrt(Math.max(over(squares) - middle * middle, 0));
-    return middle * (1 + k * (spread / range - 1));
-  });
+  const result = new Float64Array(values.length), area = window ** 2;
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0, from = y * wide, to = (y + window) * wide; x < width; x++, i++, from++, to++) {
+      const middle = (sums[to + window] - sums[to] - sums[from + window] + sums[from]) / area;
+      const square = (squares[to + window] - squares[to] - squares[from + window] + squares[from]) / area;
+      result[i] = middle * (1 + k * (Math.sqrt(Math.max(square - middle * middle, 0)) / range - 1));
+    }
+  }
+  return result;
 }
 
-function dilated(mask, times) { // by the four neighbours
-  const {height, width} = mask;
-  let {values} = mask;
-  for (let time = 0; time < times; time++) {
-    const grown = values.slice();
-    for (let y = 0, i = 0; y < height; y++) {
-      for (let x = 0; x < width; x++, i++) {
-        if (!values[i]) continue;
-        if (x > 0) grown[i - 1] = 1;
-        if (x < width - 1) grown[i + 1] = 1;
-        if (y > 0) grown[i - width] = 1;
-        if (y < height - 1) grown[i + width] = 1;
-      }
+function dilated({height, width, values}, times) { // by the four neighbours: as far as `times` steps lead
+  const away = new Int32Array(values.length);
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      let steps = values[i] ? 0 : times + 1;
+      if (x > 0 && away[i - 1] + 1 < steps) steps = away[i - 1] + 1;
+      if (y > 0 && away[i - width] + 1 < steps) steps = away[i - width] + 1;
+      away[i] = steps;
     }
-    values = grown;
   }
-  return {...mask, values};
+  const grown = new Uint8Array(values.length);
+  for (let y = height - 1, i = away.length - 1; y >= 0; y--) {
+    for (let x = width - 1; x >= 0; x--, i--) {
+      let steps = away[i];
+      if (x < width - 1 && away[i + 1] + 1 < steps) steps = away[i + 1] + 1;
+      if (y < height - 1 && away[i + width] + 1 < steps) steps = away[i + width] + 1;
+      away[i] = steps;
+      grown[i] = steps <= times ? 1 : 0;
+    }
+  }
+  return {height, width, values: grown};
 }
 
 // Smooth where it is known, and continue to everywhere else.
