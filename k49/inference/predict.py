@@ -204,7 +204,9 @@ def predict_rows(model: Model, characters: Sequence[Character], top: int) -> lis
 
 def as_table(rows: list[dict]) -> Table:
     """Return a table for Rich to print; a picture's name stands in its first row only."""
-    table = Table("image", "character", "code point", "probability", "", box=None)
+    words = any(len(row["character"]) > 1 for row in rows)
+    heading = "class" if words else "character"
+    table = Table("image", heading, "code point", "probability", "", box=None)
     for row in rows:
         first = row["rank"] == 1
         probability = f"{row['probability']:.4f}"
