@@ -46,19 +46,19 @@ Compose = Callable[[Inks, Rng], Picture]
 CONDITIONS: dict[str, tuple[Compose, int]] = {}  # and how many characters each is of
 
 
-def condition(*names: str, of: int = 1) -> Callable[[Compose], Compose]:
-    """Register a function under some names; it gets the name's numbers, if it has any."""
+def add(name: str, compose: Callable, *arguments: object, of: int = 1) -> None:
+    """Add a condition; `compose` gets the ink of characters, a generator, and the arguments."""
+    CONDITIONS[name] = (lambda inks, rng: compose(inks, rng, *arguments)), of
 
-    def registered(compose: Compose) -> Compose:
-        for name in names:
-            CONDITIONS[name] = compose, of
+
+def condition(name: str, of: int = 1) -> Callable[[Compose], Compose]:
+    """Add the function below as a condition."""
+
+    def added(compose: Compose) -> Compose:
+        add(name, compose, of=of)
         return compose
 
-    return registered
-
-
-def add(name: str, compose: Callable, *arguments, of: int = 1) -> None:
-    CONDITIONS[name] = (lambda inks, rng: compose(inks, rng, *arguments)), of
+    return added
 
 
 # --- parts of pictures ---
@@ -137,7 +137,7 @@ def as_picture(page: Page) -> Image.Image:
     return Image.fromarray(np.clip(np.rint(page), 0, 255).astype(np.uint8))
 
 
-def quadrant(shape: Shape, rng: Rng) -> np.ndarray:
+def half_plane(shape: Shape, rng: Rng) -> np.ndarray:
     """The soft-edged half plane of a hard shadow, 0 to 1."""
     rows, columns = np.mgrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
     angle = rng.uniform(0, 2 * np.pi)
@@ -187,7 +187,7 @@ def gradient(inks: Inks, rng: Rng) -> Page:
 @condition("hard shadow, half the light")
 def hard_shadow(inks: Inks, rng: Rng) -> Page:
     page = plain(inks, rng)
-    return noisy(page * (1 - 0.5 * quadrant(page.shape[:2], rng))[..., None], rng, 3)
+    return noisy(page * (1 - 0.5 * half_plane(page.shape[:2], rng))[..., None], rng, 3)
 
 
 @condition("glare")

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from k49.pictures.clutter import Box, bounds
 from k49.pictures.colour import LUMINANCE
 from k49.pictures.ink import Ink, find_ink
 from k49.pictures.scaling import resized, scale
@@ -23,8 +24,6 @@ COLUMN, ROW = 1.6, 2.4  # ... and two of them are so much longer than wide, or w
 WIDE = 2.2  # は in its form 八 may be as wide, and so may い
 LONGEST = 2.5  # times as long as wide, or as wide as long: more may be several that touch
 MANY_PARTS = 6  # more separate strokes than a character has
-
-Box = tuple[slice, slice]
 
 
 def characters(
@@ -133,11 +132,6 @@ def is_one(mask: np.ndarray) -> bool:
     spots = ndimage.find_objects(ndimage.label(grown)[0])
     extents = [max(part.stop - part.start for part in spot) for spot in spots]
     return sum(extent >= side / 12 for extent in extents) <= MANY_PARTS
-
-
-def bounds(mask: np.ndarray) -> Box:
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
-    return box
 
 
 def within(box: Box, outer: Box) -> Box:

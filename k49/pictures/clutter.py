@@ -4,7 +4,7 @@ All by the place, the shape and the darkness of strokes. Something is left out o
 remains may be a character.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -38,13 +38,14 @@ FRAGMENTS = 0.4  # of the other ink: more that touches the border belongs to the
 SURROUNDS = 0.8  # share of each side of the characters that a frame is beside
 INSIDE = 0.3  # share of the frame that the characters take up, at least
 FRAME_STROKE, FRAME_CLEAR = 0.7, 0.6  # a frame has thinner strokes, or this share of it is free
-HAIRLINE, STRAIGHT = (
-    0.45,
-    0.15,
-)  # a line's thickness by that of strokes, and its width by its length
+HAIRLINE = 0.45  # of the strokes' thickness: a line is thinner,
+STRAIGHT = 0.15  # ... and less wide than this share of its length
 MARK, AWAY = 0.3, 0.1  # a mark is smaller than this share of the character, and this far away
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
+
+Box = tuple[slice, slice]
+Rules = Iterable[tuple[str, Callable]]  # names of what is left out, and functions without it
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,25 +99,24 @@ def remove_clutter(
     """
     names: list[str] = []
     if darkness is not None:
-        strokes, _ = by_components(strokes, {}, [])  # specks are no faint strokes
+        strokes, _ = by_components(strokes)  # specks are no faint strokes
         strokes, names = without_faint(strokes, darkness)
-    return by_components(strokes, RULES, names)
+    kept, more = by_components(strokes, RULES)
+    return kept, names + more
 
 
 def without_thin(strokes: np.ndarray) -> np.ndarray:
     """Return strokes without hairlines, frames that are thinner than they are, and dark edges."""
-    return by_components(strokes, {"": without_edges, " ": without_hairlines}, [])[0]
+    return by_components(strokes, [("", without_edges), ("", without_hairlines)])[0]
 
 
-def by_components(
-    strokes: np.ndarray, rules: dict, names: list[str]
-) -> tuple[np.ndarray, list[str]]:
-    """Apply rules to the components of strokes; return the remaining ones, and names."""
-    parts = large_enough(components(strokes))
-    for name, rule in rules.items():
+def by_components(strokes: np.ndarray, rules: Rules = ()) -> tuple[np.ndarray, list[str]]:
+    """Leave out specks, and what rules say; return the remaining strokes, and names."""
+    parts, names = large_enough(components(strokes)), []
+    for name, rule in rules:
         remaining = rule(parts, strokes.shape)
         if len(remaining) < len(parts):
-            names = [*names, name]
+            names.append(name)
         parts = large_enough(remaining)
     kept = np.zeros_like(strokes)
     for part in parts:
@@ -141,10 +141,15 @@ def large_enough(parts: list[Component]) -> list[Component]:
     return [part for part in parts if part.area >= least]
 
 
+def bounds(mask: np.ndarray) -> Box:
+    """Return the box around a mask that isn't empty."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return box
+
+
 def extent_of(mask: np.ndarray) -> int:
     """Return the longer side of the box around a mask; 0 if it is empty."""
-    boxes = ndimage.find_objects(mask.astype(np.uint8))
-    return max(part.stop - part.start for part in boxes[0]) if boxes else 0
+    return max(side.stop - side.start for side in bounds(mask)) if mask.any() else 0
 
 
 # --- lines from edge to edge, also through strokes ---
@@ -388,10 +393,10 @@ def largest(parts: list[Component]) -> Component:
     return max(parts, key=lambda part: part.area)
 
 
-RULES = {
-    "a dark edge": without_edges,
-    "a frame": without_frames,
-    "lines": without_hairlines,
-    "parts of neighbours": without_fragments,
-    "marks beside": without_marks,
-}
+RULES = (
+    ("a dark edge", without_edges),
+    ("a frame", without_frames),
+    ("lines", without_hairlines),
+    ("parts of neighbours", without_fragments),
+    ("marks beside", without_marks),
+)

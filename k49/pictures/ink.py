@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from k49.errors import K49Error
 from k49.pictures.clutter import (
+    bounds,
     extent_of,
     remove_clutter,
     without_lines,
@@ -71,11 +72,10 @@ def find_ink(picture: np.ndarray) -> Ink:
     extent = extent_of(ink.mask)
     if factor <= 1 or extent >= CLOSER * max(ink.mask.shape):
         return ink
-    (box,) = ndimage.find_objects(ink.mask.astype(np.uint8))
     margin = extent // 4
     part = tuple(
         slice(int(max(side.start - margin, 0) * factor), int((side.stop + margin) * factor))
-        for side in box
+        for side in bounds(ink.mask)
     )
     try:
         closer = look(picture[part])

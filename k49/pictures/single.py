@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from k49.errors import K49Error
-from k49.pictures.characters import bounds, characters, fitted, one_character
+from k49.pictures.characters import characters, fitted, one_character
+from k49.pictures.clutter import bounds
 from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_colours
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize

@@ -2,17 +2,18 @@
 
 function removeClutter(strokes, darkness = null) {
   let names = [];
-  if (darkness) [strokes, names] = withoutFaint(byComponents(strokes, [], []).mask, darkness);
-  return byComponents(strokes, RULES, names);
+  if (darkness) [strokes, names] = withoutFaint(byComponents(strokes).mask, darkness);
+  const kept = byComponents(strokes, RULES);
+  return {mask: kept.mask, names: [...names, ...kept.names]};
 }
 
 function withoutThin(strokes) {
-  return byComponents(strokes, [["", withoutEdges], ["", withoutHairlines]], []).mask;
+  return byComponents(strokes, [["", withoutEdges], ["", withoutHairlines]]).mask;
 }
 
-function byComponents(strokes, rules, names) {
+function byComponents(strokes, rules = []) {
   let parts = largeEnough(components(strokes));
-  names = [...names];
+  const names = [];
   for (const [name, rule] of rules) {
     const remaining = rule(parts, strokes);
     if (remaining.length < parts.length) names.push(name);
@@ -27,8 +28,8 @@ function byComponents(strokes, rules, names) {
   return {mask, names};
 }
 
-// Connected strokes, by the eight neighbours, each with a mask in its box.
-function components({height, width, values}) {
+// Connected strokes, by the eight neighbours, or the four that share a side, each with a mask in its box.
+function components({height, width, values}, corners = true) {
   const labels = new Int32Array(values.length), parts = [];
   for (let start = 0; start < values.length; start++) {
     if (!values[start] || labels[start]) continue;
@@ -41,7 +42,7 @@ function components({height, width, values}) {
       for (let r = Math.max(y - 1, 0); r <= Math.min(y + 1, height - 1); r++) {
         for (let c = Math.max(x - 1, 0); c <= Math.min(x + 1, width - 1); c++) {
           const next = r * width + c;
-          if (values[next] && !labels[next]) {
+          if (values[next] && !labels[next] && (corners || r === y || c === x)) {
             labels[next] = label;
             pixels.push(next);
           }
@@ -162,8 +163,8 @@ function withoutFaint(strokes, darkness) {
   const between = part * (1 - part) * (strong - weak) ** 2 / deviation(shades) ** 2;
   if (!(between >= TWO_KINDS) || weak > FAINT * strong || part < FAINT_SHARE) return [strokes, []];
   const rows = runLengths(strokes).values, columns = transposed(runLengths(transposed(strokes))).values;
-  const width_of = (chosen) => mean(middle.filter((i) => chosen(dark[i])).map((i) => Math.min(rows[i], columns[i])));
-  const ratio = width_of((value) => value <= threshold) / width_of((value) => value > threshold);
+  const widthOf = (chosen) => mean(middle.filter((i) => chosen(dark[i])).map((i) => Math.min(rows[i], columns[i])));
+  const ratio = widthOf((value) => value <= threshold) / widthOf((value) => value > threshold);
   if (HAIR < ratio && ratio < BROAD) return [strokes, []];
   const least = weak + ABOVE_FAINT * (strong - weak), kept = values.map((value, i) => (value && dark[i] > least ? 1 : 0));
   const count = (mask) => mask.reduce((a, b) => a + b, 0);

@@ -26,9 +26,12 @@ async function read(source, side) {
     const {images, leftOut, doubtful} = model.normalize === "ink"
       ? characters(coloursOf(source, side), model.size, model.extent)
       : {images: [whole(source, model)], leftOut: [], doubtful: false};
-    readings = images.map((image) => ({image, ...judged(model, readImage(model, image))}));
-    if (doubtful) readings[0].note = `May hold several characters, read as one. ${readings[0].note}`.trim();
-    if (leftOut.length) for (const reading of readings) reading.note += ` Left out: ${leftOut.join(", ")}.`;
+    const doubt = doubtful ? "May hold several characters, read as one." : "";
+    const without = leftOut.length ? `Left out: ${leftOut.join(", ")}.` : "";
+    readings = images.map((image) => {
+      const {candidates, note} = judged(model, readImage(model, image));
+      return {image, candidates, note: [doubt, note, without].filter(Boolean).join(" ")};
+    });
     show(model, 0);
   } catch (error) {
     readings = [];

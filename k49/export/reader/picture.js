@@ -283,36 +283,13 @@ function isOne(mask) {
   const columns = segments(transposed(inside)).length;
   if (segments(inside).length > 1 || columns > 2 || (columns === 2 && width > WIDE * height)) return false;
   const side = Math.max(height, width), grown = dilated(framed(inside), Math.max(Math.floor(side / 50), 1));
-  return componentSides(grown).filter((extent) => extent >= side / 12).length <= MANY_PARTS;
+  return components(grown, false).filter(({extent}) => extent >= side / 12).length <= MANY_PARTS;
 }
 
 function framed({height, width, values}) { // by a pixel of paper
   const wide = width + 2, framed = new Uint8Array(wide * (height + 2));
   for (let y = 0; y < height; y++) framed.set(values.subarray(y * width, (y + 1) * width), (y + 1) * wide + 1);
   return {height: height + 2, width: wide, values: framed};
-}
-
-// The longer side of each connected component, by the four neighbours.
-function componentSides({height, width, values}) {
-  const left = values.slice(), sides = [];
-  for (let start = 0; start < left.length; start++) {
-    if (!left[start]) continue;
-    const stack = [start];
-    left[start] = 0;
-    let [top, bottom, first, last] = [height, 0, width, 0];
-    while (stack.length) {
-      const at = stack.pop(), y = Math.floor(at / width), x = at % width;
-      [top, bottom, first, last] = [Math.min(top, y), Math.max(bottom, y), Math.min(first, x), Math.max(last, x)];
-      for (const [next, there] of [[at - 1, x > 0], [at + 1, x < width - 1], [at - width, y > 0], [at + width, y < height - 1]]) {
-        if (there && left[next]) {
-          left[next] = 0;
-          stack.push(next);
-        }
-      }
-    }
-    sides.push(Math.max(bottom - top, last - first) + 1);
-  }
-  return sides;
 }
 
 // Ink scaled to `extent` of what just fits into an image, in the middle.
