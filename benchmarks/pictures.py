@@ -28,7 +28,7 @@ from scipy import ndimage
 from k49.data import spread
 from k49.errors import K49Error
 from k49.inference.models import Model, project_model
-from k49.inference.predict import predict, read, stack
+from k49.inference.predict import layout_by, predict, read, stack
 from k49.io import read_npy
 
 SIDE = 280  # pixels, of a character
@@ -639,7 +639,7 @@ def measured(name: str, count: int, save: Path | None) -> str:
             truth = [model.dataset.classes[labels[i]] for i in (rows if every else rows[:1])]
             start = perf_counter()
             try:
-                characters, note = read(path, model.dataset)
+                characters, note = read(path, model.dataset, layout_by(model))
             except K49Error:
                 characters, note = [], ""
             seconds.append(perf_counter() - start)

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.console import Console, RenderableType
 from k49 import export as forms
 from k49.errors import K49Error, NotComparableError, status_of
 from k49.io import MOST_CLASSES, flatten, write_text
-from k49.text import printable
+from k49.text import ReadingOrder, printable
 
 TO_LOWER = "give it fewer or smaller files"
 SERVING = ("granian", "multipart", "onnxruntime", "prometheus_client", "starlette")
@@ -59,7 +60,7 @@ def k49(
 
 
 @app.command()
-def predict(
+def predict(  # noqa: PLR0913  (options of a command)
     images: Annotated[
         list[Path],
         typer.Argument(help="Pictures, - for standard input, or .npz and .npy files of images."),
@@ -71,6 +72,10 @@ def predict(
     format: Annotated[
         PredictionFormat, typer.Option(help="How to print.")
     ] = PredictionFormat.table,
+    reading_order: Annotated[
+        ReadingOrder,
+        typer.Option(help="vertical: columns from the right; horizontal: rows from the top."),
+    ] = "auto",
     save_crops: Annotated[
         Path | None, typer.Option(help="A folder for the images that the network reads, as PNG.")
     ] = None,
@@ -78,13 +83,15 @@ def predict(
     """Read the characters in pictures.
 
     Prints the likeliest characters of each, with code point and probability. A picture may hold
-    several characters that stand clear of each other in a column or a row.
+    several characters, in columns or rows, if they don't touch each other.
     """
     from k49.inference import predict as inference
     from k49.inference.models import open_model, project_model
 
     chosen = open_model(model) if model else project_model(project() / "models")
-    characters, _, faults = inference.read_all(images, chosen.dataset, inference.read)
+    layout = inference.layout_by(chosen, reading_order)
+    read_one = partial(inference.read, dataset=chosen.dataset, layout=layout)
+    characters, _, faults = inference.read_all(images, read_one)
     if save_crops:
         inference.save_crops(characters, save_crops)
     if characters:

@@ -1,7 +1,7 @@
 """Text from outside, made harmless where it is shown: in a terminal, in Markdown, in a page."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from rich.markup import escape
 
@@ -9,6 +9,8 @@ MOST = 2_000  # characters of a line
 # Unchanged in Markdown: no character that makes a link, a mention, a picture, markup or a cell. A
 # star before a space, or at the end behind one, is a star.
 PLAIN = re.compile(r"(?!.*www\.)(?:[\w .,;:=!?/'\"()+%·×±-]|(?<=[ (])\*(?= |$))*")
+
+ReadingOrder = Literal["auto", "vertical", "horizontal"]  # of characters in a picture
 
 
 def printable(text: object, most: int = MOST) -> str:

@@ -23,10 +23,11 @@ from k49.inference.models import Model
 from k49.io import atomic_write
 from k49.pictures import prepare
 from k49.pictures.files import Source
+from k49.pictures.layout import LAYOUT, Layout, doubts_of
 from k49.pictures.single import read_scaled
 from k49.progress import tracked
 from k49.settings import DatasetInfo
-from k49.text import code_point, in_terminal
+from k49.text import ReadingOrder, code_point, in_terminal
 
 MOST_NAME = 80  # characters of a picture's name in that of its crop
 Named = list[tuple[str, np.ndarray]]  # names and images (H, W) uint8
@@ -43,7 +44,23 @@ class Character(NamedTuple):
 AnySource = TypeVar("AnySource", bound=Source)
 
 
-def read(path: Path, dataset: DatasetInfo) -> tuple[Named, str]:
+def layout_by(model: Model, order: ReadingOrder = "auto") -> Layout:
+    """Return a layout in which characters are told apart by how surely a model reads them.
+
+    Args:
+        model: opened.
+        order: of reading.
+    """
+
+    def doubts(images: np.ndarray) -> np.ndarray:
+        images = images[..., np.newaxis]
+        scores = model.scores(images) - model.provenance.calibration.outlier
+        return doubts_of(model.probabilities(images, 0, 1).max(1), scores)
+
+    return Layout(order, doubts)
+
+
+def read(path: Path, dataset: DatasetInfo, layout: Layout = LAYOUT) -> tuple[Named, str]:
     """Read the characters of a picture, or an array: names and images (H, W) uint8.
 
     Several characters of a picture, and the rows of an `.npz` or `.npy`, are named `file[0]`,
@@ -53,6 +70,7 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[Named, str]:
     Args:
         path: of the file.
         dataset: the form of the images: height, width, and how they are made of pictures.
+        layout: how the characters of a picture are told apart.
 
     Returns:
         The images, and a note on doubts, or "".
@@ -63,7 +81,7 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[Named, str]:
     if str(path) != "-" and not path.is_file():
         raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
     if path.suffix.lower() not in (".npz", ".npy"):
-        return read_picture(path, dataset)
+        return read_picture(path, dataset, layout)
     height, width = dataset.image_size
     images = read_array(path, (height, width))
     if images.max() <= dataset.white:
@@ -71,13 +89,15 @@ def read(path: Path, dataset: DatasetInfo) -> tuple[Named, str]:
     return numbered(path, images), ""
 
 
-def read_picture(source: Source, dataset: DatasetInfo) -> tuple[Named, str]:
+def read_picture(
+    source: Source, dataset: DatasetInfo, layout: Layout = LAYOUT
+) -> tuple[Named, str]:
     """Read the characters of a picture; as `read`."""
     height, width = dataset.image_size
     if dataset.normalize == "scale":
         image, more = read_scaled(source, (height, width), dataset.invert)
         return [(str(source), 255 - image if dataset.invert else image)], more
-    images, note = prepare(source, (height, width), dataset.ink_extent)
+    images, note = prepare(source, (height, width), dataset.ink_extent, layout)
     if len(images) == 1:
         return [(str(source), images[0])], note
     return numbered(source, images), note
@@ -88,11 +108,9 @@ def numbered(source: Source, images: Iterable[np.ndarray]) -> Named:
 
 
 def read_all(
-    sources: Sequence[AnySource],
-    dataset: DatasetInfo,
-    read_one: Callable[[AnySource, DatasetInfo], tuple[Named, str]],
+    sources: Sequence[AnySource], read_one: Callable[[AnySource], tuple[Named, str]]
 ) -> tuple[list[Character], list[str], list[str]]:
-    """Read several sources by `read` or `read_picture`.
+    """Read several sources, each by `read_one`: `read` or `read_picture` with their settings.
 
     Returns:
         The characters of the readable ones; notes, a line a source; and the errors of the others,
@@ -101,7 +119,7 @@ def read_all(
     characters, notes, faults = [], [], []
     for source in tracked(sources, "reading"):
         try:
-            images, note = read_one(source, dataset)
+            images, note = read_one(source)
         except K49Error as error:
             faults.append(str(error))
             continue

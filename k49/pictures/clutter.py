@@ -357,15 +357,26 @@ def without_fragments(parts: list[Component], shape: Sequence[int]) -> list[Comp
 
 
 def without_marks(parts: list[Component], shape: Sequence[int]) -> list[Component]:
-    """Leave out small marks away from the characters."""
+    """Leave out small marks away from the characters, but not among them."""
     if not parts:
         return parts
     near = groups(parts, AWAY * largest(parts).extent)
+    least = MARK * max(part.extent for part in parts)
     boxes = [box_of(group) for group in near]
-    extents = [max(bottom - top, right - left) for top, left, bottom, right in boxes]
-    least = MARK * max(extents)
-    kept = [group for group, extent in zip(near, extents, strict=True) if extent >= least]
-    return [part for group in kept for part in group]
+    large = [max(bottom - top, right - left) >= least for top, left, bottom, right in boxes]
+    top, left, bottom, right = box_of(
+        [part for group, is_large in zip(near, large, strict=True) if is_large for part in group]
+    )
+
+    def is_among(box: tuple[int, int, int, int]) -> bool:
+        return top <= (box[0] + box[2]) / 2 <= bottom and left <= (box[1] + box[3]) / 2 <= right
+
+    return [
+        part
+        for group, box, is_large in zip(near, boxes, large, strict=True)
+        if is_large or is_among(box)
+        for part in group
+    ]
 
 
 def groups(parts: list[Component], gap: float) -> list[list[Component]]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import sys
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +16,13 @@ from threadpoolctl import threadpool_limits
 from k49.errors import K49Error, explain
 from k49.inference import models
 from k49.inference.models import Model, OnnxModel
-from k49.inference.predict import predict_rows, read_all, read_picture
+from k49.inference.predict import layout_by, predict_rows, read_all, read_picture
 from k49.io import MOST_CLASSES, parse_json
 from k49.model_file import SOURCE
 from k49.pictures.files import UploadedPicture
 from k49.serve.readers import Refused
 from k49.settings import validate
-from k49.text import printable
+from k49.text import ReadingOrder, printable
 
 MOST_BODY = 8 << 20  # bytes of a request
 MOST_PICTURES = 16  # of a request
@@ -34,6 +35,7 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     top: Annotated[int, Field(ge=1, le=MOST_CLASSES)] = 5
+    reading_order: ReadingOrder = "auto"
 
 
 def decode_base64(text: object) -> bytes:
@@ -135,11 +137,13 @@ def read_pictures(model: Model, kind: str, query: str, body: bytes) -> dict[str,
     Raises:
         Refused, K49Error: the request is of another form.
     """
-    top = validate(Query, dict(parse_qsl(query, keep_blank_values=True)), "query").top
-    characters, notes, faults = read_all(pictures_of(kind, body), model.dataset, read_picture)
+    asked = validate(Query, dict(parse_qsl(query, keep_blank_values=True)), "query")
+    layout = layout_by(model, asked.reading_order)
+    read_one = partial(read_picture, dataset=model.dataset, layout=layout)
+    characters, notes, faults = read_all(pictures_of(kind, body), read_one)
     if model.dataset.warning:
         notes.append(f"warning: {model.dataset.warning}")
-    rows = predict_rows(model, characters, top) if characters else []
+    rows = predict_rows(model, characters, asked.top) if characters else []
     return {"rows": rows, "notes": notes, "errors": faults}
 
 

@@ -290,10 +290,13 @@ function withoutFragments(parts, shape) {
 
 function withoutMarks(parts) {
   if (!parts.length) return parts;
-  const near = groups(parts, AWAY * largest(parts).extent);
-  const extents = near.map((group) => boxOf(group)).map(({top, bottom, left, right}) => Math.max(bottom - top, right - left));
-  const least = MARK * Math.max(...extents);
-  return near.filter((_, i) => extents[i] >= least).flat();
+  const near = groups(parts, AWAY * largest(parts).extent), boxes = near.map(boxOf);
+  const least = MARK * parts.reduce((most, {extent}) => Math.max(most, extent), 0);
+  const large = boxes.map(({top, bottom, left, right}) => Math.max(bottom - top, right - left) >= least);
+  const outer = boxOf(near.filter((_, i) => large[i]).flat());
+  const within = (low, high, first, last) => first <= (low + high) / 2 && (low + high) / 2 <= last;
+  const among = ({top, bottom, left, right}) => within(top, bottom, outer.top, outer.bottom) && within(left, right, outer.left, outer.right);
+  return near.filter((_, i) => large[i] || among(boxes[i])).flat();
 }
 
 function groups(parts, gap) {

@@ -23,13 +23,13 @@ async function read(source, side) {
   const model = await ready;
   const start = performance.now();
   try {
-    const {images, leftOut, doubtful} = model.normalize === "ink"
-      ? characters(coloursOf(source, side), model.size, model.extent)
-      : {images: [whole(source, model)], leftOut: [], doubtful: false};
-    const doubt = doubtful ? "May hold several characters, read as one." : "";
+    const {images, leftOut, several} = model.normalize === "ink"
+      ? characters(coloursOf(source, side), model.size, model.extent, (image) => doubtOf(model, readImage(model, image)))
+      : {images: [whole(source, model)], leftOut: [], several: []};
     const without = leftOut.length ? `Left out: ${leftOut.join(", ")}.` : "";
-    readings = images.map((image) => {
+    readings = images.map((image, i) => {
       const {candidates, note} = judged(model, readImage(model, image));
+      const doubt = several.includes(i) ? "May hold several characters, read as one." : "";
       return {image, candidates, note: [doubt, note, without].filter(Boolean).join(" ")};
     });
     show(model, 0);

@@ -1,20 +1,21 @@
 // From a picture to images as the network takes them: what k49/pictures/ink.py, colour.py and characters.py
 // do, line by line, with their constants, which stand before this. A picture is {height, width, values}, grey,
-// 0 to 255, or {height, width, channels}: red, green, blue. clutter.js has the rest.
+// 0 to 255, or {height, width, channels}: red, green, blue. clutter.js and layout.js have the rest.
 
-// Images (size[0] * size[1]) of the characters of a column or row, names of what was left out, and whether an
-// image may hold several characters; throws an error if there is no ink. Ink takes up `extent` of an image's
-// longer side.
-function characters(picture, size, extent = 1) {
+// Images (size[0] * size[1]) of the characters in reading order, names of what was left out, and numbers of images
+// that may hold several characters; throws an error if there is no ink. Ink takes up `extent` of an image's longer
+// side; `doubt` returns how little an image looks like a character.
+function characters(picture, size, extent = 1, doubt = null) {
   const ink = findInk(picture), whole = bounds(ink.mask), {height, width} = picture;
   const margins = [ink.mask.height - (whole.bottom - whole.top), ink.mask.width - (whole.right - whole.left)];
   const filled = extent < 1 || Math.min(...margins) <= BORDER * ink.mask.height / height;
   if (height === size[0] && width === size[1] && filled) {
     const grey = luminanceOf(picture).values.map((value) => (ink.light ? value : -value));
-    return {images: [stretchContrast(grey)], leftOut: [], doubtful: false};
+    return {images: [stretchContrast(grey)], leftOut: [], several: []};
   }
-  const parts = boxes(ink.mask), images = parts.map((box) => fit(cut(ink.strength, box), size, extent));
-  return {images, leftOut: ink.leftOut, doubtful: parts.length === 1 && !isOne(ink.mask)};
+  const imageOf = (place) => fit(cut(ink.strength, place), size, extent);
+  const places = arrange(ink.mask, doubt && ((place) => doubt(imageOf(place))));
+  return {images: places.map(imageOf), leftOut: ink.leftOut, several: mayBeSeveral(ink.mask, places)};
 }
 
 // --- ink ---
@@ -229,62 +230,6 @@ function skewness({values}) {
 }
 
 // --- characters ---
-
-function boxes(mask) {
-  const whole = bounds(mask), height = whole.bottom - whole.top, width = whole.right - whole.left;
-  if (height < COLUMN * width && width < ROW * height) return [whole];
-  const inside = cut(mask, whole), down = height > width;
-  return segments(down ? inside : transposed(inside)).map(([first, last]) => {
-    const part = down
-      ? {top: first, bottom: last, left: 0, right: width}
-      : {top: 0, bottom: height, left: first, right: last};
-    const box = bounds(cut(inside, part)), top = whole.top + part.top, left = whole.left + part.left;
-    return {top: top + box.top, bottom: top + box.bottom, left: left + box.left, right: left + box.right};
-  });
-}
-
-// First and last row (exclusive) of each character in a column.
-function segments(mask) {
-  const inked = [];
-  for (let y = 0; y < mask.height; y++) {
-    inked.push(mask.values.subarray(y * mask.width, (y + 1) * mask.width).includes(1));
-  }
-  const runs = [];
-  inked.forEach((is, y) => {
-    if (is && !inked[y - 1]) runs.push([y, y + 1]);
-    else if (is) runs.at(-1)[1] = y + 1;
-  });
-  const size = ([first, last]) => {
-    const box = bounds(cut(mask, {top: first, bottom: last, left: 0, right: mask.width}));
-    return Math.max(last - first, box.right - box.left);
-  };
-  while (runs.length > 1) {
-    const sizes = runs.map(size), gaps = runs.slice(1).map((run, i) => run[0] - runs[i][1]);
-    const near = gaps.indexOf(Math.min(...gaps)), small = sizes.indexOf(Math.min(...sizes));
-    const [middle] = percentiles(Float64Array.from(sizes), [0.5]);
-    let first;
-    if (gaps[near] < GAP * Math.max(mask.width, middle)) {
-      first = near; // parts of one character
-    } else if (sizes[small] < LEAST * Math.max(...sizes)) {
-      const above = small > 0 && (small === gaps.length || gaps[small - 1] <= gaps[small]);
-      first = above ? small - 1 : small;
-    } else {
-      break;
-    }
-    runs.splice(first, 2, [runs[first][0], runs[first + 1][1]]);
-  }
-  return runs;
-}
-
-// Whether a mask that can't be cut probably shows a single character.
-function isOne(mask) {
-  const box = bounds(mask), inside = cut(mask, box), {height, width} = inside;
-  if (Math.max(height, width) > LONGEST * Math.min(height, width)) return false;
-  const columns = segments(transposed(inside)).length;
-  if (segments(inside).length > 1 || columns > 2 || (columns === 2 && width > WIDE * height)) return false;
-  const side = Math.max(height, width), grown = dilated(framed(inside), Math.max(Math.floor(side / 50), 1));
-  return components(grown, false).filter(({extent}) => extent >= side / 12).length <= MANY_PARTS;
-}
 
 function framed({height, width, values}) { // by a pixel of paper
   const wide = width + 2, framed = new Uint8Array(wide * (height + 2));
