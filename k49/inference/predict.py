@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ from k49.errors import K49Error
 from k49.inference.models import Model
 from k49.io import atomic_write
 from k49.pictures import prepare
-from k49.pictures.files import Source
+from k49.pictures.files import Source, pages_of
 from k49.pictures.layout import LAYOUT, Layout, doubts_of
 from k49.pictures.single import read_scaled
 from k49.progress import tracked
@@ -41,9 +41,6 @@ class Character(NamedTuple):
     note: str
 
 
-AnySource = TypeVar("AnySource", bound=Source)
-
-
 def layout_by(model: Model, order: ReadingOrder = "auto") -> Layout:
     """Return a layout in which characters are told apart by how surely a model reads them.
 
@@ -60,7 +57,7 @@ def layout_by(model: Model, order: ReadingOrder = "auto") -> Layout:
     return Layout(order, doubts)
 
 
-def read(path: Path, dataset: DatasetInfo, layout: Layout = LAYOUT) -> tuple[Named, str]:
+def read(source: Source, dataset: DatasetInfo, layout: Layout = LAYOUT) -> tuple[Named, str]:
     """Read the characters of a picture, or an array: names and images (H, W) uint8.
 
     Several characters of a picture, and the rows of an `.npz` or `.npy`, are named `file[0]`,
@@ -68,7 +65,7 @@ def read(path: Path, dataset: DatasetInfo, layout: Layout = LAYOUT) -> tuple[Nam
     `-` is a picture on standard input.
 
     Args:
-        path: of the file.
+        source: path of the file, or a page of it.
         dataset: the form of the images: height, width, and how they are made of pictures.
         layout: how the characters of a picture are told apart.
 
@@ -78,15 +75,19 @@ def read(path: Path, dataset: DatasetInfo, layout: Layout = LAYOUT) -> tuple[Nam
     Raises:
         K49Error: the file is missing, neither a picture nor such an array, or without ink.
     """
-    if str(path) != "-" and not path.is_file():
-        raise K49Error(f"{path}: no such file" if not path.exists() else f"{path}: not a file")
-    if path.suffix.lower() not in (".npz", ".npy"):
-        return read_picture(path, dataset, layout)
+    if not isinstance(source, Path):
+        return read_picture(source, dataset, layout)
+    if str(source) != "-" and not source.is_file():
+        raise K49Error(
+            f"{source}: no such file" if not source.exists() else f"{source}: not a file"
+        )
+    if source.suffix.lower() not in (".npz", ".npy"):
+        return read_picture(source, dataset, layout)
     height, width = dataset.image_size
-    images = read_array(path, (height, width))
+    images = read_array(source, (height, width))
     if images.max() <= dataset.white:
         images = brighten_pixels(images, dataset.white)
-    return numbered(path, images), ""
+    return numbered(source, images), ""
 
 
 def read_picture(
@@ -108,24 +109,32 @@ def numbered(source: Source, images: Iterable[np.ndarray]) -> Named:
 
 
 def read_all(
-    sources: Sequence[AnySource], read_one: Callable[[AnySource], tuple[Named, str]]
+    sources: Iterable[Source], read_one: Callable[[Source], tuple[Named, str]]
 ) -> tuple[list[Character], list[str], list[str]]:
     """Read several sources, each by `read_one`: `read` or `read_picture` with their settings.
+
+    A TIFF of several pages is read page by page: `file page 1`, `file page 2`, ...
 
     Returns:
         The characters of the readable ones; notes, a line a source; and the errors of the others,
         as text: an error keeps its frames alive, and the pictures in them.
     """
     characters, notes, faults = [], [], []
-    for source in tracked(sources, "reading"):
+    for source in tracked(list(sources), "reading"):
         try:
-            images, note = read_one(source)
+            pages = pages_of(source)
         except K49Error as error:
             faults.append(str(error))
             continue
-        characters += [Character(name, image, note) for name, image in images]
-        if note:
-            notes.append(f"{source}: {note}")
+        for page in pages:
+            try:
+                images, note = read_one(page)
+            except K49Error as error:
+                faults.append(str(error))
+                continue
+            characters += [Character(name, image, note) for name, image in images]
+            if note:
+                notes.append(f"{page}: {note}")
     return characters, notes, faults
 
 

@@ -3,14 +3,16 @@
 import io
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from k49.errors import K49Error
 from k49.pictures.ink import NoInkError
@@ -19,6 +21,9 @@ MOST_PIXELS = 50_000_000  # of a picture: a scanned page has fewer
 LEAST_ON_WHITE = 64  # grey levels of a transparent picture: with less, its ink is white, too
 MOST_REDUCED = 16_000_000  # of a JPEG that is decoded smaller: photographs of phones have 12
 MOST_BYTES = 1 << 28  # of a picture on standard input
+MOST_PAGES = 1000  # of a TIFF
+SUBFILE, NO_PAGE = 254, 5  # tag of a TIFF's page, and its bits for smaller copies and masks
+HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")  # kinds of its files
 
 
 @dataclass(frozen=True)
@@ -26,16 +31,28 @@ class UploadedPicture:
     """A picture that somebody sent, who may be anybody: of a common kind, and not large."""
 
     name: str
-    content: bytes
+    content: bytes = field(repr=False)
 
     KINDS: ClassVar = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
     MOST_PIXELS: ClassVar = 4_000_000
+    MOST_PAGES: ClassVar = 16
 
     def __str__(self) -> str:
         return self.name
 
 
-Source = Path | UploadedPicture  # of a picture; the path `-` is standard input
+@dataclass(frozen=True)
+class Page:
+    """A page of a TIFF that has several."""
+
+    file: Path | UploadedPicture
+    number: int  # from 0
+
+    def __str__(self) -> str:
+        return f"{self.file} page {self.number + 1}"
+
+
+Source = Path | UploadedPicture | Page  # of a picture; the path `-` is standard input
 
 
 @contextmanager
@@ -46,21 +63,26 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
         K49Error: it is no picture, damaged, or has more pixels. So do errors of Pillow that the
             caller's block lets out: most of a file is read only there.
     """
+    file = path.file if isinstance(path, Page) else path
     kinds = None
-    if isinstance(path, UploadedPicture):
-        kinds, most_pixels = path.KINDS, min(most_pixels, path.MOST_PIXELS)
-    advice = f"more than {most_pixels:,}; cut out one character"
+    if isinstance(file, UploadedPicture):
+        kinds, most_pixels = file.KINDS, min(most_pixels, file.MOST_PIXELS)
+    advice = f"more than {most_pixels:,}; cut out a part"
+    opened = file_of(file)
+    if is_heic(opened):
+        take_heic(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, refused below, and of odd metadata
-            with Image.open(file_of(path), formats=kinds) as picture:
+            with Image.open(opened, formats=kinds) as picture:
+                pages = full_pages(picture)
+                picture.seek(path.number if isinstance(path, Page) else pages[0])
                 decode_smaller(picture, most_pixels)
                 if picture.width * picture.height > most_pixels:
                     size = f"{picture.width} x {picture.height} pixels"
                     raise K49Error(f"{path}: {size}, {advice}")
-                pages = getattr(picture, "n_frames", 1)
                 upright = ImageOps.exif_transpose(picture)
-                upright.info["pages"] = pages
+                upright.info["pages"] = 1 if isinstance(path, Page) else len(pages)
                 yield upright
     except (K49Error, NoInkError):
         raise
@@ -75,19 +97,87 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
         ) from error
 
 
+def full_pages(picture: Image.Image) -> Sequence[int]:
+    """Return the numbers of an opened file's pages; smaller copies and masks are none."""
+    if isinstance(picture, JpegImageFile):  # a phone adds depth, or the lights, as other pictures
+        return [0]
+    pages = range(getattr(picture, "n_frames", 1))
+    if not isinstance(picture, TiffImageFile) or len(pages) == 1:
+        return pages
+    full = []
+    for page in pages:
+        picture.seek(page)
+        if not picture.tag_v2.get(SUBFILE, 0) & NO_PAGE:
+            full.append(page)
+    return full or [0]
+
+
+def pages_of(source: Source) -> list[Source]:
+    """Return the pages of a TIFF that has several; of anything else, itself.
+
+    Raises:
+        K49Error: there are too many.
+    """
+    if isinstance(source, Page) or str(source) == "-":
+        return [source]
+    most = source.MOST_PAGES if isinstance(source, UploadedPicture) else MOST_PAGES
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file_of(source), formats=("TIFF",)) as picture:
+                pages = full_pages(picture)
+    except Exception:  # no TIFF, or a damaged one: said when it is read
+        return [source]
+    if len(pages) > most:
+        raise K49Error(f"{source}: {len(pages)} pages, more than {most}; take some of them")
+    return [Page(source, page) for page in pages] if len(pages) > 1 else [source]
+
+
+def is_heic(file: Path | io.BytesIO) -> bool:
+    """Return whether a file is HEIC, as phones write it, by its beginning."""
+    try:
+        head = file.getvalue()[:12] if isinstance(file, io.BytesIO) else read_head(file)
+    except OSError:  # said when it is read
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC
+
+
+def read_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def take_heic(source: Path | UploadedPicture) -> None:
+    """Let Pillow read HEIC by another package.
+
+    Raises:
+        K49Error: the package isn't installed, or somebody sent the picture.
+    """
+    if isinstance(source, UploadedPicture):
+        raise K49Error(f"{source}: HEIC; send it as JPEG")
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise K49Error(
+            f"{source}: HEIC, which another package reads: `pip install pillow-heif`; or save the "
+            "picture as JPEG"
+        ) from error
+    register_heif_opener()
+
+
 def decode_smaller(picture: Image.Image, most_pixels: int) -> None:
     """Let a photograph with too many pixels be decoded at a half, a quarter or an eighth.
 
     Only JPEG can be; it takes no more memory than a smaller one, if its coefficients are few.
     """
     width, height = picture.size
-    if picture.format != "JPEG" or not most_pixels < width * height <= MOST_REDUCED:
+    if not isinstance(picture, JpegImageFile) or not most_pixels < width * height <= MOST_REDUCED:
         return
     factor = next((n for n in (2, 4, 8) if width * height <= n * n * most_pixels), 8)
     picture.draft(picture.mode, (width // factor, height // factor))
 
 
-def file_of(source: Source) -> Path | io.BytesIO:
+def file_of(source: Path | UploadedPicture) -> Path | io.BytesIO:
     if isinstance(source, UploadedPicture):
         return io.BytesIO(source.content)
     return from_standard_input() if str(source) == "-" else source
@@ -101,21 +191,13 @@ def from_standard_input() -> io.BytesIO:
     return io.BytesIO(content)
 
 
-def read_colours(path: Source, most_pixels: int = MOST_PIXELS) -> np.ndarray:
+def read_page(path: Source, most_pixels: int = MOST_PIXELS) -> tuple[np.ndarray, str]:
     """Read a picture: colours (H, W, 3) uint8, or grey (H, W) float32, 0 to 255.
 
-    Transparent parts become paper.
+    Transparent parts become paper. Of a file with several pages the first is read, and a note says
+    so; else the note is "". TIFF, GIF, WebP and PNG may have several.
     """
     with open_picture(path, most_pixels) as picture:
-        return to_array(picture)
-
-
-def read_page(path: Source) -> tuple[np.ndarray, str]:
-    """Read the first page of a file as `read_colours`; say so if there are others, or "".
-
-    TIFF, GIF, WebP and PNG may have several.
-    """
-    with open_picture(path) as picture:
         return to_array(picture), other_pages(picture)
 
 
@@ -126,7 +208,7 @@ def other_pages(picture: Image.Image) -> str:
 
 
 def to_array(picture: Image.Image) -> np.ndarray:
-    """Return an opened picture as an array; as `read_colours`."""
+    """Return an opened picture as an array; as `read_page`."""
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # more than 8 bits a pixel
         values = np.asarray(picture, np.float64)
         if not np.isfinite(values).all():

@@ -6,7 +6,7 @@ from PIL import Image
 from k49.errors import K49Error
 from k49.pictures.characters import characters, fitted, one_character
 from k49.pictures.clutter import bounds
-from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_colours
+from k49.pictures.files import Source, on_paper, open_picture, other_pages, read_page
 from k49.pictures.ink import NoInkError
 from k49.settings import Normalize
 
@@ -42,14 +42,20 @@ def read_single(
         dark_ink: whether "scale" fills up with white where the picture has another shape.
 
     Raises:
-        K49Error: it is no picture, too large, without ink, or "scale" finds colours.
+        K49Error: it is no picture, too large, without ink, has several pages, or "scale" finds
+            colours.
     """
-    if normalize == "ink":
-        try:
-            return one_character(read_colours(path, MOST_PIXELS), size)
-        except NoInkError as error:
-            raise K49Error(f"{path}: {error}") from error
-    return read_scaled(path, size, dark_ink)[0]
+    try:
+        if normalize == "ink":
+            picture, more = read_page(path, MOST_PIXELS)
+            image = one_character(picture, size)
+        else:
+            image, more = read_scaled(path, size, dark_ink)
+    except NoInkError as error:
+        raise K49Error(f"{path}: {error}") from error
+    if more:
+        raise K49Error(f"{path}: several pages; save each as a picture of its own")
+    return image
 
 
 def read_scaled(path: Source, size: tuple[int, int], dark_ink: bool) -> tuple[np.ndarray, str]:

@@ -1,19 +1,22 @@
 """Picture files and arrays: all kinds give the same image, and what is none is refused."""
 
 import struct
+import sys
 import warnings
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from k49.errors import K49Error
 from k49.inference import predict as pictures
 from k49.inference.predict import stack
 from k49.pictures.characters import characters
-from k49.pictures.files import to_array
+from k49.pictures.files import UploadedPicture, to_array
+from k49.pictures.single import read_single
 from tests.helpers import info_of, ink, saved
 
 ARRAY = np.random.default_rng(0).integers(0, 256, (4, 28, 28), dtype=np.uint8)
@@ -209,6 +212,89 @@ def test_npz_of_many(tmp_path, name):
     batch = stack(list(images))
     assert batch.dtype == np.uint8
     assert np.array_equal(batch[..., 0], ARRAY)
+
+
+# pages
+
+
+def pages() -> list[Image.Image]:
+    return [Image.fromarray(np.roll(255 - ink(60, 90), 5 * page, 1)) for page in range(3)]
+
+
+def read_all(*sources):
+    """Characters and errors of several files."""
+    read_one = partial(pictures.read, dataset=info_of())
+    found, _, faults = pictures.read_all(sources, read_one)
+    return found, faults
+
+
+def test_pages_of_a_tiff_are_read_one_by_one(tmp_path):
+    """Was: the second and the third were not."""
+    first, second, third = pages()
+    blank = Image.new("L", first.size, 255)
+    path = saved(tmp_path / "a.tif", first, save_all=True, append_images=[second, blank, third])
+    found, faults = read_all(path, UploadedPicture("sent", path.read_bytes()))
+    for (name, image, _), page in zip(found[:3], pages(), strict=True):
+        assert np.array_equal(image, to_image(page)), name
+    numbers = (1, 2, 4)
+    assert [name for name, _, _ in found] == [
+        f"{file} page {number}" for file in (path, "sent") for number in numbers
+    ]
+    assert [fault.split(": blank")[0] for fault in faults] == [f"{path} page 3", "sent page 3"]
+
+
+def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path):
+    """As libraries' scans have them, for showing."""
+    page, smaller = pages()[0], pages()[0].resize((45, 30))
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254] = 1
+    smaller.encoderinfo = {"tiffinfo": tags}
+    path = saved(tmp_path / "pyramid.tif", page, save_all=True, append_images=[smaller])
+    ((name, image, note),), _ = read_all(path)
+    assert (name, note) == (str(path), "")
+    assert np.array_equal(image, to_image(page))
+
+
+def test_too_many_pages_are_refused(tmp_path):
+    first = pages()[0].resize((9, 6))
+    path = saved(tmp_path / "a.tif", first, save_all=True, append_images=[first] * 16)
+    _, (fault,) = read_all(UploadedPicture("sent", path.read_bytes()))
+    assert fault == "sent: 17 pages, more than 16; take some of them"
+
+
+def test_photograph_of_a_phone_is_no_second_page(tmp_path):
+    """It holds its depth or its lights as another picture."""
+    first, second, _ = (page.convert("RGB") for page in pages())
+    path = saved(tmp_path / "a.mpo", first, save_all=True, append_images=[second])
+    ((_, _, note),), _ = read_all(path.rename(tmp_path / "a.jpg"))
+    assert not note
+
+
+def test_heic_is_read_by_pillow_heif(tmp_path):
+    register = pytest.importorskip("pillow_heif").register_heif_opener
+    register()
+    path = saved(tmp_path / "a.heic", pages()[0].convert("RGB"), quality=95)
+    ((_, image, note),), _ = read_all(path)
+    assert not note
+    assert np.abs(image.astype(int) - to_image(pages()[0])).mean() < 3
+    _, (fault,) = read_all(UploadedPicture("sent", path.read_bytes()))
+    assert fault == "sent: HEIC; send it as JPEG"
+
+
+def test_heic_without_pillow_heif_says_what_reads_it(tmp_path, monkeypatch):
+    """Was: not a picture in a known format."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(500))
+    assert "pip install pillow-heif" in refusal(tmp_path / "a.heic")
+
+
+def test_pictures_of_a_dataset_have_one_page(tmp_path):
+    """Was: the other pages were dropped without a word."""
+    first, *others = pages()
+    path = saved(tmp_path / "a.tif", first, save_all=True, append_images=others)
+    for normalize in ("ink", "scale"):
+        with pytest.raises(K49Error, match="several pages; save each as a picture"):
+            read_single(path, (28, 28), normalize)
 
 
 # refusals
