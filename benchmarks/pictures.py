@@ -578,16 +578,18 @@ def cut(ink: Ink, side: float) -> Ink:
     return np.asarray(part.resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
 
 
-def columns(inks: Inks, rng: Rng) -> Page:
+def columns(inks: Inks, rng: Rng, count: int) -> Page:
     """Columns, read from the right."""
-    half = len(inks) // 2
-    right, left = (line(part, rng, 0.2) for part in (inks[:half], inks[half:]))
-    height = max(len(right), len(left))
-    right, left = (
-        np.pad(part, ((0, height - len(part)), (0, 0), (0, 0)), mode="edge")
-        for part in (right, left)
+    length = len(inks) // count
+    pages = [line(inks[i * length : (i + 1) * length], rng, 0.2) for i in range(count)]
+    height = max(map(len, pages))
+    return np.concatenate(
+        [
+            np.pad(page, ((0, height - len(page)), (0, 0), (0, 0)), mode="edge")
+            for page in pages[::-1]
+        ],
+        1,
     )
-    return np.concatenate([left, right], 1)
 
 
 for gap in (5, 10, 15, 30):
@@ -597,7 +599,8 @@ add("column of 6, gaps of 10 %", line, 0.1, of=6)
 add("column of 4 of unequal sizes, gaps of 10 %", line, 0.1, True, (90, 150), of=4)
 add("row of 4, gaps of 10 %", line, 0.1, False, of=4)
 add("row of 4, gaps of 30 %", line, 0.3, False, of=4)
-add("two columns of 4", columns, of=8)
+add("2 columns of 4", columns, 2, of=8)
+add("5 columns of 8", columns, 5, of=40)
 
 
 # --- reading ---

@@ -1,5 +1,7 @@
 """From a picture to images as networks read them: one for each character, cut to its ink."""
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage
@@ -43,8 +45,12 @@ def characters(
     if is_cut(picture, ink.mask, size, extent):
         return [as_it_is(picture, ink)], ""
 
+    @cache
+    def image_of(place: Place) -> np.ndarray:
+        return fit(ink.strength[place.box], size, extent)
+
     def images_of(places: list[Place]) -> list[np.ndarray]:
-        return [fit(ink.strength[place.box], size, extent) for place in places]
+        return [image_of(place) for place in places]
 
     doubts = layout.doubts
     judge = (lambda places: doubts(np.stack(images_of(places)))) if doubts else None

@@ -110,7 +110,7 @@ def test_every_way_to_ask_is_answered_as_predict_does(served, model, schemas, tm
     said = [f"{name}: {note}" for name, note in notes.items()]
     contents = [(tmp_path / name).read_bytes() for name in names]
     files = [("file", (name, content)) for name, content in zip(names, contents, strict=True)]
-    form = served.post(None, "", "?top=3", files=files)
+    form = served.post(None, "", "?top=3&reading_order=vertical", files=files)
     assert form.json() == {"rows": expected, "notes": said, "errors": []}
     texts = [base64.b64encode(content).decode() for content in contents]
     texts[1] = f"data:image/jpeg;base64,{texts[1]}"
@@ -238,7 +238,7 @@ def test_refusal(served, schemas, status, kind, body, says):
     assert says in found.json()["detail"]
 
 
-@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?top=", "?bottom=1"])
+@pytest.mark.parametrize("query", ["?top=0", "?top=x", "?top=", "?bottom=1", "?reading_order=up"])
 def test_query_is_refused(served, query):
     found = served.post(PICTURE, query=query)
     assert found.status_code == 400

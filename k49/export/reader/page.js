@@ -21,14 +21,15 @@ ready.then((model) => {
 
 async function read(source, side) {
   const model = await ready;
-  const start = performance.now();
+  const start = performance.now(), known = new Map(); // each image is read once
+  const readOnce = (image) => known.get(image) ?? known.set(image, readImage(model, image)).get(image);
   try {
     const {images, leftOut, several} = model.normalize === "ink"
-      ? characters(coloursOf(source, side), model.size, model.extent, (image) => doubtOf(model, readImage(model, image)))
+      ? characters(coloursOf(source, side), model.size, model.extent, (image) => doubtOf(model, readOnce(image)))
       : {images: [whole(source, model)], leftOut: [], several: []};
     const without = leftOut.length ? `Left out: ${leftOut.join(", ")}.` : "";
     readings = images.map((image, i) => {
-      const {candidates, note} = judged(model, readImage(model, image));
+      const {candidates, note} = judged(model, readOnce(image));
       const doubt = several.includes(i) ? "May hold several characters, read as one." : "";
       return {image, candidates, note: [doubt, note, without].filter(Boolean).join(" ")};
     });

@@ -13,7 +13,11 @@ function characters(picture, size, extent = 1, doubt = null) {
     const grey = luminanceOf(picture).values.map((value) => (ink.light ? value : -value));
     return {images: [stretchContrast(grey)], leftOut: [], several: []};
   }
-  const imageOf = (place) => fit(cut(ink.strength, place), size, extent);
+  const made = new Map(), imageOf = (place) => {
+    const name = nameOf(place);
+    if (!made.has(name)) made.set(name, fit(cut(ink.strength, place), size, extent));
+    return made.get(name);
+  };
   const places = arrange(ink.mask, doubt && ((place) => doubt(imageOf(place))));
   return {images: places.map(imageOf), leftOut: ink.leftOut, several: mayBeSeveral(ink.mask, places)};
 }
