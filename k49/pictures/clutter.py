@@ -28,6 +28,7 @@ TWO_KINDS = 0.88  # share of the variance between the kinds, at least
 FAINT = 0.5  # darkness of the faint ones as a share of the others', at most
 FAINT_SHARE = 0.08  # share of the faint ones, at least
 HAIR, BROAD = 0.15, 0.42  # relative widths between which they are a brush's own faint ends
+STEEP = 22  # how fast edges darken along the longer side, as a share: else they are blurred
 ABOVE_FAINT = 0.3  # of the way from the faint ones to the others, from where on ink is kept
 LEFT = 0.2  # share of the ink that is kept, at least
 
@@ -40,6 +41,7 @@ INSIDE = 0.3  # share of the frame that the characters take up, at least
 FRAME_STROKE, FRAME_CLEAR = 0.7, 0.6  # a frame has thinner strokes, or this share of it is free
 HAIRLINE = 0.45  # of the strokes' thickness: a line is thinner,
 STRAIGHT = 0.15  # ... and less wide than this share of its length
+MOST_MARKS = 0.2  # of all ink: more isn't of marks
 MARK, AWAY = 0.3, 0.1  # a mark is smaller than this share of the character, and this far away
 
 EIGHT_NEIGHBOURS = np.ones((3, 3))
@@ -227,7 +229,7 @@ def without_faint(strokes: np.ndarray, darkness: np.ndarray) -> tuple[np.ndarray
 
     Only if the middles of strokes are of two kinds, which a threshold (N. Otsu, 1979,
     doi:10.1109/TSMC.1979.4310076) parts well, and the faint ones are not only narrower, as where a
-    brush leaves the paper.
+    brush leaves the paper, and the picture isn't blurred.
     """
     middle = strokes & (darkness >= ndimage.maximum_filter(darkness, 5))
     values = darkness[middle]
@@ -242,6 +244,10 @@ def without_faint(strokes: np.ndarray, darkness: np.ndarray) -> tuple[np.ndarray
     if HAIR < width[faint].mean() / width[~faint].mean() < BROAD:
         return strokes, []
     kept = strokes & (darkness > low + ABOVE_FAINT * (high - low))
+    edge = kept & ~ndimage.binary_erosion(kept)
+    steep = np.hypot(*np.gradient(darkness))[edge]
+    if not len(steep) or np.median(steep) * max(strokes.shape) < STEEP * high:
+        return strokes, []  # faint where the camera moved across them
     return (kept, ["faint strokes"]) if kept.sum() >= LEFT * strokes.sum() else (strokes, [])
 
 
@@ -357,7 +363,7 @@ def without_fragments(parts: list[Component], shape: Sequence[int]) -> list[Comp
 
 
 def without_marks(parts: list[Component], shape: Sequence[int]) -> list[Component]:
-    """Leave out small marks away from the characters, but not among them."""
+    """Leave out small marks away from the characters, but not among them, and only little ink."""
     if not parts:
         return parts
     near = groups(parts, AWAY * largest(parts).extent)
@@ -371,12 +377,14 @@ def without_marks(parts: list[Component], shape: Sequence[int]) -> list[Componen
     def is_among(box: tuple[int, int, int, int]) -> bool:
         return top <= (box[0] + box[2]) / 2 <= bottom and left <= (box[1] + box[3]) / 2 <= right
 
-    return [
+    kept = [
         part
         for group, box, is_large in zip(near, boxes, large, strict=True)
         if is_large or is_among(box)
         for part in group
     ]
+    ink = sum(part.area for part in parts)
+    return kept if sum(part.area for part in kept) >= (1 - MOST_MARKS) * ink else parts
 
 
 def groups(parts: list[Component], gap: float) -> list[list[Component]]:

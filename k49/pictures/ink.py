@@ -36,6 +36,8 @@ LEAST_CONTRAST = 0.03  # share of its light that ink takes away from the paper
 LEAST_TO_NOISE = 4.0  # ink's distance from the paper, in standard deviations of the paper
 LEAST_DARK = 0.25  # of the darkest ink: what is fainter is none
 LEAST_INK = 1 / 30  # of the picture's longer side: with less, it is a speck
+BESIDE = 40  # pixels of the longer side for each, at half the size, that paper is near strokes
+SAME_PAPER, LEAST_ALIKE = 0.15, 0.2  # difference of shares of the light, and share of the paper
 WRITES = 0.3  # of all strokes' extent: what an ink that writes has at least
 
 
@@ -164,7 +166,13 @@ def writing_ink(lit: np.ndarray, strokes: np.ndarray, thick: np.ndarray) -> np.n
         thick: those without lines and frames, by which inks are told apart.
     """
     few = slice(None, None, 2), slice(None, None, 2)
-    absorbed = 1 - lit / np.maximum(np.median(lit[few][~strokes[few]], axis=0), 1e-3)
+    white = np.median(lit[few][~strokes[few]], axis=0)
+    near = ndimage.binary_dilation(thick[few], iterations=max(max(strokes.shape) // BESIDE, 1))
+    beside = lit[few][near & ~strokes[few]]
+    alike = (abs(beside - white) < SAME_PAPER).all(1)
+    if len(beside) and alike.mean() < LEAST_ALIKE:  # more of the picture is a desk
+        white = np.median(beside, axis=0)
+    absorbed = 1 - lit / np.maximum(white, 1e-3)
     for ink in inks(absorbed[few][thick[few]]):
         grey = 1 - ink.amount(absorbed)
         try:

@@ -167,6 +167,11 @@ function withoutFaint(strokes, darkness) {
   const ratio = widthOf((value) => value <= threshold) / widthOf((value) => value > threshold);
   if (HAIR < ratio && ratio < BROAD) return [strokes, []];
   const least = weak + ABOVE_FAINT * (strong - weak), kept = values.map((value, i) => (value && dark[i] > least ? 1 : 0));
+  const inner = (i) => i % width && (i + 1) % width && i >= width && i < kept.length - width;
+  const edge = [...kept.keys()].filter((i) => kept[i]
+    && !(inner(i) && kept[i - 1] && kept[i + 1] && kept[i - width] && kept[i + width]));
+  const steep = edge.map((i) => gradient(darkness, i));
+  if (!edge.length || percentiles(steep, [0.5])[0] * Math.max(height, width) < STEEP * strong) return [strokes, []];
   const count = (mask) => mask.reduce((a, b) => a + b, 0);
   return count(kept) >= LEFT * count(values) ? [{height, width, values: kept}, ["faint strokes"]] : [strokes, []];
 }
@@ -296,7 +301,8 @@ function withoutMarks(parts) {
   const outer = boxOf(near.filter((_, i) => large[i]).flat());
   const within = (low, high, first, last) => first <= (low + high) / 2 && (low + high) / 2 <= last;
   const among = ({top, bottom, left, right}) => within(top, bottom, outer.top, outer.bottom) && within(left, right, outer.left, outer.right);
-  return near.filter((_, i) => large[i] || among(boxes[i])).flat();
+  const kept = near.filter((_, i) => large[i] || among(boxes[i])).flat();
+  return areaOf(kept) >= (1 - MOST_MARKS) * areaOf(parts) ? kept : parts;
 }
 
 function groups(parts, gap) {

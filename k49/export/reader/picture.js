@@ -104,10 +104,16 @@ function findStrokes(smooth) {
 
 // The picture without the ink that doesn't write, if there are two inks.
 function writingInk({height, width, channels}, strokes, thick) {
-  const few = [], paper = [[], [], []], pixels = [];
+  const few = [], pixels = [], tall = Math.ceil(height / 2), wide = Math.ceil(width / 2);
   for (let y = 0; y < height; y += 2) for (let x = 0; x < width; x += 2) few.push(y * width + x);
-  for (const i of few) if (!strokes.values[i]) channels.forEach(({values}, c) => paper[c].push(values[i]));
-  const white = paper.map((values) => Math.max(percentiles(values, [0.5])[0], 1e-3));
+  const halved = {height: tall, width: wide, values: Uint8Array.from(few, (i) => thick.values[i])};
+  const near = dilated(halved, Math.max(Math.floor(Math.max(height, width) / BESIDE), 1)).values;
+  const paper = few.filter((i) => !strokes.values[i]), beside = few.filter((i, k) => near[k] && !strokes.values[i]);
+  const medians = (places) => channels.map(({values}) => percentiles(places.map((i) => values[i]), [0.5])[0]);
+  let white = medians(paper);
+  const alike = beside.filter((i) => channels.every(({values}, c) => Math.abs(values[i] - white[c]) < SAME_PAPER));
+  if (beside.length && alike.length < LEAST_ALIKE * beside.length) white = medians(beside); // more of it is a desk
+  white = white.map((value) => Math.max(value, 1e-3));
   const absorbed = (i) => channels.map(({values}, c) => 1 - values[i] / white[c]);
   for (const i of few) if (thick.values[i]) pixels.push(absorbed(i));
   for (const {direction, unmixing} of inks(pixels)) {
@@ -251,15 +257,19 @@ function fit(strength, size, extent) {
   return stretchContrast(image.map((value) => Math.max(value, 0)));
 }
 
+function gradient({height, width, values}, i) { // how steep it is at a pixel, as numpy.gradient
+  const slope = (before, after, step) => (values[i + (after ? step : 0)] - values[i - (before ? step : 0)]) / ((before + after) || 1);
+  const y = Math.floor(i / width), x = i % width;
+  return Math.hypot(slope(y > 0, y < height - 1, width), slope(x > 0, x < width - 1, 1));
+}
+
 function sharpened(strength) {
   const {height, width, values} = strength, side = Math.max(height, width), most = values.reduce((a, b) => Math.max(a, b));
-  const slope = (i, before, after, step) => (values[i + (after ? step : 0)] - values[i - (before ? step : 0)]) / ((before + after) || 1);
   const strokes = [], slopes = [];
   values.forEach((value, i) => {
     if (value <= most / 4) return;
-    const y = Math.floor(i / width), x = i % width;
     strokes.push(value);
-    slopes.push(Math.hypot(slope(i, y > 0, y < height - 1, width), slope(i, x > 0, x < width - 1, 1)));
+    slopes.push(gradient(strength, i));
   });
   const [high] = percentiles(strokes, [0.9]), [steep] = percentiles(slopes, [0.9]), [sharp, soft] = BLURRED;
   const blur = Math.min(Math.max((high / Math.max(steep, 1e-9) / side - sharp) / (soft - sharp), 0), 1);
