@@ -18,12 +18,19 @@ import numpy as np
 from k49.export.exported import Exported
 from k49.io import write_text
 from k49.kanjivg import trajectory
-from k49.pictures import characters, clutter, colour, ink, layout
+from k49.pictures import characters, clutter, colour, ink, layout, skew
 from k49.pictures.files import LEAST_ON_WHITE
 
 PARTS = Path(__file__).parent / "reader"
 SCRIPTS = ("network.js", "picture.js", "clutter.js", "layout.js", "page.js")
-TWINS = (clutter, colour, ink, characters, layout)  # whose constants the page's scripts have, too
+TWINS = (
+    clutter,
+    colour,
+    ink,
+    characters,
+    layout,
+    skew,
+)  # whose constants the page's scripts have, too
 STEPS = 63  # of a weight, both ways from 0: in seven bits, of which gzip makes six
 POINTS = 48  # of an example's line
 ON_PAPER = 0.5

@@ -9,8 +9,9 @@ from scipy import ndimage
 from k49.pictures.clutter import bounds
 from k49.pictures.colour import LUMINANCE
 from k49.pictures.ink import Ink, find_ink
-from k49.pictures.layout import LAYOUT, Layout, Place, arrange, may_be_several
+from k49.pictures.layout import LAYOUT, SURER, Layout, Place, arrange, may_be_several
 from k49.pictures.scaling import resized, scale
+from k49.pictures.skew import find_skew, turned
 
 FINER = 4  # times the image's size at which ink is sharpened,
 SHARPEN, REACH = 3.0, 0.06  # ... by how much, with means over this share of the longer side,
@@ -45,22 +46,36 @@ def characters(
     if is_cut(picture, ink.mask, size, extent):
         return [as_it_is(picture, ink)], ""
 
+    score, images, several = cut_apart(ink.mask, ink.strength, size, extent, layout)
+    slope = find_skew(ink.mask)
+    if slope:
+        mask, strength = turned(ink.mask, slope), turned(ink.strength, slope)
+        other = cut_apart(mask, strength, size, extent, layout)
+        if len(other[1]) > 1 and other[0] > score + SURER:
+            _, images, several = other
+    notes = [f"left out: {', '.join(ink.left_out)}"] if ink.left_out else []
+    if several:
+        which = f"[{', '.join(map(str, several))}] " if len(images) > 1 else ""
+        notes.append(f"{which}may hold several characters, read as one")
+    return images, "; ".join(notes)
+
+
+def cut_apart(
+    mask: np.ndarray, strength: np.ndarray, size: tuple[int, int], extent: float, layout: Layout
+) -> tuple[float, list[np.ndarray], list[int]]:
+    """Return the score of the best layout, its characters' images, and numbers of doubtful ones."""
+
     @cache
     def image_of(place: Place) -> np.ndarray:
-        return fit(ink.strength[place.box], size, extent)
+        return fit(strength[place.box], size, extent)
 
     def images_of(places: list[Place]) -> list[np.ndarray]:
         return [image_of(place) for place in places]
 
     doubts = layout.doubts
     judge = (lambda places: doubts(np.stack(images_of(places)))) if doubts else None
-    places = arrange(ink.mask, layout.order, judge)
-    notes = [f"left out: {', '.join(ink.left_out)}"] if ink.left_out else []
-    several = may_be_several(ink.mask, places)
-    if several:
-        which = f"[{', '.join(map(str, several))}] " if len(places) > 1 else ""
-        notes.append(f"{which}may hold several characters, read as one")
-    return images_of(places), "; ".join(notes)
+    score, places = arrange(mask, layout.order, judge)
+    return score, images_of(places), may_be_several(mask, places)
 
 
 def one_character(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

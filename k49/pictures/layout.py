@@ -122,8 +122,10 @@ class Line:
         return chosen[::-1]
 
 
-def arrange(mask: np.ndarray, order: ReadingOrder, judge: Judge | None) -> list[Place]:
-    """Return the places of characters in reading order.
+def arrange(
+    mask: np.ndarray, order: ReadingOrder, judge: Judge | None
+) -> tuple[float, list[Place]]:
+    """Return the score of the best layout, and the places of its characters in reading order.
 
     Args:
         mask: (H, W) bool, of some ink.
@@ -148,9 +150,10 @@ def arrange(mask: np.ndarray, order: ReadingOrder, judge: Judge | None) -> list[
             down, score, lines = other
     elongated = height > COLUMN * width or width > ROW * height
     surer = SURER if judge or elongated else FAR_SURER
-    if score - (WORTH - doubts[whole]) <= surer:
-        return [whole]
-    return [place for line in (lines[::-1] if down else lines) for place in line]
+    one = WORTH - doubts[whole]
+    if score <= one + surer:
+        return one, [whole]
+    return score, [place for line in (lines[::-1] if down else lines) for place in line]
 
 
 def search(

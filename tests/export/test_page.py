@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
+from scipy.ndimage import rotate
 
 from benchmarks.pictures import CONDITIONS, SIDE, as_picture
 from k49.calibration.detector import outlier_scores
@@ -117,6 +118,8 @@ def photographs():
     for number, (compose, _) in enumerate(CONDITIONS[name] for name in COMPOSED):
         inks = [square(drawing(character, SIDE)) for character in ("ふ安"[number % 2], "は", "き")]
         yield np.asarray(as_picture(compose(inks, rng)))
+    column = np.pad(np.concatenate([np.pad(drawing("は", 90), ((0, 8), (0, 0)))] * 3), 20)
+    yield photo(np.clip(rotate(column, 5, reshape=False, order=1), 0, 1))
     yield IMAGES[3, ..., 0]
     yield np.full((60, 50), 230, np.uint8)
 

@@ -6,7 +6,7 @@ import matplotlib_fontja
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 from sklearn.metrics import roc_auc_score
 
 from k49.calibration.calibrate import calibrate
@@ -223,6 +223,14 @@ def test_columns_are_read_from_the_right_and_rows_from_the_top(order, text):
         assert sorted(text_of(images)) == sorted(text)
     else:
         assert text_of(images) == text
+
+
+@pytest.mark.parametrize("degrees", [-5, 5])
+def test_tilted_columns_are_read(degrees):
+    """Was: where columns overlap sideways, one character."""
+    ink = np.pad(columns_of("あきあき", "安あきあ", "き安あ安"), 30)
+    page = photo(np.clip(rotate(ink, degrees, reshape=False, order=1), 0, 1))
+    assert text_of(characters(page, SIZE)[0]) == "あきあき安あきあき安あ安"
 
 
 @pytest.mark.parametrize(("order", "text"), [("auto", "あきふ"), ("vertical", "ふきあ")])

@@ -1,11 +1,11 @@
-// Which parts of the ink are characters: what k49/pictures/layout.py does, with its constants. A place is
+// Which parts of the ink are characters: what k49/pictures/layout.py and skew.py do, with their constants. A place is
 // {top, bottom, left, right}; a doubt is known by the name of its place.
 
 const nameOf = ({top, bottom, left, right}) => `${top},${bottom},${left},${right}`;
 
 const sidesOf = ({top, bottom, left, right}) => [Math.max(bottom - top, right - left), Math.min(bottom - top, right - left)];
 
-// The places of characters in reading order; `judge` returns the doubt of a place.
+// The score of the best layout, and the places of its characters in reading order; `judge` returns doubts.
 function arrange(mask, judge) {
   const whole = bounds(mask), height = whole.bottom - whole.top, width = whole.right - whole.left;
   const turned = transposed(mask), doubts = new Map([[nameOf(whole), judge ? judge(whole) : 0]]);
@@ -16,7 +16,8 @@ function arrange(mask, judge) {
   const better = roundEven((rows.score - columns.score) * 1e6) / 1e6;
   const best = better > 0 || (better === 0 && rows.lines.length === 1) ? rows : {...columns, lines: columns.lines.reverse()};
   const elongated = height > COLUMN * width || width > ROW * height, surer = judge || elongated ? SURER : FAR_SURER;
-  return best.score - (WORTH - doubts.get(nameOf(whole))) > surer ? best.lines.flat() : [whole];
+  const one = WORTH - doubts.get(nameOf(whole));
+  return best.score > one + surer ? {score: best.score, places: best.lines.flat()} : {score: one, places: [whole]};
 }
 
 // The score and the characters of the best lines. A doubt is asked for only once its place is in the best layout.
@@ -137,4 +138,45 @@ function partsOf(inside) { // how many separate strokes a character has; small o
 function doubtOf(model, {probabilities, score}) {
   const outlier = model.outlier === null ? 0 : Math.max(score - model.outlier, 0);
   return OUTLIER * outlier - Math.log(Math.max(...probabilities, 1e-9));
+}
+
+// --- columns and rows that are tilted ---
+
+function findSkew(mask) {
+  const half = {height: Math.ceil(mask.height / 2), width: Math.ceil(mask.width / 2), values: []};
+  for (let y = 0; y < mask.height; y += 2) for (let x = 0; x < mask.width; x += 2) half.values.push(mask.values[y * mask.width + x]);
+  half.values = Uint8Array.from(half.values);
+  const white = TILTS.map((slope) => whiteness(turned(half, slope)));
+  const order = [...TILTS.keys()].sort((a, b) => Math.abs(TILTS[a]) - Math.abs(TILTS[b]) || a - b);
+  const best = order.reduce((first, i) => (white[i] > white[first] ? i : first));
+  return white[best] > white[TILTS.length >> 1] + WHITER ? TILTS[best] : 0;
+}
+
+function whiteness(mask) { // the share of rows, and of columns, without ink; a gap counts more than its width
+  let total = 0;
+  for (const side of [transposed(mask), mask]) {
+    const parts = runs(side);
+    if (!parts.length) continue;
+    const inked = parts.reduce((sum, [start, stop]) => sum + stop - start, 0);
+    total += 1 - inked / (parts.at(-1)[1] - parts[0][0]);
+    total += GAP * (parts.length - 1);
+  }
+  return total;
+}
+
+function turned(picture, slope) { // upright, by shifts of whole pixels
+  if (slope === 0) return picture;
+  const {height, width, values} = picture, more = Math.abs(slope);
+  const [above, left] = [Math.ceil(more * width / 2), Math.ceil(more * height / 2)];
+  const tall = height + 2 * above, wide = width + 2 * left, around = (i, length) => ((i % length) + length) % length;
+  const middle = [Math.floor(tall / 2), Math.floor(wide / 2)], result = new values.constructor(tall * wide);
+  for (let y = 0; y < tall; y++) {
+    for (let x = 0; x < wide; x++) {
+      const row = around(y - roundEven(-slope * (x - middle[1])), tall);
+      const column = around(x - roundEven(slope * (row - middle[0])), wide);
+      const [at, from] = [row - above, column - left];
+      if (at >= 0 && at < height && from >= 0 && from < width) result[y * wide + x] = values[at * width + from];
+    }
+  }
+  return {height: tall, width: wide, values: result};
 }

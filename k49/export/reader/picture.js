@@ -13,13 +13,24 @@ function characters(picture, size, extent = 1, doubt = null) {
     const grey = luminanceOf(picture).values.map((value) => (ink.light ? value : -value));
     return {images: [stretchContrast(grey)], leftOut: [], several: []};
   }
+  let {score, images, several} = cutApart(ink.mask, ink.strength, size, extent, doubt);
+  const slope = findSkew(ink.mask);
+  if (slope) {
+    const other = cutApart(turned(ink.mask, slope), turned(ink.strength, slope), size, extent, doubt);
+    if (other.images.length > 1 && other.score > score + SURER) ({images, several} = other);
+  }
+  return {images, leftOut: ink.leftOut, several};
+}
+
+// The score of the best layout, its characters' images, and numbers of doubtful ones.
+function cutApart(mask, strength, size, extent, doubt) {
   const made = new Map(), imageOf = (place) => {
     const name = nameOf(place);
-    if (!made.has(name)) made.set(name, fit(cut(ink.strength, place), size, extent));
+    if (!made.has(name)) made.set(name, fit(cut(strength, place), size, extent));
     return made.get(name);
   };
-  const places = arrange(ink.mask, doubt && ((place) => doubt(imageOf(place))));
-  return {images: places.map(imageOf), leftOut: ink.leftOut, several: mayBeSeveral(ink.mask, places)};
+  const {score, places} = arrange(mask, doubt && ((place) => doubt(imageOf(place))));
+  return {score, images: places.map(imageOf), several: mayBeSeveral(mask, places)};
 }
 
 // --- ink ---
