@@ -592,6 +592,12 @@ def columns(inks: Inks, rng: Rng, count: int) -> Page:
     )
 
 
+def tilted(inks: Inks, rng: Rng, compose: Callable, *arguments: object) -> Page:
+    """A page tilted by 4 degrees, as a photograph."""
+    page = np.pad(compose(inks, rng, *arguments), ((60, 60), (60, 60), (0, 0)), mode="edge")
+    return ndimage.rotate(page, rng.choice([-4, 4]), reshape=False, order=1, mode="nearest")
+
+
 for gap in (5, 10, 15, 30):
     add(f"column of 4, gaps of {gap} %", line, gap / 100, of=4)
 add("column of 2, gap of 10 %", line, 0.1, of=2)
@@ -601,6 +607,8 @@ add("row of 4, gaps of 10 %", line, 0.1, False, of=4)
 add("row of 4, gaps of 30 %", line, 0.3, False, of=4)
 add("2 columns of 4", columns, 2, of=8)
 add("5 columns of 8", columns, 5, of=40)
+add("column of 4, gaps of 5 %, tilted by 4 degrees", tilted, line, 0.05, of=4)
+add("5 columns of 8, tilted by 4 degrees", tilted, columns, 5, of=40)
 
 
 # --- reading ---
