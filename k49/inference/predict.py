@@ -51,8 +51,9 @@ def layout_by(model: Model, order: ReadingOrder = "auto") -> Layout:
 
     def doubts(images: np.ndarray) -> np.ndarray:
         images = images[..., np.newaxis]
-        scores = model.scores(images) - model.provenance.calibration.outlier
-        return doubts_of(model.probabilities(images, 0, 1).max(1), scores)
+        calibration = model.provenance.calibration
+        scores = model.scores(images) - calibration.outlier
+        return doubts_of(model.probabilities(images, 0, 1).max(1), scores, calibration.certain)
 
     return Layout(order, doubts)
 

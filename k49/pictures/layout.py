@@ -31,8 +31,8 @@ MOST_PARTS = 6  # runs of a character along its line,
 MOST_ACROSS = 3  # ... and across it
 MOST_PLACES = 3000  # that are weighed: what has more is no text
 ROUNDS = 60  # of asking for doubts, at most
-# A picture shows one character, unless the score of several is so much higher; without doubts, in a
-# picture that is so much longer than wide or wider than long, and in others:
+# A picture shows one character, unless the score of several is so much higher; the second, where
+# there is no doubt about it, and it isn't so much longer than wide or wider than long:
 SURER, FAR_SURER = 0.5, 2.0
 COLUMN, ROW = 1.6, 2.4
 LONGEST = 2.5  # times as long as wide, or as wide as long: longer ones may be several that touch
@@ -58,14 +58,17 @@ class Layout:
 LAYOUT = Layout()
 
 
-def doubts_of(probabilities: np.ndarray, outlier_scores: np.ndarray) -> np.ndarray:
+def doubts_of(probabilities: np.ndarray, outlier_scores: np.ndarray, certain: float) -> np.ndarray:
     """Return doubts of images, (N,).
 
     Args:
         probabilities: (N,), of the likeliest classes.
         outlier_scores: (N,), above 0 for outliers.
+        certain: the probability from which a model's answer is certain: a model that is sure of
+            little doubts no more than another.
     """
-    return OUTLIER * np.maximum(outlier_scores, 0) - np.log(np.maximum(probabilities, 1e-9))
+    unsure = np.log(certain) - np.log(np.maximum(probabilities, 1e-9))
+    return OUTLIER * np.maximum(outlier_scores, 0) + np.maximum(unsure, 0)
 
 
 class Place(NamedTuple):
@@ -149,7 +152,7 @@ def arrange(
         if better > 0 or (better == 0 and len(other[2]) == 1):
             down, score, lines = other
     elongated = height > COLUMN * width or width > ROW * height
-    surer = SURER if judge or elongated else FAR_SURER
+    surer = SURER if elongated or doubts[whole] > 0 else FAR_SURER
     one = WORTH - doubts[whole]
     if score <= one + surer:
         return one, [whole]

@@ -11,7 +11,8 @@ from scipy.ndimage import rotate
 from benchmarks.pictures import CONDITIONS, SIDE, as_picture
 from k49.calibration.detector import outlier_scores
 from k49.export import Form, export
-from k49.inference.predict import read_picture, stack
+from k49.inference.models import open_model
+from k49.inference.predict import layout_by, read_picture, stack
 from k49.model_file import read_provenance
 from k49.pictures.characters import characters
 from k49.pictures.ink import NoInkError
@@ -206,7 +207,7 @@ def test_draw_and_clear(opened, options):
 @pytest.fixture
 def picture(tmp_path):
     """A photograph of a character."""
-    Image.fromarray(photo(drawing("は", 200))).save(tmp_path / "picture.png")
+    Image.fromarray(photo(drawing("あ", 200))).save(tmp_path / "picture.png")
     return tmp_path / "picture.png"
 
 
@@ -270,10 +271,11 @@ def three_columns(path):
 )
 def test_pictures_of_every_kind_are_read_as_predict_reads_them(opened, tmp_path, known):
     """Was: WebP not turned, white ink on transparent paper blank, no margins, drawings inverted."""
-    page, _ = opened(known=known)
+    page, path = opened(known=known)
+    layout = layout_by(open_model(path))
     for make, name in ((turned, "a.webp"), (transparent, "a.png"), (three_columns, "b.png")):
         file = make(tmp_path / name)
-        ((_, image), *_), doubt = read_picture(file, info_of(**known))
+        ((_, image), *_), doubt = read_picture(file, info_of(**known), layout)
         page.set_input_files("#file", file)
         page.wait_for_selector("body[data-milliseconds]")
         found = page.evaluate("[...readings[0].image]")
@@ -321,7 +323,7 @@ def test_browser_that_can_not_unpack_the_model_is_told(browser, tmp_path):
 
 def test_characters_of_a_column_are_read_one_by_one(opened, tmp_path):
     page, _ = opened()
-    ink = drawing("は", 120)
+    ink = drawing("あ", 120)
     column = np.concatenate([ink, np.zeros((90, ink.shape[1]))] * 3)
     Image.fromarray(photo(column)).save(tmp_path / "column.png")
     page.set_input_files("#file", tmp_path / "column.png")

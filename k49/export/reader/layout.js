@@ -15,8 +15,8 @@ function arrange(mask, judge) {
   const rows = search(findLines(mask, turned, false), sizes, doubts, ask);
   const better = roundEven((rows.score - columns.score) * 1e6) / 1e6;
   const best = better > 0 || (better === 0 && rows.lines.length === 1) ? rows : {...columns, lines: columns.lines.reverse()};
-  const elongated = height > COLUMN * width || width > ROW * height, surer = judge || elongated ? SURER : FAR_SURER;
-  const one = WORTH - doubts.get(nameOf(whole));
+  const elongated = height > COLUMN * width || width > ROW * height, doubt = doubts.get(nameOf(whole));
+  const surer = elongated || doubt > 0 ? SURER : FAR_SURER, one = WORTH - doubt;
   return best.score > one + surer ? {score: best.score, places: best.lines.flat()} : {score: one, places: [whole]};
 }
 
@@ -137,7 +137,8 @@ function partsOf(inside) { // how many separate strokes a character has; small o
 // How little an image looks like a character, from 0 up.
 function doubtOf(model, {probabilities, score}) {
   const outlier = model.outlier === null ? 0 : Math.max(score - model.outlier, 0);
-  return OUTLIER * outlier - Math.log(Math.max(...probabilities, 1e-9));
+  const unsure = Math.log(model.certain) - Math.log(Math.max(...probabilities, 1e-9));
+  return OUTLIER * outlier + Math.max(unsure, 0);
 }
 
 // --- columns and rows that are tilted ---
