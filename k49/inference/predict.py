@@ -52,8 +52,9 @@ def layout_by(model: Model, order: ReadingOrder = "auto") -> Layout:
     def doubts(images: np.ndarray) -> np.ndarray:
         images = images[..., np.newaxis]
         calibration = model.provenance.calibration
+        probabilities = model.probabilities(images, 0, 1).max(1)  # first: it sets Keras up
         scores = model.scores(images) - calibration.outlier
-        return doubts_of(model.probabilities(images, 0, 1).max(1), scores, calibration.certain)
+        return doubts_of(probabilities, scores, calibration.certain)
 
     return Layout(order, doubts)
 
