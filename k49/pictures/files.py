@@ -1,4 +1,4 @@
-"""Picture files of any kind, as grayscale."""
+"""Picture files of any kind, as colours or grey."""
 
 import io
 import sys
@@ -75,14 +75,14 @@ def open_picture(path: Source, most_pixels: int = MOST_PIXELS) -> Iterator[Image
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs, refused below, and of odd metadata
             with Image.open(opened, formats=kinds) as picture:
-                pages = full_pages(picture)
-                picture.seek(path.number if isinstance(path, Page) else pages[0])
+                pages = [path.number] if isinstance(path, Page) else full_pages(picture)
+                picture.seek(pages[0])
                 decode_smaller(picture, most_pixels)
                 if picture.width * picture.height > most_pixels:
                     size = f"{picture.width} x {picture.height} pixels"
                     raise K49Error(f"{path}: {size}, {advice}")
                 upright = ImageOps.exif_transpose(picture)
-                upright.info["pages"] = 1 if isinstance(path, Page) else len(pages)
+                upright.info["pages"] = len(pages)
                 yield upright
     except (K49Error, NoInkError):
         raise
