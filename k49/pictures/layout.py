@@ -94,6 +94,22 @@ Judge = Callable[[list[Place]], np.ndarray]  # doubts of places
 Lines = list[list[Place]]  # the characters of each column from the left, or row from the top
 
 
+class Table:
+    """The best ways to each run, for each size of characters."""
+
+    def __init__(self, runs: int, sizes: np.ndarray) -> None:
+        self.score = np.full((runs + 1, len(sizes)), -np.inf)  # the highest
+        self.score[0] = 0
+        self.back = np.zeros(self.score.shape, int)  # number of what ends there
+
+    def keep_better(self, first: int, last: int, added: np.ndarray, number: int) -> None:
+        """Take what leads from a run to another, for sizes where no way was better."""
+        score = self.score[first] + added
+        better = score > self.score[last]
+        self.score[last, better] = score[better]
+        self.back[last, better] = number
+
+
 @dataclass
 class Line:
     """A column or row, and the places that its characters may have."""
@@ -102,25 +118,19 @@ class Line:
     last: int
     length: int  # runs along it
     places: list[tuple[int, int, Place]]  # first and last (exclusive) run of each
-    score: np.ndarray = field(init=False)  # (runs + 1, sizes): the highest, up to each run
-    back: np.ndarray = field(init=False)  # (runs + 1, sizes): which of `places` ends there
+    ways: Table = field(init=False)  # to put its runs together, by numbers of `places`
 
     def weigh(self, sizes: np.ndarray, doubts: dict[Place, float]) -> None:
         """Compute the best way to put the runs together, for each size of characters."""
-        self.score = np.full((self.length + 1, len(sizes)), -np.inf)
-        self.score[0] = 0
-        self.back = np.zeros(self.score.shape, int)
+        self.ways = Table(self.length, sizes)
         for number, (first, last, place) in enumerate(self.places):
-            score = self.score[first] + worth(place, sizes, doubts.get(place, 0.0))
-            better = score > self.score[last]
-            self.score[last, better] = score[better]
-            self.back[last, better] = number
+            self.ways.keep_better(first, last, worth(place, sizes, doubts.get(place, 0.0)), number)
 
     def best(self, size: int) -> list[Place]:
         """Return the places of the best way, for the size of that number."""
         chosen, last = [], self.length
         while last:
-            last, _, place = self.places[self.back[last, size]]
+            last, _, place = self.places[self.ways.back[last, size]]
             chosen.append(place)
         return chosen[::-1]
 
@@ -227,21 +237,16 @@ def find_lines(mask: np.ndarray, down: bool) -> list[Line]:
 def best_lines(lines: list[Line], sizes: np.ndarray) -> tuple[float, Lines]:
     """Return the highest score of lines side by side, and their characters."""
     count = max(line.last for line in lines)
-    score = np.full((count + 1, len(sizes)), -np.inf)
-    score[0] = 0
-    back = np.zeros(score.shape, int)
+    ways = Table(count, sizes)
     for number, line in enumerate(lines):
-        with_line = score[line.first] + line.score[-1]
-        better = with_line > score[line.last]
-        score[line.last, better] = with_line[better]
-        back[line.last, better] = number
-    size = int(score[-1].argmax())
+        ways.keep_better(line.first, line.last, line.ways.score[-1], number)
+    size = int(ways.score[-1].argmax())
     chosen, last = [], count
     while last:
-        line = lines[back[last, size]]
+        line = lines[ways.back[last, size]]
         chosen.append(line.best(size))
         last = line.first
-    return float(score[-1, size]), chosen[::-1]
+    return float(ways.score[-1, size]), chosen[::-1]
 
 
 def may_be_several(mask: np.ndarray, places: list[Place]) -> list[int]:
