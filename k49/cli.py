@@ -37,6 +37,13 @@ class PredictionFormat(StrEnum):
     csv = "csv"
 
 
+class RankingFormat(StrEnum):
+    table = "table"
+    md = "md"
+    json = "json"
+    csv = "csv"
+
+
 class ComparisonFormat(StrEnum):
     table = "table"
     md = "md"
@@ -232,11 +239,63 @@ def compare(
 
 
 @app.command()
+def rank(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Git revisions, experiments of DVC, or patterns of their names; the first is the "
+            "base. Without: HEAD, and all experiments that were started from it."
+        ),
+    ] = None,
+    num: Annotated[
+        int, typer.Option("--num", "-n", min=1, help="Of so many commits, HEAD the last.")
+    ] = 1,
+    all_commits: Annotated[
+        bool, typer.Option("--all-commits", "-A", help="Of all commits that have experiments.")
+    ] = False,
+    format: Annotated[RankingFormat, typer.Option(help="How to print.")] = RankingFormat.table,
+    figure: Annotated[
+        Path | None, typer.Option(help="A file for a picture of the ranking, as rank.png.")
+    ] = None,
+) -> None:
+    """Rank many experiments, and say which can't be told apart from the best.
+
+    Experiments that differ in train.seed alone are one setting. Validation accuracy chooses, never
+    test; differences have 95 % intervals that hold at once for all of them. Everything is read from
+    git: neither cache nor remote is needed.
+    """
+    from k49.comparison import ranking_text as text
+    from k49.comparison.ranking import rank
+    from k49.revisions import revisions
+
+    with revisions(project()) as runs:
+        entries, left_out = runs.entries(names or (), None if all_commits else num)
+    ranking = rank(entries, left_out)
+    if format is RankingFormat.table:
+        show(text.terminal(ranking, Console().width if sys.stdout.isatty() else 10_000))
+    else:
+        print({"md": text.markdown, "json": text.as_json, "csv": text.as_csv}[format](ranking))
+    if figure:
+        from k49.plots import report as figures
+        from k49.plots.figures import save
+
+        save(figures.ranking(ranking), figure)
+        warn(f"wrote {figure}")
+
+
+@app.command()
 def report(
     base: Annotated[
         str, typer.Option(help="The side to compare it with, as A of `compare`.")
     ] = "main",
-    head: Annotated[str, typer.Option(help="The side to judge, as B of `compare`.")] = "workspace",
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The side to judge, as B of `compare`; given several times, all are ranked, and "
+            "the best on validation is judged.",
+            show_default="workspace",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The folder to write into.")
     ] = Path("report"),
@@ -247,19 +306,27 @@ def report(
     """Write a comparison as a page with pictures.
 
     Verdict, metrics, parameters, learning curves of both, and the classes and confusions that
-    changed most: report.md, for a pull request.
+    changed most: report.md, for a pull request. Of several heads also a ranking.
     """
     from k49.comparison import compare as comparing
-    from k49.comparison import text
+    from k49.comparison import ranking_text, text
+    from k49.comparison.ranking import rank
     from k49.plots import report as figures
     from k49.plots.figures import save
-    from k49.revisions import revisions
+    from k49.revisions import WORKSPACE, revisions
     from k49.stage import PARAMS, load_settings
 
     limits = load_settings(project() / PARAMS).gate
+    heads, ranking = head or [WORKSPACE], None
     with revisions(project()) as runs:
-        result = comparing.compare(runs.side(base), runs.side(head))
-        of_base, of_head = ([runs.curves(n) for n in runs.names(s)] for s in (base, head))
+        if len(heads) > 1:
+            ranking = rank(*runs.entries([base, *heads], None))
+            candidates = [group for group in ranking.groups if group.to_base]
+            if not candidates:
+                raise K49Error(f"{', '.join(heads)}: none can be ranked with {base}")
+            heads = [",".join(name.split(" ")[0] for name in candidates[0].names)]
+        result = comparing.compare(runs.side(base), runs.side(heads[0]))
+        of_base, of_head = ([runs.curves(n) for n in runs.names(s)] for s in (base, heads[0]))
     faults = comparing.gate(result, limits)
     save(figures.curves(result, of_base, of_head), output / "curves.png")
     save(figures.changes(result), output / "changes.png")
@@ -267,7 +334,11 @@ def report(
         "curves.png": "Loss and accuracy of both while training",
         "changes.png": "Classes and confusions that changed most",
     }
-    write_text(output / "report.md", text.report(result, faults, pictures))
+    page = text.report(result, faults, pictures)
+    if ranking:
+        save(figures.ranking(ranking), output / "rank.png")
+        page += f"\n## All that were asked for\n\n{ranking_text.markdown(ranking)}\n![](rank.png)\n"
+    write_text(output / "report.md", page)
     print(f"{text.sentence(result)}\nwrote {output / 'report.md'}")
     if gate and faults:
         raise K49Error(f"gate: {'; '.join(faults)}")

@@ -6,10 +6,13 @@ needed: metrics, parameters and predicted classes are in git.
 
 import getpass
 import io
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +22,9 @@ from dvc.repo import Repo
 from dvc.repo.experiments.utils import exp_refs
 from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 
-from k49.comparison.runs import Curves, Run, TrainMetrics
+from k49.comparison.ranking import METRICS as RANKED
+from k49.comparison.ranking import Entry
+from k49.comparison.runs import Curves, Run, TestMetrics, TrainMetrics
 from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
 from k49.io import MOST_JSON, MOST_YAML, check_size, flatten, parse_json, parse_yaml, read_bytes
@@ -36,6 +41,9 @@ DEFAULTS = {  # of parameters that older files lack
     for key, field in model.model_fields.items()
     if not field.is_required()
 }
+LOCK = Path("dvc.lock")
+CODE = ("k49/training", "k49/tta.py", "stages/train.py")  # that trains
+OTHERS = ("data/split", "networks")  # on which training depends, besides code and parameters
 EXECUTABLE = pygit2.enums.FileMode.BLOB_EXECUTABLE
 
 
@@ -72,6 +80,84 @@ class Revisions:
             raise K49Error(f"{names!r}: names no revision")
         return list(dict.fromkeys(chosen))
 
+    def entries(
+        self, names: Sequence[str], commits: int | None
+    ) -> tuple[list[Entry], dict[str, str]]:
+        """Return the runs that `k49 rank` compares, and which can't be read, with the reason.
+
+        Args:
+            names: of revisions and experiments, or patterns, as `names` takes them; none: HEAD and
+                its experiments.
+            commits: without names, of how many commits, HEAD the first; None: of all that have
+                experiments.
+
+        Raises:
+            K49Error: a name stands for no revision, or no run can be read.
+        """
+        chosen = self._named(names) if names else self._experiments(commits)
+        entries, left_out = [], {}
+        for sha, title in tracked(list(chosen.items()), "experiments"):
+            try:
+                entries.append(self._entry(sha, title))
+            except K49Error as error:
+                left_out[title] = str(error).removeprefix(f"{sha}: ")
+        if not entries:
+            title, why = next(iter(left_out.items()))
+            raise K49Error(f"no run to rank: {title}: {why}")
+        return entries, left_out
+
+    def _named(self, names: Sequence[str]) -> dict[str, str]:
+        """Return titles by commit."""
+        chosen: dict[str, str] = {}
+        for name in self.names(",".join(names)):
+            if name == WORKSPACE:
+                raise K49Error(f"{name}: only what is in git is ranked; `k49 compare` takes it")
+            chosen.setdefault(self.sha(name), self.title(name))
+        return chosen
+
+    def _experiments(self, commits: int | None) -> dict[str, str]:
+        """Return titles by commit: HEAD and experiments of so many commits, and these commits."""
+        refs = [ref for ref in exp_refs(self._repo.scm) if ref.name and ref.baseline_sha]
+        head = self.sha("HEAD")
+        walker = self._git.walk(head)
+        walker.simplify_first_parent()
+        commits_before = [str(commit.id) for commit in islice(walker, commits or 1)]
+        every = [] if commits else sorted(str(ref.baseline_sha) for ref in refs)
+        chosen = {sha: sha[:7] for sha in (*commits_before, *every)}
+        started = {sha: [ref for ref in refs if ref.baseline_sha == sha] for sha in chosen}
+        chosen[head] = self.title("HEAD")
+        for ref in sorted((ref for of in started.values() for ref in of), key=str):
+            sha = str(self._git.references[str(ref)].peel().id)
+            chosen.setdefault(sha, f"{ref.name} ({sha[:7]})")
+        return chosen
+
+    def _entry(self, sha: str, title: str) -> Entry:
+        """Read as much of a commit's run as a ranking needs, which is quick."""
+        of_train, of_evaluate = METRICS / "train.json", METRICS / "test.json"
+        train = validate(TrainMetrics, self.read(sha, of_train), f"{sha}: {of_train}")
+        metrics = validate(TestMetrics, self.read(sha, of_evaluate), f"{sha}: {of_evaluate}")
+        lock = trained_with(self.bytes(sha, LOCK, MOST_JSON).decode(errors="replace"))
+        val, test = (self._predictions(sha, split) for split in ("val", "test"))
+        figures = {**train.model_dump(), **metrics.model_dump(), "val_accuracy": val.right.mean()}
+        return Entry(
+            name=title,
+            dataset=train.train_data,
+            params={**self._params(sha), **{path: lock[path] for path in OTHERS if path in lock}},
+            code=" ".join(lock.get(path, "") for path in CODE).strip(),
+            val_images=val.images,
+            test_images=test.images,
+            right=val.right,
+            tests=len(test),
+            metrics={name: figures[name] for name in RANKED},
+        )
+
+    def _params(self, name: str) -> dict[str, Any]:
+        content = self.bytes(name, PARAMS, MOST_YAML)
+        return {
+            **used(flat_yaml(content, f"{name}: {PARAMS}")),
+            **self._flat(name, HYPERPARAMETERS, "hyperparameters."),
+        }
+
     def run(self, name: str) -> Run:
         """Read the run of a revision.
 
@@ -87,18 +173,12 @@ class Revisions:
             val=self._predictions(name, "val"),
             test=self._predictions(name, "test"),
             versions=train.versions,
-            params={
-                **used(self._flat(name, PARAMS)),
-                **self._flat(name, HYPERPARAMETERS, "hyperparameters."),
-            },
+            params=self._params(name),
             stale=self._stale() if name == WORKSPACE else (),
         )
 
     def _flat(self, name: str, path: Path, prefix: str = "") -> dict[str, Any]:
-        content = self.read(name, path)
-        if not isinstance(content, dict):
-            raise K49Error(f"{name}: {path}: a list, expected sections and keys")
-        return dict(flatten(content, prefix))
+        return dict(flatten(sections_of(self.read(name, path), f"{name}: {path}"), prefix))
 
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
         where = f"{name}: {CLASSES[split]}"
@@ -184,6 +264,50 @@ class Revisions:
             return name
         short = self.sha(name)[:7]
         return name if name.startswith(short) else f"{name} ({short})"
+
+
+def flat_yaml(content: bytes, where: str) -> dict[str, Any]:
+    """Return the settings of a params.yaml by dotted keys.
+
+    A section at a time, each parsed once for all revisions that have it: sweeps change few.
+
+    Raises:
+        K49Error: it is no YAML, or no mapping of sections.
+    """
+    sections = re.split(rb"^(?=[a-z])", content, flags=re.MULTILINE)
+    try:
+        parts = [parse_section(section) for section in sections]
+    except K49Error:
+        parts = []
+    settings = dict(pair for part in parts for pair in part)
+    if not settings or len(settings) < sum(map(len, parts)):  # then the whole says what is wrong
+        return dict(flatten(sections_of(parse_yaml(content, where), where)))
+    return settings
+
+
+@lru_cache(maxsize=10_000)
+def parse_section(content: bytes) -> tuple[tuple[str, Any], ...]:
+    return tuple(flatten(sections_of(parse_yaml(content, "") or {}, "")))
+
+
+def sections_of(content: Any, where: str) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise K49Error(f"{where}: a list, expected sections and keys")
+    return content
+
+
+def trained_with(lock: str) -> dict[str, str]:
+    """Return the hashes of what stage train depended on, by path, from the text of a dvc.lock.
+
+    Parsing its YAML takes 30 ms, as long as reading ten runs.
+    """
+    stage = re.search(r"^  train:\n((?: {4}.*\n)*)", lock, re.MULTILINE)
+    entries = re.findall(
+        r"^    - path: (.+)\n(?:      hash: md5\n)?      md5: ([0-9a-f]{32})",
+        stage[1] if stage else "",
+        re.MULTILINE,
+    )
+    return dict(entries)
 
 
 def used(params: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,16 @@ class RevisionFile(BaseModel):
 class TrainMetrics(RevisionFile):
     train_data: Line
     train_accuracy: Share
+    overfitting_gap: Annotated[float, Field(ge=-1, le=1)]
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+    weights: Annotated[int, Field(ge=1)] | None = None  # older runs lack it
     versions: Line
+
+
+class TestMetrics(RevisionFile):
+    test_accuracy: Share
+    test_balanced_accuracy: Share
+    test_ece: Share | None = None
 
 
 class CurveRow(RevisionFile):

@@ -5,9 +5,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from k49.comparison.compare import Comparison
+from k49.comparison.ranking import Ranking
+from k49.comparison.ranking_text import MOST_ROWS, group_name
 from k49.comparison.runs import Change
-from k49.comparison.text import count_text, side_names, signed_count
-from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, label_epochs
+from k49.comparison.text import count_text, setting_text, side_names, signed_count
+from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, label_epochs, set_margins
+from k49.text import shortened
 
 MOST = 12  # bars of a panel
 LIGHT = 0.35  # opacity of A's lines
@@ -91,3 +94,43 @@ def bars(axes: Axes, changes: list[Change], labels: list[str], good: int) -> Non
     axes.set_xlabel("test images")
     axes.margins(x=0.7)  # room for the figures
     axes.grid(axis="y", visible=False)
+
+
+def ranking(ranked: Ranking) -> Figure:
+    """Draw the groups of a ranking below each other, the best on top.
+
+    A point is a mean of validation accuracy; its bar is the interval of its difference to the best,
+    drawn around it: a bar that reaches the line through the best can't be told apart from it.
+    """
+    shown = ranked.groups[:MOST_ROWS]
+    if ranked.base not in shown:
+        shown = [*shown, ranked.base]
+    best = 100 * (ranked.best.means["val_accuracy"] or 0)
+    labels = []
+    with figure_style(**{"axes.grid": False}):
+        figure = Figure((10, 1.3 + 0.28 * len(shown)))
+        set_margins(figure, 4.6, 0.2, 0.55, 0.6)
+        axes = figure.subplots()
+        for y, group in enumerate(shown):
+            mean = 100 * (group.means["val_accuracy"] or 0)
+            reach = 100 * (group.to_best.high - group.to_best.difference) if group.to_best else 0
+            colour = BLUE if group.among_the_best else GREY
+            axes.errorbar(mean, y, xerr=reach, fmt="o", color=colour, markersize=5, capsize=2)
+            if group.to_base is None:
+                axes.plot(mean, y, "o", color=ORANGE, markersize=7, zorder=3)
+            values = [
+                f"{key.rpartition('.')[2]} {setting_text(v)}" for key, v in group.params.items()
+            ]
+            labels.append(shortened(f"{group_name(group)}   {', '.join(values)}", 66))
+        axes.axvline(best, color=BLUE, linewidth=0.8)
+        axes.set_yticks(range(len(shown)), labels, fontsize=8)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlabel("validation accuracy, percent")
+        hidden = len(ranked.groups) - len(shown)
+        axes.set_title(
+            f"{ranked.dataset}{f', {hidden} more settings below' if hidden else ''}\n"
+            "blue: can't be told apart from the best (its bar reaches the line); orange: the base",
+            fontsize=9,
+            loc="right",
+        )
+        return figure

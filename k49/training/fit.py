@@ -251,6 +251,7 @@ class TrainingMetrics:
     history_gap: float  # the gap of the last epoch as logged, with dropout: the report's figure
     epochs: int
     kept_epoch: int  # whose weights were kept, from 1
+    weights: int  # numbers in the network
     versions: str  # of what trained it
 
     def __str__(self) -> str:
@@ -272,5 +273,6 @@ def summarize(training: Training, train: Dataset, val: Dataset) -> TrainingMetri
         history_gap=round(history["accuracy"][-1] - history["val_accuracy"][-1], 6),
         epochs=len(history["loss"]),
         kept_epoch=training.kept_epoch,
+        weights=training.model.count_params(),
         versions=f"keras {keras.__version__}, tensorflow {tf.__version__}",
     )
