@@ -144,6 +144,56 @@ def test_report_is_a_page_with_pictures(compared, tmp_path):
             assert np.asarray(picture.convert("L")).std() > 5, f"{name} is blank"
 
 
+def test_rank_groups_the_seeds(compared, tmp_path):
+    picture = tmp_path / "rank.png"
+    ranking = json.loads(
+        compared.run("k49", "rank", "--format", "json", "--figure", picture).stdout.split(
+            "\nwrote"
+        )[0]
+    )
+    by_runs = {len(group["names"]): group for group in ranking["groups"]}
+    assert [name.split()[0] for name in by_runs[2]["names"]] == ["seeds-1", "seeds-2"]
+    assert by_runs[2]["params"] == {"train.epochs": 6}
+    assert by_runs[1]["to_base"] is None
+    assert by_runs[1]["means"]["weights"] > 1000
+    compare = k49_json(compared, "main", "seeds-*")
+    assert by_runs[2]["means"]["test_accuracy"] == pytest.approx(
+        compare["differences"][0]["b"], abs=1e-6
+    )
+    named = compared.run("k49", "rank", "main", "seeds-*", "--format", "csv").stdout
+    assert [row.split(",")[0] for row in named.splitlines()[1:]] in (["1", "2"], ["2", "1"])
+    with Image.open(picture) as image:
+        assert np.asarray(image.convert("L")).std() > 5
+    refused = compared.run("k49", "rank", "nothing-*", check=False)
+    assert refused.stdout.startswith("error: nothing-*: no experiment has such a name")
+
+
+def test_report_of_several_heads_ranks_them(compared, tmp_path):
+    heads = ("--head", "seeds-1", "--head", "seeds-2", "--head", "main")
+    compared.run("k49", "report", *heads, "-o", tmp_path)
+    page = (tmp_path / "report.md").read_text("utf-8")
+    assert page.startswith("# `seeds-* (2 runs)` compared with main")
+    assert "| seeds-1 and 1 more" in page
+    assert (tmp_path / "rank.png").exists()
+
+
+def test_runs_that_rank_can_not_read_are_named(compared, tmp_path):
+    """As of other code, or of a commit without a run."""
+    repo = compared.copy_to(tmp_path)
+    lock = repo.path / "dvc.lock"
+    text = lock.read_text("utf-8")
+    lock.write_text(re.sub(r"(path: k49/training\n.*\n +md5: )\w{4}", r"\g<1>0000", text), "utf-8")
+    repo.git("commit", "-qam", "other code")
+    repo.git("rm", "-q", "metrics/test.json")
+    repo.git("commit", "-qm", "no run")
+    printed = repo.run("k49", "rank", "-n", "3").stdout
+    assert (
+        "left out, trained by other code: seeds-1" in printed or "trained by other code" in printed
+    )
+    assert "metrics/test.json is not in git in that revision" in printed
+    assert "best on" in printed
+
+
 def test_report_of_nothing_new(compared, tmp_path):
     compared.run("k49", "report", "-o", tmp_path)
     assert "the same, image for image" in (tmp_path / "report.md").read_text("utf-8")
