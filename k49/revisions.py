@@ -29,7 +29,7 @@ from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
 from k49.io import MOST_JSON, MOST_YAML, check_size, flatten, parse_json, parse_yaml, read_bytes
 from k49.progress import tracked
-from k49.settings import Augment, Fit, validate
+from k49.settings import Augment, Fit, Split, validate
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 
 WORKSPACE = "workspace"
@@ -37,7 +37,7 @@ WORKSPACE = "workspace"
 WITHOUT_EFFECT = {"tune.workers", "tune.scheduler", "data.timeout", "data.retries", "data.mirrors"}
 DEFAULTS = {  # of parameters that older files lack
     f"{section}.{key}": field.default
-    for section, model in (("augment", Augment), ("fit", Fit))
+    for section, model in (("augment", Augment), ("fit", Fit), ("split", Split))
     for key, field in model.model_fields.items()
     if not field.is_required()
 }
@@ -183,7 +183,7 @@ class Revisions:
     def _predictions(self, name: str, split: str) -> predictions.Predictions:
         where = f"{name}: {CLASSES[split]}"
         read = predictions.load(io.BytesIO(self.bytes(name, CLASSES[split], MOST_JSON)), where)
-        if split == "test" and read.scores is None:
+        if split == "test" and (read.scores is None or read.scores.brier is None):
             raise K49Error(f"{where}: has no scores of its probabilities; `dvc repro` writes them")
         return read
 

@@ -156,6 +156,16 @@ class Standin(Section):
 class Split(Section):
     seed: Seed
     validation_share: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=2, le=100)] = 5
+    fold: Annotated[int, Field(ge=0, le=99)] | None = (
+        None  # which one is validation; None: the share is
+    )
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> Self:
+        if self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}, but folds are 0 to {self.folds - 1}")
+        return self
 
 
 class Bounds(Section, Generic[Number]):
@@ -449,6 +459,8 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         lines.append("standin has no effect: data.source is not standin")
     elif data.invert or data.transpose or data.normalize or data.image_size:
         lines.append("data.invert, transpose, normalize and image_size have no effect on standin")
+    if settings.split.fold is not None:
+        lines.append("split.validation_share has no effect: split.fold says what is validation")
     if not augment.enabled:
         lines.append("augment has no effect: augment.enabled is false")
     elif not augment.elastic:

@@ -38,7 +38,7 @@ def main(settings: Settings) -> None:
     calibration, shifts = provenance.calibration, settings.evaluate.shifts
 
     with timed("predicting"):
-        val_classes = predict_proba(model, val.images).argmax(1)
+        of_val = predict_proba(model, val.images)
         probabilities = predict_proba(model, test.images)
         averaged = (
             predict_proba(model, test.images, shifts, calibration.exponent) if shifts else None
@@ -55,8 +55,9 @@ def main(settings: Settings) -> None:
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
-    predictions.save(predictions.of_split(val, val_classes, info.classes), CLASSES["val"])
-    predictions.save(predictions.with_scores(test, probabilities, info.classes), CLASSES["test"])
+    for name, split, read in (("val", val, of_val), ("test", test, probabilities)):
+        kept = predictions.of_split(split, read, info.classes, with_brier=name == "test")
+        predictions.save(kept, CLASSES[name])
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", confusion(probabilities, labels, info.classes))
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))

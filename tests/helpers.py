@@ -69,7 +69,7 @@ DATA_DEFAULTS = {
         "retries": 4,
     },
     "standin": {"classes": 49, "seed": 49, "scale": 0.15, "train_books": 90, "test_books": 30},
-    "split": {"seed": 49, "validation_share": 0.16589},
+    "split": {"seed": 49, "validation_share": 0.16589, "folds": 5, "fold": None},
     "tune": {"workers": None, "scheduler": None},
     "gate": {"overfitting_gap": 0.1, "fall": 0.0},
 }

@@ -145,7 +145,7 @@ def bootstrap_calibration(
 
 def contributions(test: Predictions) -> np.ndarray:
     """Return each image's contribution to the bins of `ece`, to nll and to brier: (bins + 2, N)."""
-    if (scores := test.scores) is None:
+    if (scores := test.scores) is None or scores.brier is None:
         raise ValueError("predictions of test without scores")
     chosen = 1 - scores.doubt
     parts = bins(chosen)

@@ -102,9 +102,10 @@ class Group:
 class Importance:
     """The share of the variance of validation accuracy that each parameter explains."""
 
-    shares: dict[str, float]  # sum to 1, the largest first
-    explained: float  # by all together, of settings that were left out; below 0: nothing
+    shares: dict[str, float]  # the largest first
+    explained: float  # by all together: of a grid the sum; else of settings not seen, 0 is nothing
     settings: int
+    grid: bool  # analysis of variance of a full grid; else the importances of a random forest
 
 
 @dataclass(frozen=True)
@@ -353,9 +354,16 @@ def quantile(df: float, groups: int) -> float:
 def importance(accuracies: np.ndarray, params: Sequence[dict[str, Any]]) -> Importance | None:
     """Return how much of the variance of accuracies (G,) each parameter explains.
 
-    Feature importances of a random forest, as F. Hutter et al., 2014, "An Efficient Approach for
-    Assessing Hyperparameter Importance", look at a search.
+    Of a full grid, with the base or without it, the main effects of an analysis of variance; else
+    the importances of a random forest (as F. Hutter et al., 2014, "An Efficient Approach for
+    Assessing Hyperparameter Importance", look at a search).
     """
+    for first in (0, 1):  # the base, which comes first, is seldom part of a grid
+        values, settings = accuracies[first:], params[first:]
+        keys = varying_params(settings) if settings else []
+        if len(keys) > 1 and is_grid(settings, keys) and np.ptp(values):
+            shares = {key: main_effect(values, [one[key] for one in settings]) for key in keys}
+            return Importance(by_size(shares), sum(shares.values()), len(settings), grid=True)
     if len(params[0]) < 2 or len(params) < 4 or not np.ptp(accuracies):
         return None
     from sklearn.ensemble import RandomForestRegressor  # takes a second
@@ -363,10 +371,26 @@ def importance(accuracies: np.ndarray, params: Sequence[dict[str, Any]]) -> Impo
     columns = [as_numbers([one[key] for one in params]) for key in params[0]]
     forest = RandomForestRegressor(300, oob_score=True, random_state=0)
     forest.fit(np.column_stack(columns), accuracies)
-    shares = sorted(
-        zip(params[0], forest.feature_importances_.tolist(), strict=True), key=lambda e: -e[1]
-    )
-    return Importance(dict(shares), float(forest.oob_score_), len(params))
+    shares = dict(zip(params[0], forest.feature_importances_.tolist(), strict=True))
+    return Importance(by_size(shares), float(forest.oob_score_), len(params), grid=False)
+
+
+def by_size(shares: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def is_grid(params: Sequence[dict[str, Any]], keys: Sequence[str]) -> bool:
+    """Return whether each combination of the values that occur is there, once."""
+    combinations = {tuple(repr(one[key]) for key in keys) for one in params}
+    levels = [len({repr(one[key]) for one in params}) for key in keys]
+    return len(combinations) == len(params) == np.prod(levels)
+
+
+def main_effect(accuracies: np.ndarray, values: Sequence[Any]) -> float:
+    """Return the variance of the means at each value, as a share of all variance."""
+    places = np.unique([repr(value) for value in values], return_inverse=True)[1]
+    means = np.bincount(places, accuracies) / np.bincount(places)
+    return float(means[places].var() / accuracies.var())
 
 
 def as_numbers(values: Sequence[Any]) -> np.ndarray:

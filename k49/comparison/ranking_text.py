@@ -74,15 +74,20 @@ def remarks(ranking: Ranking) -> list[str]:
     lines = list(ranking.notes)
     if known := ranking.importance:
         settings = f"{known.settings} settings"
-        if known.explained < LEAST_EXPLAINED:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in known.shares.items())
+        line = f"share of the variance of validation accuracy that a parameter explains: {shares}"
+        if known.grid:
+            lines.append(
+                f"{line}; the rest, {1 - known.explained:.0%}, is chance and how they act together "
+                f"(analysis of variance of a grid of {settings})"
+            )
+        elif known.explained < LEAST_EXPLAINED:
             lines.append(f"which parameters matter can't be said from {settings}")
         else:
-            shares = ", ".join(f"{key} {share:.0%}" for key, share in known.shares.items())
             rough = ", which are few: rough figures" if known.settings < FEW else ""
             lines.append(
-                f"share of the variance of validation accuracy that a parameter explains: {shares} "
-                f"(a random forest on {settings}{rough}; it explains {known.explained:.0%} of "
-                "settings that it hasn't seen)"
+                f"{line} (a random forest on {settings}{rough}; it explains {known.explained:.0%} "
+                "of settings that it hasn't seen)"
             )
     reasons = dict.fromkeys(ranking.left_out.values())
     for reason in list(reasons)[:MOST_ROWS]:

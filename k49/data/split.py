@@ -19,7 +19,7 @@ def split_dataset(
     Args:
         train, test: as fetched.
         classes: their names.
-        settings: share of train that becomes validation, stratified by class, and seed.
+        settings: the share or the fold of train that becomes validation, and seed.
 
     Returns:
         "train", "val" and "test".
@@ -27,7 +27,7 @@ def split_dataset(
     Raises:
         K49Error: a class has too few images.
     """
-    kept, held_out = split_indices(train[1], classes, settings.validation_share, settings.seed)
+    kept, held_out = split_indices(train[1], classes, settings)
     train, test = ((images[..., np.newaxis], labels) for images, labels in (train, test))
     return {
         "train": Subset(*train, kept, len(classes)),
@@ -51,26 +51,43 @@ def describe(splits: dict[str, Subset]) -> dict:
 
 
 def split_indices(
-    labels: np.ndarray, classes: Sequence[str], validation_share: float, seed: int
+    labels: np.ndarray, classes: Sequence[str], settings: Split
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return indices of train and of validation, both shuffled: every class keeps its share.
 
-    K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report.
+    K49's 232,365 labels at a share of 0.16589 give 193,818 and 38,547, as in the report. The folds
+    of one seed together hold each image once.
     """
     counts = np.bincount(labels)
     present = np.flatnonzero(counts)
-    val = round(validation_share * len(labels))
+    share, folds = settings.validation_share, settings.folds
+    in_folds = settings.fold is not None
+    needed, val = (folds, len(labels) // folds) if in_folds else (2, round(share * len(labels)))
     if len(present) < 2:
         raise K49Error(f"train labels hold only {len(present)} class, at least two are needed")
-    if (rare := present[counts[present] < 2]).size:
-        name = classes[rare[0]]
+    if (rare := present[counts[present] < needed]).size:
+        name, images = classes[rare[0]], counts[rare[0]]
+        if in_folds:
+            raise K49Error(
+                f"class {rare[0]} ({name}) has {images} train images, too few for {folds} folds: "
+                "lower split.folds"
+            )
         raise K49Error(f"class {rare[0]} ({name}) has a single train image, two are needed")
     if min(val, len(labels) - val) < len(present):
+        setting = f"split.folds {folds}" if in_folds else f"split.validation_share {share}"
         raise K49Error(
-            f"split.validation_share {validation_share} of {len(labels)} images leaves {val} for "
-            f"validation: both need at least one for each of the {len(present)} classes"
+            f"{setting} of {len(labels)} images leaves {val} for validation: both need at least "
+            f"one for each of the {len(present)} classes"
         )
-    from sklearn.model_selection import train_test_split  # takes a second, which Ctrl-C may end
+    from sklearn.model_selection import (  # takes a second, which Ctrl-C may end
+        StratifiedKFold,
+        train_test_split,
+    )
 
     rows = np.arange(len(labels))
-    return train_test_split(rows, test_size=val, stratify=labels, random_state=seed)
+    if settings.fold is None:
+        return train_test_split(rows, test_size=val, stratify=labels, random_state=settings.seed)
+    parts = StratifiedKFold(folds, shuffle=True, random_state=settings.seed)
+    kept, held_out = list(parts.split(rows, labels))[settings.fold]
+    rng = np.random.default_rng(settings.seed)
+    return rng.permutation(kept), rng.permutation(held_out)

@@ -6,7 +6,7 @@ are counts, one a class, and git packs a few KB: mostly the same byte after the 
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +30,7 @@ class Scores:
 
     doubt: np.ndarray  # (N,) 1 minus the probability of the class that is read
     nll: np.ndarray  # (N,) of the true class
-    brier: np.ndarray  # (N,)
+    brier: np.ndarray | None = None  # (N,); validation's have none
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Predictions:
     predicted: np.ndarray  # (N,) uint8, from 0, of the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
     classes: tuple[str, ...]  # their names
-    scores: Scores | None = None  # of the same images; validation's have none
+    scores: Scores | None = None  # of the same images; older runs' validation has none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,25 +52,33 @@ class Predictions:
         return self.labels == self.predicted
 
 
-def of_split(split: Dataset, predicted: np.ndarray, classes: Sequence[str]) -> Predictions:
-    """Return the predictions (N,) for a split, in the order of its images, as `Predictions`."""
-    labels = split.labels.argmax(1).astype(np.uint8)
-    order = np.argsort(labels, kind="stable")
-    return Predictions(
-        labels[order], predicted[order].astype(np.uint8), fingerprint(split), tuple(classes)
-    )
+def of_split(
+    split: Dataset, probabilities: np.ndarray, classes: Sequence[str], with_brier: bool = True
+) -> Predictions:
+    """Return what a model reads in the images of a split, and how good its probabilities are.
 
+    Doubt and nll take two bytes an image, Brier's score a third.
 
-def with_scores(split: Dataset, probabilities: np.ndarray, classes: Sequence[str]) -> Predictions:
-    """Return the same of probabilities (N, C), and how good those are."""
-    labels = split.labels.argmax(1)
+    Args:
+        split: its images and labels.
+        probabilities: (N, C), in the order of the split.
+        classes: their names.
+        with_brier: whether to keep Brier's score, too.
+    """
+    labels, predicted = split.labels.argmax(1), probabilities.argmax(1)
     order = np.argsort(labels, kind="stable")
     scores = Scores(
         doubt=1 - probabilities.max(1)[order],
         nll=nll(probabilities, labels)[order],
-        brier=brier(probabilities, labels)[order],
+        brier=brier(probabilities, labels)[order] if with_brier else None,
     )
-    return replace(of_split(split, probabilities.argmax(1), classes), scores=scores)
+    return Predictions(
+        labels=labels[order].astype(np.uint8),
+        predicted=predicted[order].astype(np.uint8),
+        images=fingerprint(split),
+        classes=tuple(classes),
+        scores=scores,
+    )
 
 
 def fingerprint(split: Dataset) -> str:
@@ -98,16 +106,17 @@ def save(predictions: Predictions, path: Path) -> None:
 
 
 def as_bytes(scores: Scores) -> np.ndarray:
-    """Return scores as (3, N) uint8, on a logarithmic scale."""
+    """Return scores as (2 or 3, N) uint8, on a logarithmic scale."""
     odds = scores.doubt / np.maximum(1 - scores.doubt, 1 / MOST)
-    values = np.stack([odds, scores.nll, scores.brier]).clip(LEAST, MOST)
+    rows = [odds, scores.nll] if scores.brier is None else [odds, scores.nll, scores.brier]
+    values = np.stack(rows).clip(LEAST, MOST)
     return np.rint(255 * np.log(values / LEAST) / np.log(MOST / LEAST)).astype(np.uint8)
 
 
 def from_bytes(content: np.ndarray) -> Scores:
     """Return scores from their bytes; the inverse of `as_bytes`, but for its rounding."""
-    odds, nll, brier = LEAST * np.exp(content / 255 * np.log(MOST / LEAST))
-    return Scores(odds / (1 + odds), nll, brier)
+    odds, *others = LEAST * np.exp(content / 255 * np.log(MOST / LEAST))
+    return Scores(odds / (1 + odds), *others)
 
 
 def load(file: IO[bytes], name: str) -> Predictions:
@@ -136,8 +145,8 @@ def load(file: IO[bytes], name: str) -> Predictions:
         if not len(predicted) or predicted.max() >= len(classes):
             raise ValueError("no images, or classes that have no name")
         scores = arrays.get("scores", np.empty((3, len(predicted)), np.uint8))
-        if scores.dtype != np.uint8 or scores.shape != (3, len(predicted)):
-            raise ValueError("no three scores for each image")
+        if scores.dtype != np.uint8 or scores.shape not in {(n, len(predicted)) for n in (2, 3)}:
+            raise ValueError("no two or three scores for each image")
     except (ValueError, KeyError, OverflowError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {why}") from error

@@ -142,8 +142,17 @@ def test_parameters_that_matter():
     assert known.shares["train.learning_rate"] > 0.9
     assert "train.learning_rate 9" in "".join(text.remarks(rank(runs)))
     noise = [
-        entry(rng.random(500) < 0.9, str(i), a=i % 4, b=i // 4, train__seed=1) for i in range(16)
+        entry(rng.random(500) < 0.9, str(i), a=rng.random(), b=rng.random()) for i in range(16)
     ]
+    grid = [
+        entry(np.arange(100) >= 10 * (i % 3) + i // 3, str(i), a=i % 3, b=i // 3) for i in range(6)
+    ]
+    known = rank([entry(np.arange(100) > 3, "base", a=9, b=9), *grid]).importance
+    assert known.grid
+    assert known.shares == pytest.approx(
+        {"a": 200 / 3 / (200 / 3 + 0.25), "b": 0.25 / (200 / 3 + 0.25)}
+    )
+    assert known.explained == pytest.approx(1)
     assert "which parameters matter can't be said from 16 settings" in text.remarks(rank(noise))
 
 

@@ -14,6 +14,10 @@ TRAIN_COUNTS, TEST_COUNTS = (standin.counts(split, 1.0) for split in ("train", "
 K49_LABELS = np.repeat(np.arange(49, dtype=np.uint8), TRAIN_COUNTS)
 
 
+def settings(**changes) -> Split:
+    return Split(**{"seed": 49, "validation_share": SHARE, **changes})
+
+
 def refusal(call, *args) -> str:
     with pytest.raises(K49Error) as caught:
         call(*args)
@@ -31,7 +35,7 @@ def tiny(number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def k49_split():
-    return split_indices(K49_LABELS, CHARACTERS, SHARE, 49)
+    return split_indices(K49_LABELS, CHARACTERS, settings())
 
 
 def test_counts_are_those_of_the_report(k49_split):
@@ -60,8 +64,8 @@ def test_parts_are_shuffled(k49_split):
 
 
 def test_seeded(k49_split):
-    same = split_indices(K49_LABELS.copy(), CHARACTERS, SHARE, 49)
-    other = split_indices(K49_LABELS, CHARACTERS, SHARE, 50)
+    same = split_indices(K49_LABELS.copy(), CHARACTERS, settings())
+    other = split_indices(K49_LABELS, CHARACTERS, settings(seed=50))
     for part, again, another in zip(k49_split, same, other, strict=True):
         assert np.array_equal(part, again)
         assert not np.array_equal(np.sort(part), np.sort(another))
@@ -69,9 +73,26 @@ def test_seeded(k49_split):
 
 def test_absent_classes_are_no_obstacle():
     labels = np.repeat(np.array([5, 40], np.uint8), 10)
-    train, val = split_indices(labels, CHARACTERS, 0.3, 0)
+    train, val = split_indices(labels, CHARACTERS, settings(seed=0, validation_share=0.3))
     assert np.bincount(labels[train])[[5, 40]].tolist() == [7, 7]
     assert np.bincount(labels[val])[[5, 40]].tolist() == [3, 3]
+
+
+def test_folds_judge_each_image_once():
+    labels = K49_LABELS[::97]
+    parts = [split_indices(labels, CHARACTERS, settings(folds=3, fold=i)) for i in range(3)]
+    together = np.concatenate([val for _, val in parts])
+    assert np.array_equal(np.sort(together), np.arange(len(labels)))
+    for train, val in parts:
+        assert not np.intersect1d(train, val).size
+        assert np.abs(np.bincount(labels[val]) - np.bincount(labels) / 3).max() < 1
+        assert abs(np.corrcoef(val, np.arange(len(val)))[0, 1]) < 0.1, "shuffled"
+    few = np.repeat(np.array([5, 40], np.uint8), [10, 4])
+    assert refusal(split_indices, few, CHARACTERS, settings(folds=5, fold=0)).endswith(
+        "has 4 train images, too few for 5 folds: lower split.folds"
+    )
+    with pytest.raises(ValueError, match="fold is 5, but folds are 0 to 4"):
+        settings(fold=5)
 
 
 def test_one_hot():
@@ -146,15 +167,19 @@ def test_description_counts_what_is_there(raw, splits):
 @pytest.mark.parametrize("share", [0.001, 0.04, 0.96, 0.999])
 def test_share_that_leaves_a_part_without_a_class(share):
     labels = np.tile(np.arange(10, dtype=np.uint8), 10)
-    assert "split.validation_share" in refusal(split_indices, labels, CHARACTERS, share, 49)
+    assert "split.validation_share" in refusal(
+        split_indices, labels, CHARACTERS, settings(validation_share=share)
+    )
 
 
 def test_class_with_one_image():
     labels = np.array([0] * 50 + [1] * 50 + [2], np.uint8)
-    text = refusal(split_indices, labels, CHARACTERS, 0.2, 49)
+    text = refusal(split_indices, labels, CHARACTERS, settings(validation_share=0.2))
     assert "class 2" in text
     assert "う" in text
 
 
 def test_single_class():
-    assert "class" in refusal(split_indices, np.zeros(100, np.uint8), CHARACTERS, 0.2, 49)
+    assert "class" in refusal(
+        split_indices, np.zeros(100, np.uint8), CHARACTERS, settings(validation_share=0.2)
+    )

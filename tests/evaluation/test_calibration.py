@@ -73,7 +73,7 @@ def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
     probabilities = rng.dirichlet(np.full(49, 0.05), len(split))
     probabilities[np.arange(len(split)), labels] += rng.exponential(5, len(split))
     probabilities /= probabilities.sum(1, keepdims=True)
-    kept = predictions.with_scores(split, probabilities, CHARACTERS)
+    kept = predictions.of_split(split, probabilities, CHARACTERS)
     predictions.save(kept, tmp_path / "kept.npz")
     with (tmp_path / "kept.npz").open("rb") as file:
         found = predictions.load(file, "kept.npz")
@@ -84,3 +84,10 @@ def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
     exact, byte = (calibration.ece(1 - each.scores.doubt, each.right) for each in (kept, found))
     assert byte == pytest.approx(exact, abs=2e-3)
     assert np.array_equal(kept.predicted, found.predicted)
+    of_val = predictions.of_split(split, probabilities, CHARACTERS, with_brier=False)
+    predictions.save(of_val, tmp_path / "val.npz")
+    with (tmp_path / "val.npz").open("rb") as file:
+        again = predictions.load(file, "val.npz").scores
+    assert np.array_equal(again.nll, found.scores.nll)
+    assert np.array_equal(again.doubt, found.scores.doubt)
+    assert again.brier is None
