@@ -284,6 +284,54 @@ def rank(
 
 
 @app.command()
+def suspects(
+    runs: Annotated[
+        str,
+        typer.Argument(help="A run, or runs of folds ('folds-*'), as A of `compare`."),
+    ] = "HEAD",
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to print.")] = 50,
+    format: Annotated[PredictionFormat, typer.Option(help="How to print.")] = (
+        PredictionFormat.table
+    ),
+    figure: Annotated[
+        Path | None, typer.Option(help="A file for a gallery of the first ones, as suspects.png.")
+    ] = None,
+) -> None:
+    """List the images whose label is most likely wrong.
+
+    Each image is judged by a model that never trained on it: test and validation by a run, all
+    train images by runs of split.fold. What was read comes from git, the images from data/raw.
+    """
+    from k49.comparison import suspects as suspecting
+    from k49.data import raw as raws
+    from k49.revisions import revisions
+    from k49.stage import RAW
+
+    folder = project() / RAW
+    raw = {split: raws.read(folder, split) for split in ("train", "test")}
+    with revisions(project()) as known:
+        read = known.side(runs)
+    opinions, notes = suspecting.collect(read, raw["train"], raw["test"])
+    classes = read[0].test.classes
+    found = suspecting.find_suspects(opinions, len(classes))
+    rows = suspecting.rows(found, classes, top)
+    if format is PredictionFormat.table:
+        show(suspecting.as_table(rows))
+        for line in (*(f"note: {note}" for note in notes), suspecting.sentence(found, classes)):
+            print(printable(line))
+    elif format is PredictionFormat.json:
+        print(suspecting.as_json(found, rows, classes))
+    else:
+        print(suspecting.as_csv(rows))
+    if figure:
+        from k49.plots.figures import save
+        from k49.plots.suspects import gallery
+
+        save(gallery(found, raw, classes, read[0].dataset), figure)
+        warn(f"wrote {figure}")
+
+
+@app.command()
 def report(
     base: Annotated[
         str, typer.Option(help="The side to compare it with, as A of `compare`.")

@@ -177,6 +177,22 @@ def test_report_of_several_heads_ranks_them(compared, tmp_path):
     assert (tmp_path / "rank.png").exists()
 
 
+def test_suspects_of_a_run(compared, tmp_path):
+    repo = compared.copy_to(tmp_path)
+    picture = tmp_path / "suspects.png"
+    printed = repo.run("k49", "suspects", "seeds-1", "--top", "7", "--figure", picture).stdout
+    assert re.search(r"(?m)^ +\*? +(train|test) +\d+ +. +. ", printed)
+    images = repo.read("metrics/data.json")["images"]
+    assert f"judged {images['val']:,} of {images['train'] + images['val']:,} train" in printed
+    assert f"of {images['val'] + images['test']:,} labels are likely errors" in printed
+    with Image.open(picture) as image:
+        assert np.asarray(image.convert("L")).std() > 5
+    shutil.rmtree(repo.path / "data/raw")
+    refused = repo.run("k49", "suspects", check=False)
+    assert refused.returncode == 1
+    assert refused.stdout.startswith("error: data/raw/train_images.npy: not there; `dvc repro`")
+
+
 def test_runs_that_rank_can_not_read_are_named(compared, tmp_path):
     """As of other code, or of a commit without a run."""
     repo = compared.copy_to(tmp_path)
