@@ -53,6 +53,7 @@ PLACES = {
     "recipe cnn)": f"recipe cnn) {SHORT} -S spaces.cnn.units.min=8 -S spaces.cnn.units.max=8",
     "recipe report)": f"recipe report) {SHORT}",
     "range(1, 4)": "range(1, 3)",
+    "'split.fold=range(0, 5)'": "'split.fold=range(0, 2)' -S split.folds=2",
 }
 # What a command must print, besides its comment's "reruns ...".
 PRINTS = {
@@ -67,6 +68,8 @@ PRINTS = {
     "k49 rank": r"best on [\d,]+ validation images",
     "k49 rank 'grid-*' --figure rank.png": r"can't be told apart from it",
     "k49 rank main 'grid-*' --format csv": r"(?m)^2,grid-\d grid-\d,",
+    "k49 suspects": r"labels are likely errors",
+    "k49 suspects 'folds-*'": r"(?s)^(?!.*note: judged).*labels are likely errors",
     "k49 compare main grid-1": r"train\.learning_rate +- +0\.001",
     "k49 trials": r"\brelu he_uniform\b",
     "dvc push": r"files pushed",
