@@ -408,12 +408,12 @@ def notes(groups: Sequence[Sequence[Entry]], unequal: Sequence[int]) -> list[str
         for i in unequal
     ]
     single = sum(len(group) == 1 for group in groups)
-    if single == len(groups):
+    if single == len(groups) > 1:
         lines.append(
             "one training of each: this ranks models, not settings; another seed alone may change "
             "as much (-S 'train.seed=range(1, 4)' trains three)"
         )
-    elif single:
+    elif single and len(groups) > 1:
         lines.append(
             f"{single} of {len(groups)} settings have one training; they are taken to spread as "
             "the others do"

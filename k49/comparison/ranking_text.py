@@ -35,15 +35,21 @@ def sentences(ranking: Ranking, names: Callable[[str], str] = printable) -> list
         names: makes the names of runs fit for where the lines are shown.
     """
     best, settings = ranking.best, len(ranking.groups)
+    accuracy = f"{percent(best.means['val_accuracy'] or 0)} %"
     equal = sum(group.among_the_best for group in ranking.groups) - 1
-    lines = [
-        f"best on {ranking.images:,} validation images: {names(group_name(best))}, "
-        f"{percent(best.means['val_accuracy'] or 0)} %; {equal} of the {settings - 1} other "
-        "settings can't be told apart from it (*)"
-    ]
-    if best.to_base is None:
-        lines[0] = lines[0].replace("images:", "images: the base,", 1)
+    name = names(group_name(best))
+    if settings == 1:
+        lines = [
+            f"a single setting, {name}: {accuracy} of {ranking.images:,} validation images; "
+            "`dvc exp run --queue` makes others (docs/sweeps.md)"
+        ]
     else:
+        whose = "" if best.to_base else "the base, "
+        lines = [
+            f"best on {ranking.images:,} validation images: {whose}{name}, {accuracy}; {equal} of "
+            f"the {settings - 1} other settings can't be told apart from it (*)"
+        ]
+    if best.to_base is not None:
         words = "better than" if best.to_base.significant else "no difference that shows from"
         points = interval_text(best).removesuffix(" better")
         lines.append(f"{words} the base, {names(group_name(ranking.base))}: {points} points")

@@ -127,7 +127,7 @@ def test_runs_that_can_not_be_ranked_are_named():
     assert [group.names for group in ranking.groups] == [["base"]]
     assert "left out, trained by other code: 2" in text.remarks(ranking)
     assert text.sentences(ranking)[0].startswith(
-        "best on 100 validation images: the base, base, 94"
+        "a single setting, base: 94.00 % of 100 validation"
     )
 
 
