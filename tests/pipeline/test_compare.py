@@ -207,7 +207,7 @@ def test_runs_that_rank_can_not_read_are_named(compared, tmp_path):
         "left out, trained by other code: seeds-1" in printed or "trained by other code" in printed
     )
     assert "metrics/test.json is not in git in that revision" in printed
-    assert "best on" in printed
+    assert "a single setting" in printed
 
 
 def test_report_of_nothing_new(compared, tmp_path):
