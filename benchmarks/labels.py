@@ -9,7 +9,6 @@ first 100 images are planted ones, and how many errors `k49 suspects` estimates.
 """
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -35,7 +34,7 @@ def similar(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def plant(source: Path, target: Path, kind: str) -> set[tuple[str, str]]:
+def plant(source: Path, target: Path, kind: str) -> set[tuple[str, int]]:
     """Write the dataset with wrong labels; return where they are."""
     rng, planted = np.random.default_rng(0), set()
     for path in source.glob("*classmap.csv"):
@@ -50,7 +49,7 @@ def plant(source: Path, target: Path, kind: str) -> set[tuple[str, str]]:
         changed[wrong] = uniform if kind == "uniform" else similar(images, labels)[labels[wrong]]
         for name, array in zip(NAMES, (images, changed), strict=True):
             np.savez_compressed(target / name.format(split), array)
-        planted |= {(split, str(row)) for row in wrong}
+        planted |= {(split, int(row)) for row in wrong}
     return planted
 
 
@@ -76,10 +75,9 @@ def row(source: Path, kind: str, recipe: str) -> str:
             changes = (f"data.source={folder}", f"split.fold={fold}")
             sets = [part for change in changes for part in ("-S", change)]
             run(Path(clone), "dvc", "exp", "run", "--name", f"folds-{fold}", *settings, *sets)
-        ask = ("k49", "suspects", "folds-*", "--top", "1000000", "--format")
-        rows = list(csv.DictReader(run(Path(clone), *ask, "csv").splitlines()))
-        known = json.loads(run(Path(clone), *ask, "json"))
-    places = [(suspect["split"], suspect["index"]) for suspect in rows]
+        ask = ("k49", "suspects", "folds-*", "--top", "1000000", "--format", "json")
+        known = json.loads(run(Path(clone), *ask))
+    places = [(suspect["split"], suspect["index"]) for suspect in known["suspects"]]
     first = places[: round(FIRST * known["judged"])]
     hits, precise = len(planted & set(first)), len(planted & set(places[:100]))
     return (

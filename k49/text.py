@@ -1,6 +1,9 @@
 """Text from outside, made harmless where it is shown: in a terminal, in Markdown, in a page."""
 
+import csv
+import io
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from rich.markup import escape
@@ -75,3 +78,12 @@ def in_cell(text: object, most: int = MOST) -> str:
 def code_point(name: str) -> str:
     """Return a class's code point as `k49_classmap.csv` writes it, `U+3042`; "" of a word."""
     return f"U+{ord(name):04X}" if len(name) == 1 else ""
+
+
+def csv_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Return rows as CSV below a header of their keys; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")

@@ -21,26 +21,8 @@ from k49.data import chunks
 from k49.evaluation.metrics import wilson
 
 UNUSUAL = 0.01  # p-value below which a group's spread over seeds is larger than the others'
-TABLE = (
-    np.inf,
-    120,
-    60,
-    30,
-    20,
-    15,
-    12,
-    10,
-    8,
-    7,
-    6,
-    5,
-    4,
-    3,
-    2.5,
-    2,
-    1.5,
-    1,
-)  # degrees of freedom
+# degrees of freedom
+TABLE = (np.inf, 120, 60, 30, 20, 15, 12, 10, 8, 7, 6, 5, 4, 3, 2.5, 2, 1.5, 1)
 FEW = 30  # settings below which shares of variance are rough
 METRICS = (  # of a run, in git
     "val_accuracy",
@@ -87,10 +69,9 @@ class Group:
     means: dict[str, float | None]  # of METRICS
     stds: dict[str, float | None]  # over the seeds; None of one run
     params: dict[str, Any]  # those in which groups differ
-    to_base: (
-        Interval | None
-    )  # of validation accuracy, this one's minus the base's; None of the base
-    to_best: Interval | None  # likewise; None of the best
+    # of validation accuracy, this group's minus the base's or the best's; None of itself
+    to_base: Interval | None
+    to_best: Interval | None
 
     @property
     def among_the_best(self) -> bool:
@@ -126,6 +107,11 @@ class Ranking:
     def base(self) -> Group:
         return next(group for group in self.groups if group.to_base is None)
 
+    def shown(self, most: int) -> list[Group]:
+        """Return the best groups, so many at most, and the base."""
+        first = self.groups[:most]
+        return first if self.base in first else [*first, self.base]
+
     def test_interval(self) -> tuple[float, float]:
         """Return the plain 95 % interval of the best one's test accuracy, over images and seeds.
 
@@ -159,8 +145,9 @@ def rank(entries: Sequence[Entry], left_out: dict[str, str] | None = None) -> Ra
         else:
             kept.append(entry)
     members = list(group_seeds(kept, left_out).values())
-    means = np.array([np.mean([entry.right.mean() for entry in group]) for group in members])
-    errors, df, unequal = standard_errors(members)
+    accuracies = [np.array([entry.right.mean() for entry in group]) for group in members]
+    means = np.array([values.mean() for values in accuracies])
+    errors, df, unequal = standard_errors(members, accuracies)
     best = int(means.argmax())
     to_base, to_best = (
         intervals(means - means[i], errors[i], df[i], len(members)) for i in (0, best)
@@ -234,7 +221,9 @@ def summarize(
 # --- intervals -----------------------------------------------------------------------------------
 
 
-def standard_errors(groups: Sequence[Sequence[Entry]]) -> tuple[np.ndarray, np.ndarray, list[int]]:
+def standard_errors(
+    groups: Sequence[Sequence[Entry]], accuracies: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Return the standard errors of all differences of two groups' accuracies.
 
     They are over seeds and images, as in `t_interval` of `k49 compare`, but the spread over the
@@ -246,11 +235,10 @@ def standard_errors(groups: Sequence[Sequence[Entry]]) -> tuple[np.ndarray, np.n
         groups with a spread of their own.
     """
     runs = np.array([len(group) for group in groups])
-    accuracies = [np.array([entry.right.mean() for entry in group]) for group in groups]
     variance = np.array([values.var(ddof=1) if len(values) > 1 else 0.0 for values in accuracies])
     freedom = runs - 1
     pool, unequal = pooled(variance, freedom)
-    covariance, interaction = covariances(groups)
+    covariance, interaction = covariances(groups, accuracies)
     spread, df_of_spread = variance.copy(), freedom.astype(float)
     if pool.any():
         usual = np.setdiff1d(np.arange(len(groups)), unequal)
@@ -293,7 +281,9 @@ def pooled(variance: np.ndarray, freedom: np.ndarray) -> tuple[np.ndarray, list[
     return pool, unequal
 
 
-def covariances(groups: Sequence[Sequence[Entry]]) -> tuple[np.ndarray, np.ndarray]:
+def covariances(
+    groups: Sequence[Sequence[Entry]], accuracies: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return how drawing other images would move the groups' accuracies.
 
     Returns:
@@ -311,9 +301,8 @@ def covariances(groups: Sequence[Sequence[Entry]]) -> tuple[np.ndarray, np.ndarr
         own += (means * (1 - means)).sum(1)
     means = sums / n
     covariance = (product / n - np.outer(means, means)) / n
-    for i, group in enumerate(groups):
-        accuracies = np.array([entry.right.mean() for entry in group])
-        around = runs[i] * own[i] / n - ((accuracies - means[i]) ** 2).sum()
+    for i, values in enumerate(accuracies):
+        around = runs[i] * own[i] / n - ((values - means[i]) ** 2).sum()
         own[i] = around / n / (runs[i] - 1) if runs[i] > 1 else 0.0
     return covariance, own
 

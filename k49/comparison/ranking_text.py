@@ -1,10 +1,8 @@
 """A ranking in words and tables: for the terminal, as Markdown, JSON and CSV."""
 
-import csv
-import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from itertools import accumulate
 from typing import Any
 
@@ -20,7 +18,7 @@ from k49.comparison.text import (
     setting_text,
     signed_percent,
 )
-from k49.text import in_markdown, in_terminal, printable, shortened
+from k49.text import csv_text, in_markdown, in_terminal, printable, shortened
 
 MOST_ROWS = 30  # in a table or a picture; CSV and JSON have all
 MOST_NAME, MOST_CELL = 32, 20  # characters
@@ -105,9 +103,7 @@ def remarks(ranking: Ranking) -> list[str]:
 
 def table(ranking: Ranking) -> TableData:
     """Return the best groups, and the base, as a table: the columns that matter most first."""
-    shown = ranking.groups[:MOST_ROWS]
-    if ranking.base not in shown:
-        shown = [*shown, ranking.base]
+    shown = ranking.shown(MOST_ROWS)
     params = list(shown[0].params)
     known = [name for name in METRICS[3:] if any(group.means[name] is not None for group in shown)]
     header = [
@@ -191,17 +187,18 @@ def as_json(ranking: Ranking) -> str:
 def as_csv(ranking: Ranking) -> str:
     """Format all groups as CSV: shares of 1, names of runs with spaces between them."""
     params = list(ranking.best.params)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     figures = [column for name in METRICS for column in (name, f"{name}_std")]
-    bounds = ["difference", "difference_low", "difference_high"]
-    writer.writerow(["runs", "names", "among_the_best", *figures, *bounds, *params])
-    for group in ranking.groups:
-        known = [value for name in METRICS for value in (group.means[name], group.stds[name])]
-        base = group.to_base
-        between = (base.difference, base.low, base.high) if base else ("", "", "")
-        names = " ".join(printable(name.split(" ")[0]) for name in group.names)
-        settings = [printable(setting_text(group.params[key])) for key in params]
-        row = [len(group.names), names, group.among_the_best, *known, *between, *settings]
-        writer.writerow(["" if value is None else value for value in row])
-    return text.getvalue().rstrip("\n")
+    bounds = ("difference", "difference_low", "difference_high")
+    rows = [
+        {
+            "runs": len(group.names),
+            "names": " ".join(printable(name.split(" ")[0]) for name in group.names),
+            "among_the_best": group.among_the_best,
+            **group.means,
+            **{f"{name}_std": spread for name, spread in group.stds.items()},
+            **(dict(zip(bounds, astuple(group.to_base), strict=True)) if group.to_base else {}),
+            **{key: printable(setting_text(value)) for key, value in group.params.items()},
+        }
+        for group in ranking.groups
+    ]
+    return csv_text(rows, ["runs", "names", "among_the_best", *figures, *bounds, *params])

@@ -6,8 +6,6 @@ them; that is enough, since a class that isn't the likeliest passes its threshol
 below a half.
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,11 +20,15 @@ from k49.data.split import Raw, split_indices
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions, fingerprint
 from k49.settings import Split, validate
-from k49.text import in_terminal, printable
+from k49.text import csv_text, in_terminal, printable
 
 FOLDS = "dvc exp run --queue --name folds -S 'split.fold=range(0, 5)'"
 EXAMPLES = 2  # of each class, next to a suspect
 MOST_CLASSES = 5  # that are named with their number of errors
+COLUMNS = (  # of `rows`
+    *("split", "index", "given", "likely"),
+    *("given_probability", "likely_probability", "likely_error"),
+)
 
 
 @dataclass(frozen=True)
@@ -161,15 +163,12 @@ def find_suspects(opinions: Judged, classes: int) -> Suspects:
     )
 
 
-def examples(suspects: Suspects, row: int) -> list[int]:
-    """Return places in `ranked` of sure examples of a suspect's label, and of its likely class."""
+def examples(suspects: Suspects, label: int) -> np.ndarray:
+    """Return places in `ranked` of the images with a label that are surest to have it."""
     ranked = suspects.ranked
-    sure = np.where(ranked.given == ranked.likely, ranked.given_probability, -1)
-    chosen = []
-    for label in (ranked.given[row], ranked.likely[row]):
-        order = np.argsort(-np.where(ranked.given == label, sure, -2), kind="stable")
-        chosen += order[:EXAMPLES].tolist()
-    return chosen
+    own = np.flatnonzero(ranked.given == label)
+    sure = np.where(ranked.likely[own] == label, ranked.given_probability[own], -1)
+    return own[np.argsort(-sure, kind="stable")[:EXAMPLES]]
 
 
 # --- for people and programs ---------------------------------------------------------------------
@@ -222,19 +221,11 @@ def as_table(known: list[dict[str, Any]]) -> Table:
 
 
 def as_csv(known: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    names = [
-        *("split", "index", "given", "likely"),
-        *("given_probability", "likely_probability", "likely_error"),
+    shown = [
+        {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in known
     ]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    for row in known:
-        shown = {
-            key: printable(value) if isinstance(value, str) else value for key, value in row.items()
-        }
-        writer.writerow(shown)
-    return text.getvalue().rstrip("\n")
+    return csv_text(shown, COLUMNS)
 
 
 def as_json(suspects: Suspects, known: list[dict[str, Any]], classes: Sequence[str]) -> str:

@@ -3,8 +3,6 @@
 `models` computes the probabilities.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +25,7 @@ from k49.pictures.layout import LAYOUT, Layout, doubts_of
 from k49.pictures.single import read_scaled
 from k49.progress import tracked
 from k49.settings import DatasetInfo
-from k49.text import ReadingOrder, code_point, in_terminal
+from k49.text import ReadingOrder, code_point, csv_text, in_terminal
 
 MOST_NAME = 80  # characters of a picture's name in that of its crop
 Named = list[tuple[str, np.ndarray]]  # names and images (H, W) uint8
@@ -262,8 +260,4 @@ def as_json(rows: list[dict]) -> str:
 
 
 def as_csv(rows: list[dict]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().rstrip("\n")
+    return csv_text(rows, list(rows[0]))

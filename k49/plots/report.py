@@ -102,9 +102,7 @@ def ranking(ranked: Ranking) -> Figure:
     A point is a mean of validation accuracy; its bar is the interval of its difference to the best,
     drawn around it: a bar that reaches the line through the best can't be told apart from it.
     """
-    shown = ranked.groups[:MOST_ROWS]
-    if ranked.base not in shown:
-        shown = [*shown, ranked.base]
+    shown = ranked.shown(MOST_ROWS)
     best = 100 * (ranked.best.means["val_accuracy"] or 0)
     labels = []
     with figure_style(**{"axes.grid": False}):

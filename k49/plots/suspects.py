@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from k49.comparison.suspects import Suspects, examples
+from k49.comparison.suspects import EXAMPLES, Suspects, examples
 from k49.data.split import Raw
 from k49.plots.figures import GREY, figure_style, set_margins, shortened, tile
 
 MOST, COLUMNS = 36, 3  # suspects at most, and in a row
-CELLS = 6  # the suspect, two examples of each class, and a gap
+CELLS = 2 + 2 * EXAMPLES  # the suspect, examples of each class, and a gap
 
 
 def gallery(
@@ -26,14 +26,16 @@ def gallery(
     """
     ranked = suspects.ranked
     shown = np.flatnonzero(ranked.given[:MOST] != ranked.likely[:MOST])
-    places = [[int(row), *examples(suspects, int(row))] for row in shown]
     size = raw["train"][0].shape[1:]
-    images = np.zeros((max(1, len(places)) * CELLS, *size, 1), np.uint8)
-    for i, chosen in enumerate(places):
-        for j, place in enumerate(chosen):
-            pictures = raw[str(ranked.split[place])][0]
-            images[i * CELLS + j, ..., 0] = pictures[ranked.index[place]]
-    lines = max(1, -(-len(places) // COLUMNS))
+    images = np.zeros((max(1, len(shown)) * CELLS, *size, 1), np.uint8)
+    for i, row in enumerate(shown):
+        of_given, of_likely = (
+            examples(suspects, label[row]) for label in (ranked.given, ranked.likely)
+        )
+        for cell, places in ((0, [row]), (1, of_given), (1 + EXAMPLES, of_likely)):
+            for j, place in enumerate(places, start=i * CELLS + cell):
+                images[j, ..., 0] = raw[str(ranked.split[place])][0][ranked.index[place]]
+    lines = max(1, -(-len(shown) // COLUMNS))
     with figure_style():
         figure = Figure((12, 0.6 + 1.05 * lines))
         set_margins(figure, 0.1, 0.1, 0.1, 0.4)
@@ -44,7 +46,7 @@ def gallery(
                 shortened(classes[label[row]]) for label in (ranked.given, ranked.likely)
             )
             titles = (f"{given}?", f"sure {given}", f"sure {likely}")
-            for title, cell in zip(titles, (0, 1, 3), strict=True):
+            for title, cell in zip(titles, (0, 1, 1 + EXAMPLES), strict=True):
                 x, y = cells[i * CELLS + cell]
                 size_of_text = 9 if len(title) < 9 else 6
                 axes.text(x, y - 1, title, fontsize=size_of_text, ha="center", va="bottom")
