@@ -310,8 +310,11 @@ def suspects(
     folder = project() / RAW
     raw = {split: raws.read(folder, split) for split in ("train", "test")}
     with revisions(project()) as known:
+        names = known.names(runs)
         read = known.side(runs)
-    opinions, notes = suspecting.collect(read, raw["train"], raw["test"])
+        cleaned = [known.corrections(name, run) for name, run in zip(names, read, strict=True)]
+    judged_by = list(zip(read, cleaned, strict=True))
+    opinions, notes = suspecting.collect(judged_by, raw["train"], raw["test"])
     classes = read[0].test.classes
     found = suspecting.find_suspects(opinions, len(classes))
     rows = suspecting.rows(found, classes, top)

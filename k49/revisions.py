@@ -25,11 +25,13 @@ from dvc.scm import NoSCM, RevError, SCMError, resolve_rev
 from k49.comparison.ranking import METRICS as RANKED
 from k49.comparison.ranking import Entry
 from k49.comparison.runs import Curves, Run, TestMetrics, TrainMetrics
+from k49.data import corrections
+from k49.data.corrections import Corrections
 from k49.errors import K49Error, NotComparableError
 from k49.evaluation import predictions
 from k49.io import MOST_JSON, MOST_YAML, check_size, flatten, parse_json, parse_yaml, read_bytes
 from k49.progress import tracked
-from k49.settings import Augment, Fit, Split, validate
+from k49.settings import Augment, Cleaning, Data, Fit, Split, validate
 from k49.stage import CLASSES, CURVES, HYPERPARAMETERS, METRICS, PARAMS
 
 WORKSPACE = "workspace"
@@ -37,7 +39,7 @@ WORKSPACE = "workspace"
 WITHOUT_EFFECT = {"tune.workers", "tune.scheduler", "data.timeout", "data.retries", "data.mirrors"}
 DEFAULTS = {  # of parameters that older files lack
     f"{section}.{key}": field.default
-    for section, model in (("augment", Augment), ("fit", Fit), ("split", Split))
+    for section, model in (("augment", Augment), ("data", Data), ("fit", Fit), ("split", Split))
     for key, field in model.model_fields.items()
     if not field.is_required()
 }
@@ -175,6 +177,19 @@ class Revisions:
             versions=train.versions,
             params=self._params(name),
             stale=self._stale() if name == WORKSPACE else (),
+        )
+
+    def corrections(self, name: str, run: Run) -> Corrections:
+        """Read the files of `data.exclude` and `data.relabel` of a revision's run.
+
+        Raises:
+            K49Error: one isn't there, or is faulty.
+        """
+        chosen = {key: run.params.get(f"data.{key}") for key in Cleaning.model_fields}
+        return corrections.read(
+            validate(Cleaning, chosen, f"{name}: {PARAMS}: data"),
+            run.test.classes,
+            lambda path: self.bytes(name, Path(path), corrections.MOST_BYTES),
         )
 
     def _flat(self, name: str, path: Path, prefix: str = "") -> dict[str, Any]:

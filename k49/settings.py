@@ -110,13 +110,34 @@ def check_place(place: str) -> str:
 Source = Annotated[str, Field(min_length=1), AfterValidator(check_place)]
 
 
+def check_label_file(path: str) -> str:
+    """Raise ValueError unless it is the path of a CSV file in labels/; return it."""
+    if not re.fullmatch(r"labels/[^/\\\0]+\.csv", path) or not path.isprintable():
+        raise ValueError(
+            "should be a CSV file in labels/, where DVC sees its changes, as labels/exclude.csv; "
+            f"is {path!r:.80}"
+        )
+    return path
+
+
+LabelPath = Annotated[str, AfterValidator(check_label_file)]
+
+
 class Section(BaseModel):
     """Locked against unknown keys, changes and conversions (`"3"` is not 3, 2.0 is not 2)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Data(Section):
+class Cleaning(Section):
+    """Images that are left out, and labels that are corrected."""
+
+    exclude: LabelPath | None = None
+    relabel: LabelPath | None = None
+    clean_test: Literal["not_comparable"] | None = None  # test, too; None: train alone
+
+
+class Data(Cleaning):
     source: Source
     invert: bool
     transpose: bool
@@ -459,6 +480,8 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         lines.append("standin has no effect: data.source is not standin")
     elif data.invert or data.transpose or data.normalize or data.image_size:
         lines.append("data.invert, transpose, normalize and image_size have no effect on standin")
+    if data.clean_test and not data.exclude and not data.relabel:
+        lines.append("data.clean_test has no effect: neither data.exclude nor data.relabel is set")
     if settings.split.fold is not None:
         lines.append("split.validation_share has no effect: split.fold says what is validation")
     if not augment.enabled:

@@ -33,6 +33,7 @@ def main(settings: Settings) -> None:
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
+    data = read_json(METRICS / "data.json", "dataset")
     train = read_json(METRICS / "train.json", "train_accuracy", "val_accuracy", "overfitting_gap")
     provenance, detector = read_provenance(MODEL)
     calibration, shifts = provenance.calibration, settings.evaluate.shifts
@@ -63,7 +64,7 @@ def main(settings: Settings) -> None:
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))
     publish(PLOTS / "reliability.json", reliabilities(output, labels))
     publish(PLOTS / "coverage.json", coverages(output, labels))
-    write_text(CARD, model_card(provenance, train, result.metrics))
+    write_text(CARD, model_card(provenance, data, train, result.metrics))
     print(f"test, {info.name}:\n{result}")
 
 

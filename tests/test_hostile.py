@@ -449,7 +449,7 @@ def test_card_of_a_hostile_name():
         ["ece", "uncalibrated_ece", "coverage", "selective_accuracy", "outliers"], 0.1
     )
     test = {f"test_{name}": value for name, value in test.items()}
-    card = model_card(provenance_of("<script> @you [a](b)"), figures, test)
+    card = model_card(provenance_of("<script> @you [a](b)"), {}, figures, test)
     html = MarkdownIt("commonmark").render(card.partition("\n---\n")[2])
     assert "<script" not in html
     assert "@you" not in re.sub("<code>.*?</code>", "", html)

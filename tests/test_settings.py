@@ -16,6 +16,7 @@ from k49.errors import K49Error
 from k49.io import flatten, read_yaml, write_yaml
 from k49.settings import (
     Augment,
+    Data,
     Fit,
     Hyperparameters,
     Settings,
@@ -226,7 +227,7 @@ def test_scheduler_that_is_no_address(tmp_path, address):
 
 OFF = {
     f"{section}.{name}"
-    for section, model in (("augment", Augment), ("fit", Fit), ("split", Split))
+    for section, model in (("augment", Augment), ("data", Data), ("fit", Fit), ("split", Split))
     for name, field in model.model_fields.items()
     if not field.is_required()
 }

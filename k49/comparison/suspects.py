@@ -16,6 +16,7 @@ from rich.table import Table
 
 from k49.comparison.runs import Run
 from k49.data import Dataset, one_hot
+from k49.data.corrections import SPLITS, Corrections
 from k49.data.split import Raw, split_indices
 from k49.errors import K49Error
 from k49.evaluation.predictions import Predictions, fingerprint
@@ -49,20 +50,24 @@ class Judged:
         return Judged(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def collect(runs: Sequence[Run], train: Raw, test: Raw) -> tuple[Judged, list[str]]:
+def collect(
+    runs: Sequence[tuple[Run, Corrections]], train: Raw, test: Raw
+) -> tuple[Judged, list[str]]:
     """Return the opinions of runs, and notes on images that nobody judged.
 
-    Of test the first run's; of train each run's on its own validation images.
+    Of test the first run's; of train each run's on its own validation images. Images that a run
+    left out or relabelled somebody has looked at: they are no suspects any more.
 
     Args:
-        runs: of one dataset.
+        runs: of one dataset, each with the corrections that it was trained with.
         train, test: as fetched.
 
     Raises:
         K49Error: these are other images than those that were read.
     """
-    notes, parts = [], [judged(runs[0].test, test, None)]
-    for run in runs:
+    first, corrections = runs[0]
+    notes, parts = [], [judged(first.test, test, corrections, None)]
+    for run, corrections in runs:
         if run.val.scores is None:
             notes.append(
                 f"{run.name}: older, without probabilities of its validation images, which are "
@@ -70,23 +75,31 @@ def collect(runs: Sequence[Run], train: Raw, test: Raw) -> tuple[Judged, list[st
             )
             continue
         keys = {key: run.params.get(f"split.{key}") for key in Split.model_fields}
-        parts.append(judged(run.val, train, validate(Split, keys, f"{run.name}: split")))
+        split = validate(Split, keys, f"{run.name}: split")
+        parts.append(judged(run.val, train, corrections, split))
     opinions = together(parts)
+    seen = sum(len(runs[0][1].rows(split)) for split in SPLITS)
+    if seen:
+        notes.append(f"{seen:,} images that data.exclude and data.relabel name are no suspects")
     of_train = int(np.count_nonzero(opinions.split == "train"))
-    if of_train < len(train[1]):
+    in_all = len(train[1]) - len(runs[0][1].rows("train"))
+    if of_train < in_all:
         notes.append(
-            f"judged {of_train:,} of {len(train[1]):,} train images, those of validation; all of "
+            f"judged {of_train:,} of {in_all:,} train images, those of validation; all of "
             f"them are by folds: {FOLDS}, `dvc queue start`, `k49 suspects 'folds-*'`"
         )
     return opinions, notes
 
 
-def judged(predictions: Predictions, raw: Raw, split: Split | None) -> Judged:
+def judged(
+    predictions: Predictions, raw: Raw, corrections: Corrections, split: Split | None
+) -> Judged:
     """Find the rows that predictions are of.
 
     Args:
         predictions: of validation or test, with scores.
         raw: the published split, train or test.
+        corrections: that the run was trained with.
         split: how validation was split off train; None: predictions are of test.
 
     Raises:
@@ -96,6 +109,8 @@ def judged(predictions: Predictions, raw: Raw, split: Split | None) -> Judged:
     rows, name = np.arange(len(labels)), "test"
     if split is not None:
         rows, name = split_indices(labels, predictions.classes, split)[1], "train"
+    stay, labels = corrections.apply(name, labels)
+    rows = rows[stay[rows]]
     here = Dataset(images[rows][..., np.newaxis], one_hot(labels[rows], len(predictions.classes)))
     if fingerprint(here) != predictions.images:
         raise K49Error(
@@ -105,7 +120,7 @@ def judged(predictions: Predictions, raw: Raw, split: Split | None) -> Judged:
     if (scores := predictions.scores) is None:
         raise ValueError("predictions without scores")
     rows = rows[np.argsort(labels[rows], kind="stable")]
-    return Judged(
+    opinions = Judged(
         split=np.full(len(rows), name),
         index=rows,
         given=predictions.labels,
@@ -113,6 +128,7 @@ def judged(predictions: Predictions, raw: Raw, split: Split | None) -> Judged:
         given_probability=np.minimum(np.exp(-scores.nll), 1),
         likely_probability=1 - scores.doubt,
     )
+    return opinions[~np.isin(rows, corrections.rows(name))]
 
 
 def together(parts: Sequence[Judged]) -> Judged:

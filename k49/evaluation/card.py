@@ -15,11 +15,12 @@ from k49.text import in_markdown
 TYPES = {"test_accuracy": "accuracy", "test_macro_f1": "f1"}  # Hugging Face's names of metrics
 
 
-def model_card(provenance: Provenance, train: dict, test: dict) -> str:
+def model_card(provenance: Provenance, data: dict, train: dict, test: dict) -> str:
     """Write the card as Markdown with a YAML head.
 
     Args:
         provenance: of the model file.
+        data: the content of `metrics/data.json`.
         train: the content of `metrics/train.json`.
         test: that of `metrics/test.json`.
     """
@@ -50,7 +51,7 @@ Stage `evaluate` of the project k49 writes this card from the model file and the
 
 ## Training
 
-- Data: {name}{f"; {in_markdown(dataset.licence)}" if dataset.licence else ""}.
+- Data: {name}{f"; {in_markdown(dataset.licence)}" if dataset.licence else ""}.{cleaning(data)}
 - Network: {learnt.network} of {learnt.units}, {learnt.activation}, {learnt.initializer}.
 - Learning rate {learnt.learning_rate:.6g}; {train["epochs"]} epochs,
   batches of {config.fit.batch_size}; seed {config.seed}.
@@ -118,6 +119,17 @@ def honesty(provenance: Provenance, test: dict) -> str:
         f"{test['test_selective_accuracy']:.2%} of the others correctly;\n"
         f"it calls {test['test_outliers']:.1%} outliers."
     )
+
+
+def cleaning(data: dict) -> str:
+    """Say how many images were left out or relabelled; nothing, if the data is as published."""
+    parts = [
+        f"{images:,} {split} images {how}"
+        for key, how in (("excluded", "left out"), ("relabelled", "given another label"))
+        for split, images in data.get(key, {}).items()
+        if images
+    ]
+    return f"\n- Cleaned (`data.exclude`, `data.relabel`): {'; '.join(parts)}." if parts else ""
 
 
 def averaging(shifts: int) -> str:

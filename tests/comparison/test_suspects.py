@@ -11,6 +11,7 @@ import pytest
 from k49.comparison import suspects as suspecting
 from k49.comparison.runs import Run
 from k49.data import Dataset, one_hot
+from k49.data.corrections import Corrections
 from k49.data.split import split_indices
 from k49.errors import K49Error
 from k49.evaluation import predictions
@@ -67,13 +68,17 @@ def data():
     return runs, train, test
 
 
+def as_published(runs):
+    return [(run, Corrections(None, None, test=False)) for run in runs]
+
+
 def raw(split):
     return split[0], split[2]
 
 
 def test_planted_errors_are_first(data):
     runs, train, test = data
-    opinions, notes = suspecting.collect(runs, raw(train), raw(test))
+    opinions, notes = suspecting.collect(as_published(runs), raw(train), raw(test))
     assert not notes
     assert len(opinions) == 6000, "each image once"
     for name, (_, _, given) in (("train", train), ("test", test)):
@@ -94,7 +99,7 @@ def test_planted_errors_are_first(data):
 
 def test_rows_and_gallery(data):
     runs, train, test = data
-    opinions, notes = suspecting.collect(runs[:1], raw(train), raw(test))
+    opinions, notes = suspecting.collect(as_published(runs[:1]), raw(train), raw(test))
     assert notes[0].startswith("judged 1,000 of 5,000 train images, those of validation; all of")
     found = suspecting.find_suspects(opinions, 10)
     rows = suspecting.rows(found, CLASSES, 20)
@@ -120,7 +125,9 @@ def test_rows_and_gallery(data):
 def test_no_suspect_among_labels_that_are_read(data):
     runs, train, test = data
     same = replace(runs[0].test, predicted=runs[0].test.labels)
-    opinions, _ = suspecting.collect([replace(runs[0], test=same)], raw(train), raw(test))
+    opinions, _ = suspecting.collect(
+        as_published([replace(runs[0], test=same)]), raw(train), raw(test)
+    )
     found = suspecting.find_suspects(opinions[opinions.split == "test"], 10)
     assert found.confident == found.errors == 0
     assert not suspecting.rows(found, CLASSES, 10)
@@ -130,8 +137,8 @@ def test_no_suspect_among_labels_that_are_read(data):
 def test_other_images_are_refused_and_older_runs_named(data):
     runs, train, test = data
     with pytest.raises(K49Error, match="test images of data/raw are not those that were read"):
-        suspecting.collect(runs, raw(train), (test[0] + 1, test[2]))
+        suspecting.collect(as_published(runs), raw(train), (test[0] + 1, test[2]))
     older = replace(runs[0], val=replace(runs[0].val, scores=None))
-    opinions, notes = suspecting.collect([older], raw(train), raw(test))
+    opinions, notes = suspecting.collect(as_published([older]), raw(train), raw(test))
     assert set(opinions.split) == {"test"}
     assert notes[0].startswith("folds-0: older, without probabilities of its validation images")

@@ -33,7 +33,7 @@ def head_of(card):
 
 
 def test_head_has_what_hugging_face_asks_for():
-    head = head_of(model_card(provenance_of(K49_NAME), TRAIN, TEST))
+    head = head_of(model_card(provenance_of(K49_NAME), {}, TRAIN, TEST))
     assert head["license"] == "apache-2.0"
     assert head["datasets"] == ["kuzushiji-49"]
     assert head["metrics"] == ["accuracy", "f1"]
@@ -48,29 +48,40 @@ def test_head_has_what_hugging_face_asks_for():
 
 
 def test_figures_are_those_of_the_metrics():
-    card = model_card(provenance_of(K49_NAME), TRAIN, TEST)
+    card = model_card(provenance_of(K49_NAME), {}, TRAIN, TEST)
     assert "| macro F1 | 0.8000 | 0.7900 to 0.8100 |" in card
     assert "overfitting gap 0.0200" in card
     assert "keras 3, tensorflow 2" in card
 
 
+def test_cleaning_is_told():
+    data = {"excluded": {"train": 1200, "val": 0}, "relabelled": {"train": 0, "val": 3, "test": 0}}
+    card = model_card(provenance_of(K49_NAME), data, TRAIN, TEST)
+    told = (
+        "(`data.exclude`, `data.relabel`): 1,200 train images left out; 3 val images given another"
+    )
+    assert f"- Cleaned {told} label.\n- Network" in card
+    for untouched in ({}, {"excluded": {"train": 0}, "relabelled": {}}):
+        assert "Cleaned" not in model_card(provenance_of(K49_NAME), untouched, TRAIN, TEST)
+
+
 def test_standin_is_named_and_warned_of():
-    card = model_card(provenance_of(STANDIN_NAME), TRAIN, TEST)
+    card = model_card(provenance_of(STANDIN_NAME), {}, TRAIN, TEST)
     assert "can't read real Kuzushiji" in card
     assert card.count(STANDIN_NAME) >= 3
     assert "KanjiVG" in card
-    real = model_card(provenance_of(K49_NAME), TRAIN, TEST)
+    real = model_card(provenance_of(K49_NAME), {}, TRAIN, TEST)
     assert "can't read real Kuzushiji" not in real
     assert "CC BY-SA 4.0" in real
 
 
 def test_shifts_are_named():
-    assert "averages" in model_card(provenance_of(K49_NAME, shifts=1), TRAIN, TEST)
-    assert "averages" not in model_card(provenance_of(K49_NAME), TRAIN, TEST)
+    assert "averages" in model_card(provenance_of(K49_NAME, shifts=1), {}, TRAIN, TEST)
+    assert "averages" not in model_card(provenance_of(K49_NAME), {}, TRAIN, TEST)
 
 
 def test_probabilities_are_said_to_be_honest_as_far_as_they_are():
-    card = model_card(provenance_of(K49_NAME), TRAIN, TEST).replace("\n", " ")
+    card = model_card(provenance_of(K49_NAME), {}, TRAIN, TEST).replace("\n", " ")
     assert "lie 0.0040 apart (expected calibration error; 0.0800 before)" in card
     assert (
         "calls 3.0% of the test images uncertain, and reads 99.00% of the others correctly" in card
@@ -80,7 +91,7 @@ def test_probabilities_are_said_to_be_honest_as_far_as_they_are():
 def test_card_of_other_data():
     """Words are shown as they are, whatever Markdown would make of them."""
     known = dict(classes=["*a*", "<b>", "c|d"], image_size=[16, 20], language=None, warning=None)
-    card = model_card(provenance_of("my_shoes", **known), TRAIN, TEST)
+    card = model_card(provenance_of("my_shoes", **known), {}, TRAIN, TEST)
     assert "language" not in head_of(card)
     assert head_of(card)["tags"] == ["image-classification", "keras"]
     assert "uint8 images (N, 16, 20, 1)" in card

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from k49.io import read_yaml
-from tests.helpers import ROOT, Repo, stages_run
+from tests.helpers import CHARACTERS, ROOT, Repo, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -191,6 +191,33 @@ def test_suspects_of_a_run(compared, tmp_path):
     refused = repo.run("k49", "suspects", check=False)
     assert refused.returncode == 1
     assert refused.stdout.startswith("error: data/raw/train_images.npy: not there; `dvc repro`")
+
+
+def test_suspects_that_are_left_out_are_counted_and_no_suspects_any_more(compared, tmp_path):
+    """`data.exclude` with what `k49 suspects` prints, as an experiment."""
+    repo = compared.copy_to(tmp_path)
+    ask = ("k49", "suspects", "--top", "1000", "--format", "csv")
+    header, *lines = repo.run(*ask).stdout.splitlines()
+    counts = repo.read("metrics/data.json")["images_of_class"]["val"]
+    often = {CHARACTERS[label] for label, images in enumerate(counts) if images > 1}
+    of_class = {line.split(",")[2]: line for line in lines if line.startswith("train")}
+    of_train = [line for name, line in of_class.items() if name in often]  # one of a class
+    of_test = [line for line in lines if line.startswith("test")][:3]
+    text = "\n".join([header, *of_train, *of_test])
+    (repo.path / "labels/exclude.csv").write_text(text, "utf-8")
+    change = ("-S", "data.exclude=labels/exclude.csv")
+    output = repo.dvc("exp", "run", "--name", "cleaned", *change).stdout
+    assert stages_run(output)[:3] == ["check", "split", "tune"]
+    assert "labels/exclude.csv: 3 of its rows are of test, which stays as it is" in output
+    data = repo.read("metrics/data.json")
+    assert data["excluded"] == {"train": 0, "val": len(of_train), "test": 0}
+    assert data["images"]["val"] == sum(counts) - len(of_train)
+    assert f"data.relabel`): {len(of_train)} val images left out" in repo.read("MODEL_CARD.md")
+    left = repo.run("k49", "suspects", "cleaned", *ask[2:]).stdout.splitlines()
+    places = {tuple(line.split(",")[:2]) for line in left}
+    assert not places & {tuple(line.split(",")[:2]) for line in of_train}
+    assert any(line.startswith("train") for line in left)
+    assert "left out, other validation images: cleaned" in repo.run("k49", "rank").stdout
 
 
 def test_runs_that_rank_can_not_read_are_named(compared, tmp_path):
