@@ -39,10 +39,10 @@ def main(settings: Settings) -> None:
     calibration, shifts = provenance.calibration, settings.evaluate.shifts
 
     with timed("predicting"):
-        of_val = predict_proba(model, val.images)
-        probabilities = predict_proba(model, test.images)
-        averaged = (
-            predict_proba(model, test.images, shifts, calibration.exponent) if shifts else None
+        of_val, probabilities = (predict_proba(model, split.images) for split in (val, test))
+        averaged_of_val, averaged = (
+            predict_proba(model, split.images, shifts, calibration.exponent) if shifts else None
+            for split in (val, test)
         )
         output = ModelOutput(
             probabilities,
@@ -56,9 +56,12 @@ def main(settings: Settings) -> None:
 
     with atomic_write(PREDICTIONS) as tmp:
         np.savez(tmp, probabilities=probabilities, labels=labels)
-    for name, split, read in (("val", val, of_val), ("test", test, probabilities)):
-        kept = predictions.of_split(split, read, info.classes, with_brier=name == "test")
-        predictions.save(kept, CLASSES[name])
+    kept = {
+        "val": predictions.of_split(val, of_val, averaged_of_val, info.classes, with_scores=False),
+        "test": predictions.of_split(test, probabilities, averaged, info.classes),
+    }
+    for name, of_split in kept.items():
+        predictions.save(of_split, CLASSES[name])
     publish(METRICS / "test.json", result.metrics)
     publish(PLOTS / "confusion.json", confusion(probabilities, labels, info.classes))
     publish(PLOTS / "per_class.json", per_class(probabilities, labels, info.classes))

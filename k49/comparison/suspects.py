@@ -68,7 +68,7 @@ def collect(
     first, corrections = runs[0]
     notes, parts = [], [judged(first.test, test, corrections, None)]
     for run, corrections in runs:
-        if run.val.scores is None:
+        if run.val.opinion is None:
             notes.append(
                 f"{run.name}: older, without probabilities of its validation images, which are "
                 "left out; `dvc repro` writes them"
@@ -97,7 +97,7 @@ def judged(
     """Find the rows that predictions are of.
 
     Args:
-        predictions: of validation or test, with scores.
+        predictions: of validation or test, with opinions.
         raw: the published split, train or test.
         corrections: that the run was trained with.
         split: how validation was split off train; None: predictions are of test.
@@ -117,16 +117,16 @@ def judged(
             f"{name} images of data/raw are not those that were read; `dvc checkout` brings those "
             "of the last commit back"
         )
-    if (scores := predictions.scores) is None:
-        raise ValueError("predictions without scores")
+    if (opinion := predictions.opinion) is None:
+        raise ValueError("predictions without opinions")
     rows = rows[np.argsort(labels[rows], kind="stable")]
     opinions = Judged(
         split=np.full(len(rows), name),
         index=rows,
         given=predictions.labels,
-        likely=predictions.predicted,
-        given_probability=np.minimum(np.exp(-scores.nll), 1),
-        likely_probability=1 - scores.doubt,
+        likely=opinion.predicted,
+        given_probability=np.minimum(np.exp(-opinion.nll), 1),
+        likely_probability=1 - opinion.doubt,
     )
     return opinions[~np.isin(rows, corrections.rows(name))]
 

@@ -30,7 +30,16 @@ class Scores:
 
     doubt: np.ndarray  # (N,) 1 minus the probability of the class that is read
     nll: np.ndarray  # (N,) of the true class
-    brier: np.ndarray | None = None  # (N,); validation's have none
+    brier: np.ndarray | None = None  # (N,); older runs' validation has none
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What is read with the probabilities that `k49 predict` uses, averaged over shifts."""
+
+    predicted: np.ndarray  # (N,) uint8
+    doubt: np.ndarray  # (N,) as in `Scores`
+    nll: np.ndarray  # (N,) likewise
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,8 @@ class Predictions:
     predicted: np.ndarray  # (N,) uint8, from 0, of the same images
     images: str  # SHA-256 of images and labels: only predictions of the same can be compared
     classes: tuple[str, ...]  # their names
-    scores: Scores | None = None  # of the same images; older runs' validation has none
+    scores: Scores | None = None  # of the same images; of test
+    opinion: Opinion | None = None  # older runs' validation has none
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,31 +63,43 @@ class Predictions:
 
 
 def of_split(
-    split: Dataset, probabilities: np.ndarray, classes: Sequence[str], with_brier: bool = True
+    split: Dataset,
+    probabilities: np.ndarray,
+    averaged: np.ndarray | None,
+    classes: Sequence[str],
+    with_scores: bool = True,
 ) -> Predictions:
     """Return what a model reads in the images of a split, and how good its probabilities are.
 
-    Doubt and nll take two bytes an image, Brier's score a third.
+    The class takes a byte an image, scores and opinion three each.
 
     Args:
         split: its images and labels.
         probabilities: (N, C), in the order of the split.
+        averaged: (N, C), the same averaged over shifts; None: `k49 predict` doesn't average.
         classes: their names.
-        with_brier: whether to keep Brier's score, too.
+        with_scores: whether to keep how good the probabilities are.
     """
     labels, predicted = split.labels.argmax(1), probabilities.argmax(1)
     order = np.argsort(labels, kind="stable")
     scores = Scores(
         doubt=1 - probabilities.max(1)[order],
         nll=nll(probabilities, labels)[order],
-        brier=brier(probabilities, labels)[order] if with_brier else None,
+        brier=brier(probabilities, labels)[order],
+    )
+    used = probabilities if averaged is None else averaged
+    opinion = Opinion(
+        predicted=used.argmax(1)[order].astype(np.uint8),
+        doubt=1 - used.max(1)[order],
+        nll=nll(used, labels)[order],
     )
     return Predictions(
         labels=labels[order].astype(np.uint8),
         predicted=predicted[order].astype(np.uint8),
         images=fingerprint(split),
         classes=tuple(classes),
-        scores=scores,
+        scores=scores if with_scores else None,
+        opinion=opinion,
     )
 
 
@@ -100,23 +122,26 @@ def save(predictions: Predictions, path: Path) -> None:
         "classes": np.array(predictions.classes),
     }
     if predictions.scores is not None:
-        arrays["scores"] = as_bytes(predictions.scores)
+        scores = predictions.scores
+        of_scores = (scores.nll,) if scores.brier is None else (scores.nll, scores.brier)
+        arrays["scores"] = as_bytes(scores.doubt, *of_scores)
+    if (opinion := predictions.opinion) is not None:
+        arrays["opinion"] = np.vstack([opinion.predicted, as_bytes(opinion.doubt, opinion.nll)])
     with atomic_write(path) as tmp:
         np.savez(tmp, allow_pickle=False, **arrays)
 
 
-def as_bytes(scores: Scores) -> np.ndarray:
-    """Return scores as (2 or 3, N) uint8, on a logarithmic scale."""
-    odds = scores.doubt / np.maximum(1 - scores.doubt, 1 / MOST)
-    rows = [odds, scores.nll] if scores.brier is None else [odds, scores.nll, scores.brier]
-    values = np.stack(rows).clip(LEAST, MOST)
+def as_bytes(doubt: np.ndarray, *scores: np.ndarray) -> np.ndarray:
+    """Return doubt and scores as uint8, a row each, on a logarithmic scale."""
+    odds = doubt / np.maximum(1 - doubt, 1 / MOST)
+    values = np.stack([odds, *scores]).clip(LEAST, MOST)
     return np.rint(255 * np.log(values / LEAST) / np.log(MOST / LEAST)).astype(np.uint8)
 
 
-def from_bytes(content: np.ndarray) -> Scores:
-    """Return scores from their bytes; the inverse of `as_bytes`, but for its rounding."""
-    odds, *others = LEAST * np.exp(content / 255 * np.log(MOST / LEAST))
-    return Scores(odds / (1 + odds), *others)
+def from_bytes(content: np.ndarray) -> list[np.ndarray]:
+    """Return doubt and scores; the inverse of `as_bytes`, but for its rounding."""
+    odds, *scores = LEAST * np.exp(content / 255 * np.log(MOST / LEAST))
+    return [odds / (1 + odds), *scores]
 
 
 def load(file: IO[bytes], name: str) -> Predictions:
@@ -147,9 +172,17 @@ def load(file: IO[bytes], name: str) -> Predictions:
         scores = arrays.get("scores", np.empty((3, len(predicted)), np.uint8))
         if scores.dtype != np.uint8 or scores.shape not in {(n, len(predicted)) for n in (2, 3)}:
             raise ValueError("no two or three scores for each image")
+        opinion = arrays.get("opinion", np.zeros((3, len(predicted)), np.uint8))
+        if opinion.dtype != np.uint8 or opinion.shape != (3, len(predicted)):
+            raise ValueError("no opinion on each image")
+        if opinion[0].max() >= len(classes):
+            raise ValueError("opinions name classes that have no name")
     except (ValueError, KeyError, OverflowError) as error:
         why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise K49Error(f"{name}: not predictions as stage evaluate writes them: {why}") from error
     labels = np.repeat(np.arange(len(classes), dtype=np.uint8), counts)
-    of_images = from_bytes(scores) if "scores" in arrays else None
-    return Predictions(labels, predicted, str(images), tuple(classes), of_images)
+    of_images = Scores(*from_bytes(scores)) if "scores" in arrays else None
+    known = Opinion(opinion[0], *from_bytes(opinion[1:])) if "opinion" in arrays else None
+    if known is None and of_images is not None:  # an older run
+        known = Opinion(predicted, of_images.doubt, of_images.nll)
+    return Predictions(labels, predicted, str(images), tuple(classes), of_images, known)

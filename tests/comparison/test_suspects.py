@@ -48,7 +48,7 @@ def read(rng, true, accuracy=0.97):
 def of(rng, pictures, true, given, rows):
     """Predictions for some rows, as stage evaluate writes them."""
     split = Dataset(pictures[rows][..., np.newaxis], one_hot(given[rows], 10))
-    return predictions.of_split(split, read(rng, true[rows]), CLASSES)
+    return predictions.of_split(split, read(rng, true[rows]), None, CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,8 @@ def test_rows_and_gallery(data):
 
 def test_no_suspect_among_labels_that_are_read(data):
     runs, train, test = data
-    same = replace(runs[0].test, predicted=runs[0].test.labels)
+    right = replace(runs[0].test.opinion, predicted=runs[0].test.labels)
+    same = replace(runs[0].test, opinion=right)
     opinions, _ = suspecting.collect(
         as_published([replace(runs[0], test=same)]), raw(train), raw(test)
     )
@@ -138,7 +139,7 @@ def test_other_images_are_refused_and_older_runs_named(data):
     runs, train, test = data
     with pytest.raises(K49Error, match="test images of data/raw are not those that were read"):
         suspecting.collect(as_published(runs), raw(train), (test[0] + 1, test[2]))
-    older = replace(runs[0], val=replace(runs[0].val, scores=None))
+    older = replace(runs[0], val=replace(runs[0].val, opinion=None))
     opinions, notes = suspecting.collect(as_published([older]), raw(train), raw(test))
     assert set(opinions.split) == {"test"}
     assert notes[0].startswith("folds-0: older, without probabilities of its validation images")

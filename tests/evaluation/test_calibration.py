@@ -1,5 +1,7 @@
 """Probabilities compared with outcomes: cases whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,8 @@ def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
     probabilities = rng.dirichlet(np.full(49, 0.05), len(split))
     probabilities[np.arange(len(split)), labels] += rng.exponential(5, len(split))
     probabilities /= probabilities.sum(1, keepdims=True)
-    kept = predictions.of_split(split, probabilities, CHARACTERS)
+    averaged = np.roll(probabilities, 1, axis=1)
+    kept = predictions.of_split(split, probabilities, averaged, CHARACTERS)
     predictions.save(kept, tmp_path / "kept.npz")
     with (tmp_path / "kept.npz").open("rb") as file:
         found = predictions.load(file, "kept.npz")
@@ -84,10 +87,18 @@ def test_what_git_holds_gives_nearly_the_same_figures(tmp_path):
     exact, byte = (calibration.ece(1 - each.scores.doubt, each.right) for each in (kept, found))
     assert byte == pytest.approx(exact, abs=2e-3)
     assert np.array_equal(kept.predicted, found.predicted)
-    of_val = predictions.of_split(split, probabilities, CHARACTERS, with_brier=False)
+    assert np.array_equal(found.opinion.predicted, (found.predicted + 1) % 49)
+    assert found.opinion.nll.mean() > found.scores.nll.mean()
+    assert found.opinion.doubt == pytest.approx(found.scores.doubt)
+    of_val = predictions.of_split(split, probabilities, averaged, CHARACTERS, with_scores=False)
     predictions.save(of_val, tmp_path / "val.npz")
     with (tmp_path / "val.npz").open("rb") as file:
-        again = predictions.load(file, "val.npz").scores
-    assert np.array_equal(again.nll, found.scores.nll)
-    assert np.array_equal(again.doubt, found.scores.doubt)
-    assert again.brier is None
+        again = predictions.load(file, "val.npz")
+    assert again.scores is None
+    assert np.array_equal(again.opinion.nll, found.opinion.nll)
+    older = replace(kept, opinion=None, scores=replace(kept.scores, brier=None))
+    predictions.save(older, tmp_path / "older.npz")
+    with (tmp_path / "older.npz").open("rb") as file:
+        again = predictions.load(file, "older.npz")
+    assert np.array_equal(again.opinion.predicted, found.predicted)
+    assert np.array_equal(again.opinion.nll, found.scores.nll)
