@@ -296,6 +296,10 @@ def suspects(
     figure: Annotated[
         Path | None, typer.Option(help="A file for a gallery of the first ones, as suspects.png.")
     ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(help="A file for a page to decide on each, as review.html."),
+    ] = None,
 ) -> None:
     """List the images whose label is most likely wrong.
 
@@ -315,23 +319,28 @@ def suspects(
         cleaned = [known.corrections(name, run) for name, run in zip(names, read, strict=True)]
     judged_by = list(zip(read, cleaned, strict=True))
     opinions, notes = suspecting.collect(judged_by, raw["train"], raw["test"])
-    classes = read[0].test.classes
-    found = suspecting.find_suspects(opinions, len(classes))
-    rows = suspecting.rows(found, classes, top)
+    found = suspecting.find_suspects(opinions, read[0].test.classes)
+    rows = suspecting.rows(found, top)
     if format is PredictionFormat.table:
         show(suspecting.as_table(rows))
-        for line in (*(f"note: {note}" for note in notes), suspecting.sentence(found, classes)):
+        for line in (*(f"note: {note}" for note in notes), suspecting.sentence(found)):
             print(printable(line))
     elif format is PredictionFormat.json:
-        print(suspecting.as_json(found, rows, classes))
+        print(suspecting.as_json(found, rows))
     else:
         print(suspecting.as_csv(rows))
     if figure:
         from k49.plots.figures import save
         from k49.plots.suspects import gallery
 
-        save(gallery(found, raw, classes, read[0].dataset), figure)
+        save(gallery(found, top, raw, read[0].dataset), figure)
         warn(f"wrote {figure}")
+    if review:
+        from k49.comparison.review import review_page
+
+        page = review_page(found, top, raw, read[0].dataset, cleaned[0])
+        write_text(review, page)
+        warn(f"wrote {review}; open it in a browser")
 
 
 @app.command()

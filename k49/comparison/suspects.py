@@ -24,7 +24,6 @@ from k49.settings import Split, validate
 from k49.text import csv_text, in_terminal, printable
 
 FOLDS = "dvc exp run --queue --name folds -S 'split.fold=range(0, 5)'"
-EXAMPLES = 2  # of each class, next to a suspect
 MOST_CLASSES = 5  # that are named with their number of errors
 COLUMNS = (  # of `rows`
     *("split", "index", "given", "likely"),
@@ -149,24 +148,25 @@ class Suspects:
     confident: int  # how many of them, the first ones, are likely errors
     errors: float  # the estimated number of errors among all images
     errors_of: np.ndarray  # (C,) among those with each label
+    classes: Sequence[str]  # their names
 
 
-def find_suspects(opinions: Judged, classes: int) -> Suspects:
+def find_suspects(opinions: Judged, classes: Sequence[str]) -> Suspects:
     """Rank images by how likely their label is wrong, and estimate how many are.
 
     An image is a likely error if another class than its label is read with at least the mean
     probability that images with that label get for it. Ranks: likely errors first, then by the
     probability of the label minus that of the class that is read.
     """
-    n = np.bincount(opinions.given, minlength=classes)
-    sums = np.bincount(opinions.given, opinions.given_probability, classes)
-    thresholds = np.divide(sums, n, out=np.full(classes, np.inf), where=n > 0)
+    n = np.bincount(opinions.given, minlength=len(classes))
+    sums = np.bincount(opinions.given, opinions.given_probability, len(classes))
+    thresholds = np.divide(sums, n, out=np.full(len(classes), np.inf), where=n > 0)
     confident = opinions.likely_probability >= thresholds[opinions.likely]
-    joint = np.zeros((classes, classes))
+    joint = np.zeros((len(classes), len(classes)))
     np.add.at(joint, (opinions.given[confident], opinions.likely[confident]), 1)
     counted = joint.sum(1)
     shares = np.divide(
-        counted - joint.diagonal(), counted, out=np.zeros(classes), where=counted > 0
+        counted - joint.diagonal(), counted, out=np.zeros(len(classes)), where=counted > 0
     )
     likely_errors = confident & (opinions.likely != opinions.given)
     margin = opinions.given_probability - opinions.likely_probability
@@ -176,23 +176,24 @@ def find_suspects(opinions: Judged, classes: int) -> Suspects:
         confident=int(np.count_nonzero(likely_errors)),
         errors=float((shares * n).sum()),
         errors_of=shares * n,
+        classes=classes,
     )
 
 
-def examples(suspects: Suspects, label: int) -> np.ndarray:
-    """Return places in `ranked` of the images with a label that are surest to have it."""
+def examples(suspects: Suspects, label: int, most: int) -> np.ndarray:
+    """Return places in `ranked` of `most` images with a label, the surest to have it."""
     ranked = suspects.ranked
     own = np.flatnonzero(ranked.given == label)
     sure = np.where(ranked.likely[own] == label, ranked.given_probability[own], -1)
-    return own[np.argsort(-sure, kind="stable")[:EXAMPLES]]
+    return own[np.argsort(-sure, kind="stable")[:most]]
 
 
 # --- for people and programs ---------------------------------------------------------------------
 
 
-def rows(suspects: Suspects, classes: Sequence[str], top: int) -> list[dict[str, Any]]:
+def rows(suspects: Suspects, top: int) -> list[dict[str, Any]]:
     """Return the first suspects, images in which another class than the label is read."""
-    ranked = suspects.ranked
+    ranked, classes = suspects.ranked, suspects.classes
     return [
         {
             "split": str(ranked.split[i]),
@@ -208,10 +209,10 @@ def rows(suspects: Suspects, classes: Sequence[str], top: int) -> list[dict[str,
     ]
 
 
-def sentence(suspects: Suspects, classes: Sequence[str]) -> str:
+def sentence(suspects: Suspects) -> str:
     largest = np.argsort(-suspects.errors_of, kind="stable")[:MOST_CLASSES]
     of_class = ", ".join(
-        f"{classes[label]} {suspects.errors_of[label]:.0f}"
+        f"{suspects.classes[label]} {suspects.errors_of[label]:.0f}"
         for label in largest
         if suspects.errors_of[label] >= 0.5
     )
@@ -244,11 +245,11 @@ def as_csv(known: list[dict[str, Any]]) -> str:
     return csv_text(shown, COLUMNS)
 
 
-def as_json(suspects: Suspects, known: list[dict[str, Any]], classes: Sequence[str]) -> str:
+def as_json(suspects: Suspects, known: list[dict[str, Any]]) -> str:
     """Format as JSON: estimates for all judged images, and the rows."""
     errors_of = {
         name: round(float(count), 2)
-        for name, count in zip(classes, suspects.errors_of, strict=True)
+        for name, count in zip(suspects.classes, suspects.errors_of, strict=True)
     }
     content = {
         "judged": len(suspects.ranked),

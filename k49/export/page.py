@@ -6,10 +6,8 @@ does, `page.js` listens and shows. The page's policy forbids every request.
 
 import base64
 import gzip
-import hashlib
 import html
 import json
-import re
 import struct
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from k49.io import write_text
 from k49.kanjivg import trajectory
 from k49.pictures import characters, clutter, colour, ink, layout, skew
 from k49.pictures.files import LEAST_ON_WHITE
+from k49.text import html_page
 
 PARTS = Path(__file__).parent / "reader"
 SCRIPTS = ("network.js", "picture.js", "clutter.js", "layout.js", "page.js")
@@ -41,20 +40,12 @@ def write(exported: Exported, path: Path) -> None:
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
     values = ", ".join(f"{name} = {value}" for name, value in constants().items())
     script = f'"use strict";\nconst MODEL = "{packed(exported)}", {values};\n{script}'
-    style = (PARTS / "style.css").read_text("utf-8")
     filled = {
-        "policy": f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'",
         "data": html.escape(exported.dataset.name),
-        "style": style,
         "language": html.escape(exported.dataset.language or ""),
         "about": about(exported),
-        "script": script,
     }
-    page = (PARTS / "page.html").read_text("utf-8")
-    # at once: what is filled in may hold the name of another place
-    page = re.sub("{(" + "|".join(filled) + ")}", lambda match: filled[match[1]], page)
-    write_text(path, page)
+    write_text(path, html_page(PARTS, script, filled))
 
 
 def constants() -> dict[str, int | float | list[float]]:
@@ -67,12 +58,6 @@ def constants() -> dict[str, int | float | list[float]]:
             elif name.isupper() and isinstance(value, np.ndarray) and value.ndim == 1:
                 found[name] = value.tolist()
     return found
-
-
-def digest(text: str) -> str:
-    """Return how a policy names a script or a style."""
-    sha256 = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(sha256).decode()}'"
 
 
 def about(exported: Exported) -> str:

@@ -1,36 +1,33 @@
 """A gallery of images whose label is probably wrong, next to sure examples of both classes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.figure import Figure
 
-from k49.comparison.suspects import EXAMPLES, Suspects, examples
+from k49.comparison.suspects import Suspects, examples
 from k49.data.split import Raw
 from k49.plots.figures import GREY, figure_style, set_margins, shortened, tile
 
 MOST, COLUMNS = 36, 3  # suspects at most, and in a row
+EXAMPLES = 2  # of each class
 CELLS = 2 + 2 * EXAMPLES  # the suspect, examples of each class, and a gap
 
 
-def gallery(
-    suspects: Suspects, raw: dict[str, Raw], classes: Sequence[str], dataset: str
-) -> Figure:
+def gallery(suspects: Suspects, top: int, raw: dict[str, Raw], dataset: str) -> Figure:
     """Draw the first suspects, each next to sure examples of its label and of the likely class.
 
     Args:
         suspects: ranked.
+        top: how many to show, 36 at most.
         raw: "train" and "test", as fetched.
-        classes: their names.
         dataset: what to call the data.
     """
-    ranked = suspects.ranked
-    shown = np.flatnonzero(ranked.given[:MOST] != ranked.likely[:MOST])
+    ranked, top = suspects.ranked, min(top, MOST)
+    shown = np.flatnonzero(ranked.given[:top] != ranked.likely[:top])
     size = raw["train"][0].shape[1:]
     images = np.zeros((max(1, len(shown)) * CELLS, *size, 1), np.uint8)
     for i, row in enumerate(shown):
         of_given, of_likely = (
-            examples(suspects, label[row]) for label in (ranked.given, ranked.likely)
+            examples(suspects, label[row], EXAMPLES) for label in (ranked.given, ranked.likely)
         )
         for cell, places in ((0, [row]), (1, of_given), (1 + EXAMPLES, of_likely)):
             for j, place in enumerate(places, start=i * CELLS + cell):
@@ -43,7 +40,7 @@ def gallery(
         cells = tile(axes, images, COLUMNS * CELLS, above=20)
         for i, row in enumerate(shown):
             given, likely = (
-                shortened(classes[label[row]]) for label in (ranked.given, ranked.likely)
+                shortened(suspects.classes[label[row]]) for label in (ranked.given, ranked.likely)
             )
             titles = (f"{given}?", f"sure {given}", f"sure {likely}")
             for title, cell in zip(titles, (0, 1, 1 + EXAMPLES), strict=True):

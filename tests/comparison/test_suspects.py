@@ -4,20 +4,23 @@ import csv
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 from k49.comparison import suspects as suspecting
+from k49.comparison.review import review_page
 from k49.comparison.runs import Run
-from k49.data import Dataset, one_hot
+from k49.data import Dataset, corrections, one_hot
 from k49.data.corrections import Corrections
 from k49.data.split import split_indices
 from k49.errors import K49Error
 from k49.evaluation import predictions
 from k49.plots.suspects import gallery
 from k49.settings import Split
-from tests.helpers import CHARACTERS
+from tests.helpers import CHARACTERS, browser
 
 CLASSES = CHARACTERS[:10]
 
@@ -84,7 +87,7 @@ def test_planted_errors_are_first(data):
     for name, (_, _, given) in (("train", train), ("test", test)):
         here = opinions[opinions.split == name]
         assert np.array_equal(here.given, given[here.index])
-    found = suspecting.find_suspects(opinions, 10)
+    found = suspecting.find_suspects(opinions, CLASSES)
     wrong = {
         (name, int(row))
         for name, (_, true, given) in (("train", train), ("test", test))
@@ -101,8 +104,8 @@ def test_rows_and_gallery(data):
     runs, train, test = data
     opinions, notes = suspecting.collect(as_published(runs[:1]), raw(train), raw(test))
     assert notes[0].startswith("judged 1,000 of 5,000 train images, those of validation; all of")
-    found = suspecting.find_suspects(opinions, 10)
-    rows = suspecting.rows(found, CLASSES, 20)
+    found = suspecting.find_suspects(opinions, CLASSES)
+    rows = suspecting.rows(found, 20)
     assert len(rows) == 20
     for row in rows[:5]:
         _, true, given = train if row["split"] == "train" else test
@@ -111,15 +114,56 @@ def test_rows_and_gallery(data):
         assert row["likely_error"]
     table = list(csv.DictReader(io.StringIO(suspecting.as_csv(rows))))
     assert [int(row["index"]) for row in table] == [row["index"] for row in rows]
-    content = json.loads(suspecting.as_json(found, rows, CLASSES))
+    content = json.loads(suspecting.as_json(found, rows))
     assert content["judged"] == 2000
     assert sum(content["estimated_errors_of_class"].values()) == pytest.approx(
         content["estimated_errors"], abs=0.1
     )
-    assert "of 2,000 labels are likely errors" in suspecting.sentence(found, CLASSES)
-    shown = gallery(found, {"train": raw(train), "test": raw(test)}, CLASSES, "made")
+    assert "of 2,000 labels are likely errors" in suspecting.sentence(found)
+    shown = gallery(found, 20, {"train": raw(train), "test": raw(test)}, "made")
     named = [text.get_text() for text in shown.axes[0].texts]
     assert any(text.startswith(f"{rows[0]['split']} {rows[0]['index']}, ") for text in named)
+
+
+def test_decisions_on_the_page_are_files_for_the_next_run(data, tmp_path):
+    """With the rows that the files had before; names may hold markup, quotes and commas."""
+    runs, train, test = data
+    classes = ['</script><b>"x",', *CLASSES[1:]]
+    header, row = "split,index,given\n", f"train,2,{classes[2]}\n"
+    before = corrections.parse((header + row).encode(), "labels/bad.csv", classes)
+    opinions, _ = suspecting.collect(as_published(runs), raw(train), raw(test))
+    found = suspecting.find_suspects(opinions, classes)
+    rows = suspecting.rows(found, 9)
+    page = tmp_path / "review.html"
+    known = Corrections(before, None, test=False)
+    images = {"train": raw(train), "test": raw(test)}
+    page.write_text(review_page(found, 9, images, "made", known), "utf-8")
+    wrong, written = [], {}
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        tab = chromium.new_page()
+        tab.on("console", lambda message: wrong.append(message.text))
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.goto(page.as_uri())
+        tab.focus("input[name=row0]")
+        for key in "12311":
+            tab.keyboard.press(key)
+        assert tab.text_content("#count") == "5 of 9 decided"
+        for name in ("exclude", "relabel"):
+            with tab.expect_download() as download:
+                tab.click(f"#{name}")
+            assert download.value.suggested_filename == {"exclude": "bad.csv"}.get(
+                name, "relabel.csv"
+            )
+            written[name] = Path(download.value.path()).read_bytes()
+    assert not wrong
+    excluded = corrections.parse(written["exclude"], "exclude", classes)
+    assert excluded.index.tolist() == [2, rows[1]["index"]]
+    relabelled = corrections.parse(written["relabel"], "relabel", classes, corrections.LIKELY)
+    chosen = [rows[i] for i in (0, 2, 3, 4)]
+    assert relabelled.index.tolist() == [row["index"] for row in chosen]
+    new = [row["given" if i == 1 else "likely"] for i, row in enumerate(chosen)]
+    assert [classes[label] for label in relabelled.labels[:, 1]] == new
 
 
 def test_no_suspect_among_labels_that_are_read(data):
@@ -129,10 +173,10 @@ def test_no_suspect_among_labels_that_are_read(data):
     opinions, _ = suspecting.collect(
         as_published([replace(runs[0], test=same)]), raw(train), raw(test)
     )
-    found = suspecting.find_suspects(opinions[opinions.split == "test"], 10)
+    found = suspecting.find_suspects(opinions[opinions.split == "test"], CLASSES)
     assert found.confident == found.errors == 0
-    assert not suspecting.rows(found, CLASSES, 10)
-    assert gallery(found, {"train": raw(train), "test": raw(test)}, CLASSES, "made").axes
+    assert not suspecting.rows(found, 10)
+    assert gallery(found, 20, {"train": raw(train), "test": raw(test)}, "made").axes
 
 
 def test_other_images_are_refused_and_older_runs_named(data):

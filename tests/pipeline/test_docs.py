@@ -37,7 +37,8 @@ LEFT_OUT = {
     'git add -A && git commit -m "Merge both"': "there, too",
     "dvc exp run --queue --name folds -S 'split.fold=range(0, 5)'": "half a minute; ran once",
     "k49 suspects 'folds-*'": "of these",
-    "dvc exp run --name cleaned -S data.exclude=labels/exclude.csv": "test_compare.py",
+    "dvc exp run --name cleaned -S data.exclude=labels/exclude.csv "
+    "-S data.relabel=labels/relabel.csv": "test_compare.py",
     "k49 compare main cleaned": "of this one",
     "dvc exp run $(k49 recipe report)": "as README's line, with another recipe",
     "dvc exp run $(k49 recipe default)": "likewise",
