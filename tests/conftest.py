@@ -100,17 +100,44 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory, worker_id):
-    """A `Repo` in which everything is reproduced and committed. Read it; `fresh` is to change."""
+def made_once(tmp_path_factory, worker_id):
+    """A function that makes a `Repo` of a name with another one, once for all processes."""
     base = tmp_path_factory.getbasetemp()
     if worker_id != "master":  # pytest-xdist gives each of its processes a folder in a common one
         base = base.parent
-    repo = Repo(base / "pipeline" / "repo")
-    with FileLock(base / "pipeline.lock"):
-        if not (base / "pipeline" / "done").exists():
-            reproduce(repo.path)
-            (base / "pipeline" / "done").touch()
-    return repo
+
+    def function(name, make):
+        folder = base / name
+        with FileLock(base / f"{name}.lock"):
+            if not (folder / "done").exists():
+                make(folder)
+                (folder / "done").touch()
+        return Repo(folder / "repo")
+
+    return function
+
+
+@pytest.fixture(scope="session")
+def reproduced(made_once):
+    """A `Repo` in which everything is reproduced and committed. Read it; `fresh` is to change."""
+    return made_once("pipeline", lambda folder: reproduce(folder / "repo"))
+
+
+@pytest.fixture(scope="session")
+def compared(made_once, reproduced):
+    """The same with experiments: longer training with two seeds, `seeds-1` and `seeds-2`.
+
+    Both ran at once, out of DVC's queue.
+    """
+
+    def make(folder):
+        repo = reproduced.copy_to(folder)
+        changes = ("-S", "train.epochs=6", "-S", "train.seed=range(1,3)")
+        repo.dvc("exp", "run", "--queue", "--name", "seeds", *changes)
+        repo.dvc("queue", "start", "--jobs", "2")
+        repo.wait_for_queue()
+
+    return made_once("compared", make)
 
 
 @pytest.fixture

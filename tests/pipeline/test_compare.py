@@ -14,20 +14,6 @@ from tests.helpers import CHARACTERS, ROOT, Repo, stages_run
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def compared(reproduced, tmp_path_factory):
-    """A repository with experiments: longer training with two seeds, `seeds-1` and `seeds-2`.
-
-    Both ran at once, out of DVC's queue.
-    """
-    repo = reproduced.copy_to(tmp_path_factory.mktemp("compared"))
-    changes = ("-S", "train.epochs=6", "-S", "train.seed=range(1,3)")
-    repo.dvc("exp", "run", "--queue", "--name", "seeds", *changes)
-    repo.dvc("queue", "start", "--jobs", "2")
-    repo.wait_for_queue()
-    return repo
-
-
 def k49_json(repo, *arguments):
     return json.loads(repo.run("k49", "compare", *arguments, "--format", "json").stdout)
 
