@@ -138,13 +138,13 @@ class Revisions:
         of_train, of_evaluate = METRICS / "train.json", METRICS / "test.json"
         train = validate(TrainMetrics, self.read(sha, of_train), f"{sha}: {of_train}")
         metrics = validate(TestMetrics, self.read(sha, of_evaluate), f"{sha}: {of_evaluate}")
-        lock = trained_with(self.bytes(sha, LOCK, MOST_JSON).decode(errors="replace"))
+        lock = self._lock(sha)
         val, test = (self._predictions(sha, split) for split in ("val", "test"))
         figures = {**train.model_dump(), **metrics.model_dump(), "val_accuracy": val.right.mean()}
         return Entry(
             name=title,
             dataset=train.train_data,
-            params={**self._params(sha), **{path: lock[path] for path in OTHERS if path in lock}},
+            params=self._params(sha, lock),
             code=" ".join(lock.get(path, "") for path in CODE).strip(),
             val_images=val.images,
             test_images=test.images,
@@ -153,11 +153,16 @@ class Revisions:
             metrics={name: figures[name] for name in RANKED},
         )
 
-    def _params(self, name: str) -> dict[str, Any]:
+    def _lock(self, name: str) -> dict[str, str]:
+        return trained_with(self.bytes(name, LOCK, MOST_JSON).decode(errors="replace"))
+
+    def _params(self, name: str, lock: dict[str, str]) -> dict[str, Any]:
+        """Return the settings, and hashes of the data and of the networks of one's own."""
         content = self.bytes(name, PARAMS, MOST_YAML)
         return {
             **used(flat_yaml(content, f"{name}: {PARAMS}")),
             **self._flat(name, HYPERPARAMETERS, "hyperparameters."),
+            **{path: lock[path] for path in OTHERS if path in lock},
         }
 
     def run(self, name: str) -> Run:
@@ -166,8 +171,10 @@ class Revisions:
         Raises:
             K49Error: there is no such revision, or the run is not whole in it.
         """
-        path = METRICS / "train.json"
+        path, lock = METRICS / "train.json", dict[str, str]()
         train = validate(TrainMetrics, self.read(name, path), f"{name}: {path}")
+        with suppress(K49Error):  # without one, nothing is known of its data and networks
+            lock = self._lock(name)
         return Run(
             name=self.title(name),
             dataset=train.train_data,
@@ -175,7 +182,7 @@ class Revisions:
             val=self._predictions(name, "val"),
             test=self._predictions(name, "test"),
             versions=train.versions,
-            params=self._params(name),
+            params=self._params(name, lock),
             stale=self._stale() if name == WORKSPACE else (),
         )
 

@@ -203,6 +203,9 @@ def test_suspects_that_are_left_out_are_counted_and_no_suspects_any_more(compare
     places = {tuple(line.split(",")[:2]) for line in left}
     assert not places & {tuple(line.split(",")[:2]) for line in of_train}
     assert any(line.startswith("train") for line in left)
+    differing = k49_json(repo, "main", "cleaned")["params"]
+    assert differing["data.exclude"] == [None, "labels/exclude.csv"]
+    assert len(set(differing["data/split"])) == 2, "the file's content, too"
     assert "left out, other validation images: cleaned" in repo.run("k49", "rank").stdout
 
 
