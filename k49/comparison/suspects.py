@@ -54,8 +54,8 @@ def collect(
 ) -> tuple[Judged, list[str]]:
     """Return the opinions of runs, and notes on images that nobody judged.
 
-    Of test the first run's; of train each run's on its own validation images. Images that a run
-    left out or relabelled somebody has looked at: they are no suspects any more.
+    Of test the first run's; of train each run's on its own validation images. Somebody has looked
+    at images that a run left out or relabelled: they are no suspects any more.
 
     Args:
         runs: of one dataset, each with the corrections that it was trained with.
@@ -113,8 +113,8 @@ def judged(
     here = Dataset(images[rows][..., np.newaxis], one_hot(labels[rows], len(predictions.classes)))
     if fingerprint(here) != predictions.images:
         raise K49Error(
-            f"{name} images of data/raw are not those that were read; `dvc checkout` brings those "
-            "of the last commit back"
+            f"{name} images of data/raw, with the files in labels/, are not those that were read; "
+            "`dvc checkout` and `git checkout labels` bring those of the last commit back"
         )
     if (opinion := predictions.opinion) is None:
         raise ValueError("predictions without opinions")
