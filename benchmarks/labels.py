@@ -88,6 +88,7 @@ def lines(source: Path, kind: str, recipe: str, clean: bool) -> Iterator[str]:
 
 
 def experiment(repo: Path, name: str, *settings: str) -> None:
+    run(repo, "git", "checkout", "--", "params.yaml")  # without the settings of the last one
     run(repo, "dvc", "exp", "run", "--name", name, *settings)
 
 
