@@ -162,7 +162,7 @@ class Revisions:
         return {
             **used(flat_yaml(content, f"{name}: {PARAMS}")),
             **self._flat(name, HYPERPARAMETERS, "hyperparameters."),
-            **{path: lock[path] for path in OTHERS if path in lock},
+            **{path: lock[path][:8] for path in OTHERS if path in lock},
         }
 
     def run(self, name: str) -> Run:
