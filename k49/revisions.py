@@ -43,7 +43,7 @@ DEFAULTS = {  # of parameters that older files lack
     for key, field in model.model_fields.items()
     if not field.is_required()
 }
-LOCK = Path("dvc.lock")
+LOCK, LABELS = Path("dvc.lock"), Path("labels")
 CODE = ("k49/training", "k49/tta.py", "stages/train.py")  # that trains
 OTHERS = ("data/split", "networks")  # on which training depends, besides code and parameters
 EXECUTABLE = pygit2.enums.FileMode.BLOB_EXECUTABLE
@@ -252,6 +252,8 @@ class Revisions:
         advice = "`dvc repro` makes it, and the commit must hold it"
         if path == PARAMS:
             advice = "every run needs it; `git checkout -- params.yaml` brings it back"
+        elif path.parent == LABELS:
+            advice = "params.yaml names it, so it belongs into the same commit"
         if name == WORKSPACE:
             if not (root / path).exists():
                 raise K49Error(f"{name}: {path} isn't there; {advice}")
