@@ -11,8 +11,6 @@ compare` says of three seeds each (2 % of the test labels stay wrong).
 """
 
 import argparse
-import csv
-import io
 import json
 import subprocess
 import sys
@@ -82,9 +80,11 @@ def lines(source: Path, kind: str, recipe: str, clean: bool) -> Iterator[str]:
         settings = [*run(repo, "k49", "recipe", recipe).split(), "-S", f"data.source={folder}"]
         for fold in range(FOLDS):
             experiment(repo, f"folds-{fold}", *settings, "-S", f"split.fold={fold}")
-        yield row(repo, kind, recipe, planted)
+        ask = ("k49", "suspects", "folds-*", "--top", "1000000", "--format", "json")
+        known = json.loads(run(repo, *ask))
+        yield row(known, kind, recipe, planted)
         if clean:
-            yield cleaned(repo, settings)
+            yield cleaned(repo, known["suspects"], settings)
 
 
 def experiment(repo: Path, name: str, *settings: str) -> None:
@@ -92,10 +92,9 @@ def experiment(repo: Path, name: str, *settings: str) -> None:
     run(repo, "dvc", "exp", "run", "--name", name, *settings)
 
 
-def cleaned(repo: Path, settings: list[str]) -> str:
+def cleaned(repo: Path, suspects: list[dict], settings: list[str]) -> str:
     """Train without the likely errors of the folds, and with them; return the verdict."""
-    text = run(repo, "k49", "suspects", "folds-*", "--top", "1000000", "--format", "csv")
-    wrong = [row for row in csv.DictReader(io.StringIO(text)) if row["likely_error"] == "True"]
+    wrong = [suspect for suspect in suspects if suspect["likely_error"]]
     (repo / LIST).write_text(csv_text(wrong, list(wrong[0])), "utf-8")
     run(repo, "git", "add", LIST)
     for seed in range(1, SEEDS + 1):
@@ -105,9 +104,7 @@ def cleaned(repo: Path, settings: list[str]) -> str:
     return run(repo, "k49", "compare", "all-*", "clean-*").splitlines()[-1]
 
 
-def row(repo: Path, kind: str, recipe: str, planted: set[tuple[str, int]]) -> str:
-    ask = ("k49", "suspects", "folds-*", "--top", "1000000", "--format", "json")
-    known = json.loads(run(repo, *ask))
+def row(known: dict, kind: str, recipe: str, planted: set[tuple[str, int]]) -> str:
     places = [(suspect["split"], suspect["index"]) for suspect in known["suspects"]]
     first = places[: round(FIRST * known["judged"])]
     hits, precise = len(planted & set(first)), len(planted & set(places[:100]))

@@ -314,12 +314,10 @@ def suspects(
     folder = project() / RAW
     raw = {split: raws.read(folder, split) for split in ("train", "test")}
     with revisions(project()) as known:
-        names = known.names(runs)
-        read = known.side(runs)
-        cleaned = [known.corrections(name, run) for name, run in zip(names, read, strict=True)]
-    judged_by = list(zip(read, cleaned, strict=True))
-    opinions, notes = suspecting.collect(judged_by, raw["train"], raw["test"])
-    found = suspecting.find_suspects(opinions, read[0].test.classes)
+        judges = known.side_with_corrections(runs)
+    opinions, notes = suspecting.collect(judges, raw["train"], raw["test"])
+    first, corrections = judges[0]
+    found = suspecting.find_suspects(opinions, first.test.classes)
     rows = suspecting.rows(found, top)
     if format is PredictionFormat.table:
         show(suspecting.as_table(rows))
@@ -333,12 +331,12 @@ def suspects(
         from k49.plots.figures import save
         from k49.plots.suspects import gallery
 
-        save(gallery(found, top, raw, read[0].dataset), figure)
+        save(gallery(found, top, raw, first.dataset), figure)
         warn(f"wrote {figure}")
     if review:
         from k49.comparison.review import review_page
 
-        page = review_page(found, top, raw, read[0].dataset, cleaned[0])
+        page = review_page(found, top, raw, first.dataset, corrections)
         write_text(review, page)
         warn(f"wrote {review}; open it in a browser")
 

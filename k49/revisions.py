@@ -65,6 +65,15 @@ class Revisions:
         """
         return [self.run(name) for name in tracked(self.names(names), "revisions")]
 
+    def side_with_corrections(self, names: str) -> list[tuple[Run, Corrections]]:
+        """Return the same, each run with the files of `data.exclude` and `data.relabel`.
+
+        Raises:
+            K49Error: as `side`; or such a file isn't there, or is faulty.
+        """
+        known = tracked(self.names(names), "revisions")
+        return [(run := self.run(name), self._corrections(name, run)) for name in known]
+
     def names(self, names: str) -> list[str]:
         """Split names at commas, each once; `*` and `?` match names of experiments.
 
@@ -186,12 +195,7 @@ class Revisions:
             stale=self._stale() if name == WORKSPACE else (),
         )
 
-    def corrections(self, name: str, run: Run) -> Corrections:
-        """Read the files of `data.exclude` and `data.relabel` of a revision's run.
-
-        Raises:
-            K49Error: one isn't there, or is faulty.
-        """
+    def _corrections(self, name: str, run: Run) -> Corrections:
         chosen = {key: run.params.get(f"data.{key}") for key in Cleaning.model_fields}
         return corrections.read(
             validate(Cleaning, chosen, f"{name}: {PARAMS}: data"),

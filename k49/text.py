@@ -1,12 +1,9 @@
 """Text from outside, made harmless where it is shown: in a terminal, in Markdown, in a page."""
 
-import base64
 import csv
-import hashlib
 import io
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from rich.markup import escape
@@ -90,28 +87,3 @@ def csv_text(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().rstrip("\n")
-
-
-def html_page(folder: Path, script: str, filled: dict[str, str]) -> str:
-    """Return a page that runs one script and asks for nothing, as its policy says.
-
-    Args:
-        folder: with page.html, which has places as `{script}`, and style.css.
-        script: its JavaScript.
-        filled: HTML for the other places, by their names.
-    """
-    style = (folder / "style.css").read_text("utf-8")
-    policy = (
-        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-    filled = {**filled, "policy": policy, "style": style, "script": script}
-    page = (folder / "page.html").read_text("utf-8")
-    # at once: what is filled in may hold the name of another place
-    return re.sub("{(" + "|".join(filled) + ")}", lambda match: filled[match[1]], page)
-
-
-def digest(text: str) -> str:
-    """Return how a policy names a script or a style."""
-    sha256 = hashlib.sha256(text.encode()).digest()
-    return f"'sha256-{base64.b64encode(sha256).decode()}'"

@@ -64,8 +64,8 @@ def collect(
     Raises:
         K49Error: these are other images than those that were read.
     """
-    first, corrections = runs[0]
-    notes, parts = [], [judged(first.test, test, corrections, None)]
+    first, corrections_of_first = runs[0]
+    notes, parts = [], [judged(first.test, test, corrections_of_first, None)]
     for run, corrections in runs:
         if run.val.opinion is None:
             notes.append(
@@ -77,11 +77,11 @@ def collect(
         split = validate(Split, keys, f"{run.name}: split")
         parts.append(judged(run.val, train, corrections, split))
     opinions = together(parts)
-    seen = sum(len(runs[0][1].rows(split)) for split in SPLITS)
-    if seen:
-        notes.append(f"{seen:,} images that data.exclude and data.relabel name are no suspects")
+    seen = {split: len(corrections_of_first.rows(split)) for split in SPLITS}
+    if images := sum(seen.values()):
+        notes.append(f"{images:,} images that data.exclude and data.relabel name are no suspects")
     of_train = int(np.count_nonzero(opinions.split == "train"))
-    in_all = len(train[1]) - len(runs[0][1].rows("train"))
+    in_all = len(train[1]) - seen["train"]
     if of_train < in_all:
         notes.append(
             f"judged {of_train:,} of {in_all:,} train images, those of validation; all of "

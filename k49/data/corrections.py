@@ -237,8 +237,9 @@ def correct(
         return splits, {}
     corrected = dict[str, Subset]()
     counts: Counts = {"excluded": {}, "relabelled": {}}
+    published = {split: corrections.apply(split, splits[split].labels) for split in SPLITS}
     for name, subset in splits.items():
-        stay, labels = corrections.apply("test" if name == "test" else "train", subset.labels)
+        stay, labels = published["test" if name == "test" else "train"]
         kept = subset.rows[stay[subset.rows]]
         had, has = (
             np.bincount(of[rows], minlength=subset.classes)

@@ -82,11 +82,13 @@ def of_split(
     """
     labels, predicted = split.labels.argmax(1), probabilities.argmax(1)
     order = np.argsort(labels, kind="stable")
-    scores = Scores(
-        doubt=1 - probabilities.max(1)[order],
-        nll=nll(probabilities, labels)[order],
-        brier=brier(probabilities, labels)[order],
-    )
+    scores = None
+    if with_scores:
+        scores = Scores(
+            doubt=1 - probabilities.max(1)[order],
+            nll=nll(probabilities, labels)[order],
+            brier=brier(probabilities, labels)[order],
+        )
     used = probabilities if averaged is None else averaged
     opinion = Opinion(
         predicted=used.argmax(1)[order].astype(np.uint8),
@@ -98,7 +100,7 @@ def of_split(
         predicted=predicted[order].astype(np.uint8),
         images=fingerprint(split),
         classes=tuple(classes),
-        scores=scores if with_scores else None,
+        scores=scores,
         opinion=opinion,
     )
 

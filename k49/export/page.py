@@ -16,9 +16,9 @@ import numpy as np
 from k49.export.exported import Exported
 from k49.io import write_text
 from k49.kanjivg import trajectory
+from k49.page import html_page
 from k49.pictures import characters, clutter, colour, ink, layout, skew
 from k49.pictures.files import LEAST_ON_WHITE
-from k49.text import html_page
 
 PARTS = Path(__file__).parent / "reader"
 SCRIPTS = ("network.js", "picture.js", "clutter.js", "layout.js", "page.js")
@@ -40,12 +40,12 @@ def write(exported: Exported, path: Path) -> None:
     script = "\n".join((PARTS / name).read_text("utf-8") for name in SCRIPTS)
     values = ", ".join(f"{name} = {value}" for name, value in constants().items())
     script = f'"use strict";\nconst MODEL = "{packed(exported)}", {values};\n{script}'
+    title = f"k49: reads {html.escape(exported.dataset.name)}"
     filled = {
-        "data": html.escape(exported.dataset.name),
         "language": html.escape(exported.dataset.language or ""),
         "about": about(exported),
     }
-    write_text(path, html_page(PARTS, script, filled))
+    write_text(path, html_page(PARTS, title, script, filled))
 
 
 def constants() -> dict[str, int | float | list[float]]:

@@ -131,7 +131,7 @@ RERUNS = {
     "k49/search/search.py": ["tune"],
     "k49/training/fit.py": ["tune", "train", "calibrate", "evaluate", "export"],
     "k49/calibration/detector.py": ["calibrate", "evaluate", "export"],  # was: an hour
-    "k49/export/network.py": ["export"],
+    "k49/export/network.py k49/page.py": ["export"],
     "k49/evaluation/metrics.py": ["evaluate", "plot"],
     "k49/plots/figures.py": ["plot"],
     "stages/train.py": ["train"],

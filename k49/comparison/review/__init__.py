@@ -14,7 +14,7 @@ from PIL import Image
 from k49.comparison.suspects import Suspects, examples, rows
 from k49.data.corrections import Corrections, LabelFile
 from k49.data.split import Raw
-from k49.text import html_page
+from k49.page import html_page
 
 PARTS = Path(__file__).parent
 EXAMPLES = 4  # of a class
@@ -60,8 +60,9 @@ def review_page(
     )
     return html_page(
         PARTS,
+        f"Labels to review: {html.escape(dataset)}",
         f'"use strict";\nconst DATA = {script};\n{(PARTS / "page.js").read_text("utf-8")}',
-        {"data": html.escape(dataset), "about": html.escape(about)},
+        {"about": html.escape(about)},
     )
 
 

@@ -51,10 +51,10 @@ function decide(number, choice) {
 // Rows of a file: those that it had before, and the new ones. An image whose label is right stays in
 // the file of relabelled ones with its own label: somebody has looked at it.
 function rowsOf(name) {
-  const decided = DATA.rows.filter((_, i) => (decisions[i] === "exclude") === (name === "exclude") && decisions[i]);
-  const added = decided.map((row) => ({
-    ...row, likely: decisions[DATA.rows.indexOf(row)] === "right" ? row.given : row.likely,
-  }));
+  const added = DATA.rows.flatMap((row, i) => {
+    const file = { exclude: "exclude", relabel: "relabel", right: "relabel" }[decisions[i]];
+    return file === name ? [{ ...row, likely: decisions[i] === "right" ? row.given : row.likely }] : [];
+  });
   return [...DATA.before[name], ...added];
 }
 
