@@ -258,6 +258,11 @@ class Tune(Section):
     workers: Annotated[int, Field(ge=1, le=1024)] | None  # None: as many as have processors
     scheduler: Annotated[str, AfterValidator(check_address)] | None  # None: here
 
+    @property
+    def searches(self) -> bool:
+        """Return whether any trial is trained: of a single one nothing can be learned."""
+        return self.trials > 1 or self.tuner == "hyperband"
+
 
 class Hyperparameters(Section):
     """The winner of the search, which training reads: `models/hyperparameters.yaml`."""
@@ -500,6 +505,11 @@ def ineffective_settings(settings: Settings, images: int | None = None) -> list[
         lines.append("fit.patience has no effect: neither tune.epochs nor train.epochs is above it")
     if tune.tuner == "hyperband":
         lines.append("tune.trials has no effect: hyperband tries as many as tune.epochs asks for")
+    if not tune.searches:
+        lines.append(
+            "tune has no effect but for tune.space: tune.trials is 1, so nothing is searched, and "
+            f"the middle of spaces.{tune.space} is trained"
+        )
     if tune.workers is not None and tune.scheduler is not None:
         lines.append("tune.workers has no effect: tune.scheduler has workers of its own")
     module, _, attribute = space.network.partition(":")

@@ -95,8 +95,8 @@ def test_machine_is_told_without_the_rivals_packages():
 @pytest.mark.slow
 def test_search_is_the_pipelines_own(folder, monkeypatch):
     monkeypatch.chdir(folder)
-    (accuracy,) = searches.ours(search_of("report", trials=1, epochs=1, workers=1))
-    assert 0 <= accuracy <= 1
+    one, other = searches.ours(search_of("report", trials=2, epochs=1, workers=1))
+    assert 0 <= min(one, other) <= max(one, other) <= 1
     assert not list(folder.glob("scratch/*")), "else the next round would find its trials done"
 
 

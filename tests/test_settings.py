@@ -453,6 +453,11 @@ def test_every_committed_setting_has_an_effect():
             "tune.trials has no effect: hyperband tries as many as tune.epochs asks for",
         ),
         (
+            {"tune.trials": 1},
+            "tune has no effect but for tune.space: tune.trials is 1, so nothing is searched, and "
+            "the middle of spaces.default is trained",
+        ),
+        (
             {"spaces.default.weight_decay": {"min": 0.01, "max": 0.1}},
             "fit.weight_decay has no effect: spaces.default.weight_decay is searched",
         ),

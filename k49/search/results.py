@@ -44,7 +44,7 @@ class Trial:
 @dataclass(frozen=True)
 class Outcome:
     trial: Trial
-    status: Literal["completed", "failed"]
+    status: Literal["completed", "failed", "untrained"]
     score: float | None  # val_accuracy
     epochs: int
     error: str | None = None

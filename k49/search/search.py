@@ -15,7 +15,7 @@ from k49.data import Dataset
 from k49.errors import K49Error, is_out_of_memory
 from k49.search.progress import Progress
 from k49.search.results import Outcome, Result, Results, Trial
-from k49.search.tuner import Oracle, planned_epochs
+from k49.search.tuner import Oracle, middle, planned_epochs
 from k49.search.workers import RESULT_SECONDS, Cluster, Events, Here
 from k49.settings import Hyperparameters, SearchConfig, Settings, TrainingConfig
 from k49.training import networks
@@ -37,20 +37,21 @@ class SearchResult:
 
     @property
     def metrics(self) -> dict:
-        scores = [row["val_accuracy"] for row in self.rows if row["status"] == "completed"]
-        return {
-            "tune_trials": len(self.rows),
-            "tune_completed": len(scores),
-            "tune_val_accuracy": max(scores),
-        }
+        trained = [row for row in self.rows if row["status"] != "untrained"]
+        scores = [row["val_accuracy"] for row in trained if row["status"] == "completed"]
+        counts = {"tune_trials": len(trained), "tune_completed": len(scores)}
+        return counts | ({"tune_val_accuracy": max(scores)} if scores else {})
 
     def __str__(self) -> str:
-        best = self.metrics["tune_val_accuracy"]
+        if (best := self.metrics.get("tune_val_accuracy")) is None:
+            return f"no search, since tune.trials is 1: the middle of the space, {self.winner}"
         return f"best of {len(self.rows)} trials: val_accuracy {best:.4f} with {self.winner}"
 
 
 def search(config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> SearchResult:
     """Train the trials that the oracle asks for; the highest val_accuracy wins.
+
+    With one trial there is nothing to choose: none is trained, the middle of the space wins.
 
     Trials whose results are in `folder` are not trained again. So an interrupted search continues
     where it was, with any number of workers, and ends as an uninterrupted one.
@@ -66,6 +67,9 @@ def search(config: SearchConfig, train: Dataset, val: Dataset, folder: Path) -> 
     """
     tune = config.tune
     networks.check_space(tune.space, config.space, tune.trials, train.images.shape[1:3])
+    if not tune.searches:
+        only = Outcome(Trial(1, middle(config.space), 0), "untrained", None, 0)
+        return SearchResult(only.trial.hyperparameters, [only.row(tune.seed)])
     epochs = planned_epochs(config)
     oracle, outcomes = Oracle(config), list[Outcome]()
     results = Results(folder, (train, val), tune.threads)

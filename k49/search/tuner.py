@@ -1,5 +1,6 @@
 """Keras Tuner's oracles, asked and told: they choose trials, and neither run nor write anything."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -112,6 +113,27 @@ def planned_epochs(config: SearchConfig) -> list[int]:
         oracle.tell([Outcome(trial, "completed", 0.0, trial.epochs) for trial in trials])
         epochs += [trial.epochs for trial in trials]
     return epochs
+
+
+def middle(space: Space) -> Hyperparameters:
+    """Return the middle of each range, of two the lower, and the first of each list."""
+    depths = range(space.layers.min, space.layers.max + 1, space.layers.step)
+    widths = range(space.units.min, space.units.max + 1, space.units.step)
+    network, depth = networks.load(space.network), depths[(len(depths) - 1) // 2]
+    units = [widths[(len(widths) - 1) // 2]] * network.searched_widths(depth)
+    decay = space.weight_decay
+    return Hyperparameters(
+        network=space.network,
+        units=network.widths(units, depth),
+        activation=space.activation[0],
+        initializer=space.initializer[0],
+        learning_rate=middle_log(space.learning_rate),
+        weight_decay=None if decay is None else middle_log(decay),
+    )
+
+
+def middle_log(bounds: LogRange) -> float:
+    return float(f"{math.sqrt(bounds.min * bounds.max):.6g}")
 
 
 def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:

@@ -119,3 +119,11 @@ def test_picture_of_any_number_of_trials(n):
     ways, mattered = figure.axes
     assert len(ways.lines) >= n - (n == 30)
     assert len(mattered.patches) == 6
+
+
+def test_picture_without_a_search():
+    found = rows(1, lambda row: 0)
+    found[0] |= {"status": "untrained", "val_accuracy": None}
+    figure = trials(found, "made up")
+    assert not figure.axes
+    assert "no search" in figure.texts[0].get_text()

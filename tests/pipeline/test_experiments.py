@@ -134,7 +134,7 @@ def elsewhere(reproduced, tmp_path_factory):
     mirror = mirror_of(repo.path / "data/raw", folder / "mirror")
     figures = repo.path / "k49/plots/figures.py"
     figures.write_text(figures.read_text("utf-8") + "\nprint('figures from', __file__)\n", "utf-8")
-    changes = (f"data.source={mirror}", "tune.trials=1", "train.epochs=1")
+    changes = (f"data.source={mirror}", "train.epochs=1")
     settings = [word for change in changes for word in ("-S", change)]
     output = repo.dvc("exp", "run", "--temp", "--name", "other", *settings).stdout
     (folder / "applied").mkdir()

@@ -1,0 +1,234 @@
+"""Time to accuracy: minutes until validation reaches a level, for each recipe and for PyTorch.
+
+`make bench` runs all of it (an hour); for a part:
+
+    .venv-bench/bin/python -m benchmarks.accuracy --only default cnn [--scale 0.15]
+
+Every way searches and trains in a process of its own, and validates after each epoch; the clock
+does not stop for that. `cnn in PyTorch` is the network of the recipe cnn with its optimizer,
+schedule, smoothing and distortions, in the fastest of the ways of epoch.md. Writes
+benchmarks/accuracy.json, .md and .png.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.epoch import HERE, K49, draw, last_line, machine, publish
+from benchmarks.ways import load, settings_of, torch_cnn
+
+LEVELS = (0.95, 0.97, 0.98, 0.985, 0.989)  # of validation accuracy
+WAYS = {
+    "report": "report",
+    "default": "default",
+    "cnn": "cnn",
+    "resnet": "resnet",
+    "torch": "cnn in PyTorch",
+}
+Reached = Callable[[float], None]  # called with each epoch's val_accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", type=float, default=1.0, help="of the stand-in; 1 is K49's size")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--run", choices=WAYS, help="this one, in the folder at hand")
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(points_of(options.run, Path.cwd())))
+        return
+
+    with TemporaryDirectory() as scratch:
+        data = Path(scratch, "data")
+        images = draw(data, options.scale)
+        rows = []
+        for way in options.only:
+            points = last_line(["benchmarks.accuracy", "--run", way], data)
+            rows.append({"way": way, "images": images, "points": points})
+            print(f"{WAYS[way]}: {points[-1]}", flush=True)
+
+    where = machine()
+    publish("accuracy", rows, table(rows, where))
+    chart(rows, where)
+
+
+def points_of(way: str, folder: Path) -> list[list[float]]:
+    """Return seconds since the start, and val_accuracy, of each epoch of a training."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    points: list[list[float]] = []
+    start = time.perf_counter()
+
+    def reached(val_accuracy: float) -> None:
+        points.append([round(time.perf_counter() - start, 2), round(val_accuracy, 6)])
+
+    (in_torch if way == "torch" else ours)(way, folder, reached)
+    return points
+
+
+def ours(recipe: str, folder: Path, reached: Reached) -> None:
+    from k49.process import start_server
+
+    start_server("k49.training.fit")
+    from k49.search.search import search, search_config
+    from k49.settings import Settings, validate
+    from k49.stage import load_dataset
+    from k49.training.fit import fit, training_config
+
+    settings = validate(Settings, settings_of(recipe), recipe)
+    train, val = load_dataset("train"), load_dataset("val")
+    with TemporaryDirectory() as results:
+        winner = search(search_config(settings), train, val, Path(results)).winner
+    config = training_config(settings, winner, len(train))
+    fit(config, train, val, lambda figures: reached(figures["val_accuracy"]))
+
+
+def in_torch(way: str, folder: Path, reached: Reached) -> None:
+    """Train the recipe cnn, as somebody writes it who knows PyTorch well."""
+    import torch
+
+    from k49.search.tuner import middle
+    from k49.settings import Settings, validate
+
+    settings = validate(Settings, settings_of("cnn"), "cnn")
+    highest = middle(settings.spaces["cnn"]).learning_rate
+    recipe, batch = settings.fit, settings.fit.batch_size
+    (x, y), (val_x, val_y) = (
+        (torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels)).argmax(1))
+        for images, labels in (load(folder, np.uint8, split) for split in ("train", "val"))
+    )
+    x, val_x = (images.permute(0, 3, 1, 2) for images in (x, val_x))
+    epochs = settings.train_epochs(len(x))
+    torch.manual_seed(1)
+    model = torch_cnn()
+    call = torch.compile(model)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+        highest,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    steps = epochs * (len(x) // batch)
+    warmup = int(recipe.warmup_ratio * steps)
+
+    def share(step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+    for _ in range(epochs):
+        model.train()
+        for chosen in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
+            logits = call(distorted(x[chosen].float() / 255, settings.augment))
+            loss = torch.nn.functional.cross_entropy(
+                logits, y[chosen], label_smoothing=recipe.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        model.eval()
+        with torch.no_grad():
+            right = sum(
+                int((model(images.float() / 255).argmax(1) == labels).sum())
+                for images, labels in zip(val_x.split(256), val_y.split(256), strict=True)
+            )
+        reached(right / len(val_x))
+
+
+def distorted(images: Any, augment: Any) -> Any:
+    """Do what `k49.training.augment` does to images (N, 1, H, W), by `grid_sample`."""
+    import torch
+    from torch.nn import functional
+
+    n, (height, width) = len(images), images.shape[2:]
+
+    def uniform(*shape: int) -> Any:
+        return 2 * torch.rand(shape) - 1
+
+    turn, slant = augment.rotation * uniform(n), augment.shear * uniform(n)
+    tall, wide = 1 + augment.scale * uniform(2, n)
+    right, down = augment.shift * uniform(2, n) * 2 / torch.tensor([[width], [height]])
+    cos, sin = turn.cos(), turn.sin()
+    rows = torch.stack([tall * sin + slant, wide * cos, down], 1)
+    columns = torch.stack([tall * cos, wide * -sin, right], 1)
+    grid = functional.affine_grid(torch.stack([columns, rows], 1), [n, 1, height, width], False)
+    knots = augment.elastic_grid
+    bend = augment.elastic * math.sqrt(3) * uniform(n, 2, knots, knots) * 2 / width
+    bend = functional.interpolate(bend, (height, width), mode="bicubic", align_corners=False)
+    return functional.grid_sample(images, grid + bend.permute(0, 2, 3, 1), align_corners=False)
+
+
+def minutes(points: list[list[float]], level: float) -> float:
+    """Return when validation first reached a level; infinity if it never did."""
+    return next((seconds / 60 for seconds, accuracy in points if accuracy >= level), math.inf)
+
+
+def table(rows: list[dict], where: str) -> str:
+    images = rows[0]["images"]
+    size = "as K49 has" if images == K49 else f"K49 has {K49:,}"
+    levels = " | ".join(f"{level:.1%}".replace("%", " %") for level in LEVELS)
+    return (
+        "\n".join(
+            [
+                "# Time to accuracy",
+                "",
+                "Minutes from the start of the search until so large a share of validation is read "
+                f"correctly, with {images:,} train images ({size}) of the stand-in (drawn, not "
+                "K49), by `python -m benchmarks.accuracy`; one training of each.",
+                "",
+                where,
+                "",
+                "![Validation accuracy over minutes, a line for each recipe](accuracy.png)",
+                "",
+                *lines(rows, levels),
+            ]
+        )
+        + "\n"
+    )
+
+
+def lines(rows: list[dict], levels: str) -> list[str]:
+    text = [f"| | {levels} | at the end | minutes |", "|---" * (len(LEVELS) + 3) + "|"]
+    for row in rows:
+        at = (minutes(row["points"], level) for level in LEVELS)
+        cells = [f"{m:.1f}" if math.isfinite(m) else "-" for m in at]
+        seconds, last = row["points"][-1]
+        cells += [f"{100 * last:.1f} %", f"{seconds / 60:.1f}"]
+        text.append(f"| {WAYS[row['way']]} | {' | '.join(cells)} |")
+    return text
+
+
+def chart(rows: list[dict], where: str) -> None:
+    from matplotlib.figure import Figure
+
+    from k49.plots.figures import save
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        seconds, accuracy = np.array(row["points"]).T
+        dashed = "--" if row["way"] == "torch" else "-"
+        axes.plot(seconds / 60, 100 * accuracy, dashed, marker=".", label=WAYS[row["way"]])
+    axes.set(xscale="log", ylim=(90, 100), xlabel="minutes since the search began")
+    axes.set_ylabel("validation accuracy, %")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.suptitle(f"stand-in (drawn, not K49); {where.partition('; ')[0]}", fontsize=9)
+    save(figure, HERE / "accuracy.png")
+
+
+if __name__ == "__main__":
+    main()
