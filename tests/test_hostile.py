@@ -529,10 +529,11 @@ def test_environment_of_another_kind_changes_no_answer(tmp_path, model):
 
 
 def test_keras_json_that_keras_can_t_use(tmp_path):
+    """Was: the room that reads it was passed by, by stages calibrate and evaluate."""
     (tmp_path / ".keras").mkdir()
     (tmp_path / ".keras/keras.json").write_text('{"floatx": "float99"}')
     env = {**environment(tmp_path, warm=False), "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", "import k49.training"]
+    command = [sys.executable, "-c", "import k49.calibration.detector"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert "keras.json: Keras can't use it" in done.stderr.splitlines()[-1]
 
