@@ -86,12 +86,12 @@ def correlation(column: list[Any], ranks: np.ndarray) -> tuple[float, float]:
 
 def trials(rows: list[dict], dataset: str) -> Figure:
     with figure_style():
+        if not (scored := [row for row in rows if row["val_accuracy"] is not None]):
+            figure = Figure((13, 1))
+            figure.suptitle(f"No search, since tune.trials is 1: {dataset}")
+            return figure
         figure = Figure((13, 4.6))
         set_margins(figure, 0.4, 0.3, 0.75, 0.8, wspace=0.28)
-        if not (scored := [row for row in rows if row["val_accuracy"] is not None]):
-            figure.text(0.5, 0.5, "no search: tune.trials is 1", ha="center", fontsize=14)
-            figure.suptitle(f"The search: {dataset}")
-            return figure
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         draw_parallel(left, scored)
         draw_importance(right, importance(rows))
