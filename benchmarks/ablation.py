@@ -32,6 +32,14 @@ from k49.io import write_text
 from k49.plots.figures import BLUE, GREY, ORANGE, figure_style, save
 
 Row = tuple[str, str, list[str]]  # name, recipe, what is changed in it
+
+
+def rates(space: str, lowest: float, highest: float) -> list[str]:
+    """Changes that give a space other learning rates."""
+    key = f"spaces.{space}.learning_rate"
+    return [f"{key}.min={lowest}", f"{key}.max={highest}"]
+
+
 # Each has what those above it have, and the last is the default recipe.
 STEPS = {
     "report": [],
@@ -43,17 +51,18 @@ STEPS = {
         "fit.warmup_ratio=0.05",
         "fit.patience=null",
     ],
-    "wide layers": ["tune.space=default", "tune.trials=6", "tune.epochs=5"],
+    "wide layers": [
+        *("tune.space=default", "tune.trials=6", "tune.epochs=5"),
+        *rates("default", 0.0015, 0.004),
+    ],
     "weight decay": ["fit.weight_decay=0.2"],
     "label smoothing": ["fit.label_smoothing=0.1"],
-    "default": ["train.epochs=40", "train.min_steps=30000"],  # the longer
+    "longer": ["train.epochs=40", "train.min_steps=30000"],  # of both
+    "default": [
+        *("fit.batch_size=256", "fit.weight_decay=0.4", *rates("default", 0.0025, 0.0064)),
+        *("tune.epochs=2", "train.epochs=33", "train.min_steps=15000"),
+    ],
 }
-
-
-def rates(space: str, lowest: float, highest: float) -> list[str]:
-    """Changes that give a space other learning rates."""
-    key = f"spaces.{space}.learning_rate"
-    return [f"{key}.min={lowest}", f"{key}.max={highest}"]
 
 
 # Of each recipe the changes that don't stay.
@@ -62,18 +71,19 @@ DEAD_ENDS = {
         "dropout": ["fit.dropout=0.1"],
         "stronger elastic": ["augment.elastic=1.6"],
         "stronger affine": ["augment.rotation=0.2", "augment.shear=0.2", "augment.scale=0.15"],
-        "more weight decay": ["fit.weight_decay=0.4"],
+        "more weight decay": ["fit.weight_decay=0.8"],
         "less smoothing": ["fit.label_smoothing=0.05"],
         # with learning rates of its own; a decay is multiplied by the rate
         "sgd": ["fit.optimizer=sgd", *rates("default", 0.05, 0.2), "fit.weight_decay=0.005"],
         "random erasing": ["augment.erasing=0.25"],
     },
     "cnn": {
-        "half as long": ["train.epochs=10", "train.min_steps=2000"],
+        "searched": ["tune.trials=3"],
+        "half as long": ["train.epochs=5", "train.min_steps=2000"],
         "wider, half as long": [
             "spaces.cnn.units.min=24",
             "spaces.cnn.units.max=24",
-            "train.epochs=10",
+            "train.epochs=5",
             "train.min_steps=2000",
         ],
         "three blocks": ["spaces.cnn.layers.min=3", "spaces.cnn.layers.max=3"],

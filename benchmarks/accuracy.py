@@ -96,6 +96,7 @@ def in_torch(way: str, folder: Path, reached: Reached) -> None:
 
     from k49.search.tuner import middle
     from k49.settings import Settings, validate
+    from k49.training.augment import elastic_basis
 
     settings = validate(Settings, settings_of("cnn"), "cnn")
     highest = middle(settings.spaces["cnn"]).learning_rate
@@ -106,8 +107,12 @@ def in_torch(way: str, folder: Path, reached: Reached) -> None:
     )
     x, val_x = (images.permute(0, 3, 1, 2) for images in (x, val_x))
     epochs = settings.train_epochs(len(x))
+    basis = torch.from_numpy(elastic_basis(settings.augment.elastic_grid, tuple(x.shape[2:])))
     torch.manual_seed(1)
     model = torch_cnn()
+    for layer in model:
+        if hasattr(layer, "weight") and layer.weight.ndim == 4:
+            torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     call = torch.compile(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
@@ -129,7 +134,7 @@ def in_torch(way: str, folder: Path, reached: Reached) -> None:
     for _ in range(epochs):
         model.train()
         for chosen in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
-            logits = call(distorted(x[chosen].float() / 255, settings.augment))
+            logits = call(distorted(x[chosen].float() / 255, settings.augment, basis))
             loss = torch.nn.functional.cross_entropy(
                 logits, y[chosen], label_smoothing=recipe.label_smoothing
             )
@@ -146,7 +151,7 @@ def in_torch(way: str, folder: Path, reached: Reached) -> None:
         reached(right / len(val_x))
 
 
-def distorted(images: Any, augment: Any) -> Any:
+def distorted(images: Any, augment: Any, basis: Any) -> Any:
     """Do what `k49.training.augment` does to images (N, 1, H, W), by `grid_sample`."""
     import torch
     from torch.nn import functional
@@ -163,10 +168,9 @@ def distorted(images: Any, augment: Any) -> Any:
     rows = torch.stack([tall * sin + slant, wide * cos, down], 1)
     columns = torch.stack([tall * cos, wide * -sin, right], 1)
     grid = functional.affine_grid(torch.stack([columns, rows], 1), [n, 1, height, width], False)
-    knots = augment.elastic_grid
-    bend = augment.elastic * math.sqrt(3) * uniform(n, 2, knots, knots) * 2 / width
-    bend = functional.interpolate(bend, (height, width), mode="bicubic", align_corners=False)
-    return functional.grid_sample(images, grid + bend.permute(0, 2, 3, 1), align_corners=False)
+    bend = augment.elastic * math.sqrt(3) * uniform(n, augment.elastic_grid**2, 2) * 2 / width
+    bend = (basis @ bend).reshape(n, height, width, 2)
+    return functional.grid_sample(images, grid + bend, align_corners=False)
 
 
 def minutes(points: list[list[float]], level: float) -> float:
