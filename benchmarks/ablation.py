@@ -60,7 +60,7 @@ STEPS = {
     "longer": ["train.epochs=40", "train.min_steps=30000"],  # of both
     "default": [
         *("fit.batch_size=256", "fit.weight_decay=0.4", *rates("default", 0.0025, 0.0064)),
-        *("tune.epochs=2", "train.epochs=33", "train.min_steps=15000"),
+        *("tune.trials=4", "tune.epochs=2", "train.epochs=31", "train.min_steps=15000"),
     ],
 }
 

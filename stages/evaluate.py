@@ -29,7 +29,7 @@ def main(settings: Settings) -> None:
     """Predict test, then write predictions, metrics, confusion and the figures of each class."""
     with timed("importing"):  # Keras takes seconds: settings are checked before
         from k49.calibration.detector import outlier_scores
-        from k49.training.model import load_model, predict_proba
+        from k49.training.model import load_model, predict_plain_and_averaged
 
     val, test, model = load_dataset("val"), load_dataset("test"), load_model(MODEL)
     info, labels = load_info(), test.labels.argmax(1).astype(np.uint8)
@@ -39,9 +39,8 @@ def main(settings: Settings) -> None:
     calibration, shifts = provenance.calibration, settings.evaluate.shifts
 
     with timed("predicting"):
-        of_val, probabilities = (predict_proba(model, split.images) for split in (val, test))
-        averaged_of_val, averaged = (
-            predict_proba(model, split.images, shifts, calibration.exponent) if shifts else None
+        (of_val, averaged_of_val), (probabilities, averaged) = (
+            predict_plain_and_averaged(model, split.images, shifts, calibration.exponent)
             for split in (val, test)
         )
         output = ModelOutput(

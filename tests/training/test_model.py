@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from k49.errors import K49Error
-from k49.training.model import build_model, load_model, predict_proba, save_model
+from k49.training.model import (
+    build_model,
+    load_model,
+    predict_plain_and_averaged,
+    predict_proba,
+    save_model,
+)
 from tests.helpers import PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, plain
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28, 1), dtype=np.uint8)
@@ -115,7 +121,11 @@ def test_shifts_are_averaged_and_what_they_push_out_is_lost():
     found = predict_proba(model, IMAGES, shifts=1)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert abs(found - predict_proba(model, IMAGES)).max() > 1e-4
+    plain = predict_proba(model, IMAGES)
+    assert abs(found - plain).max() > 1e-4
+    both = predict_plain_and_averaged(model, IMAGES, shifts=1, exponent=1.0)
+    np.testing.assert_array_equal(both, [plain, found])
+    assert predict_plain_and_averaged(model, IMAGES, shifts=0, exponent=1.0)[1] is None
 
 
 @pytest.mark.parametrize("network", [SMALL_MODEL, SMALL_CNN], ids=["mlp", "cnn"])
