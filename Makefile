@@ -53,9 +53,10 @@ lint: install  ## style, types, and the walls between the rooms of k49/
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	@touch $@
 
-bench: install .venv-bench/installed  ## compare the time of our training with other ways to do it (an hour)
+bench: install .venv-bench/installed  ## compare the time of our training with other ways to do it (two hours)
 	.venv-bench/bin/python -m benchmarks.epoch
 	.venv-bench/bin/python -m benchmarks.search
+	.venv-bench/bin/python -m benchmarks.accuracy
 	python -m benchmarks.cost
 	python -m benchmarks.breakdown
 

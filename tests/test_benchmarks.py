@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks import ablation, breakdown, calibration, epoch
+from benchmarks import ablation, accuracy, breakdown, calibration, epoch
 from benchmarks import search as searches
 from benchmarks.ways import WAYS, search_of
 from k49.io import read_json
@@ -83,6 +83,13 @@ def test_readme_and_docs_have_what_was_measured():
         assert line in performance
     for line in breakdown.shares(read_json(ROOT / "benchmarks/breakdown.json")):
         assert line in performance
+
+
+def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
+    points = [[60.0, 0.96], [120.0, 0.975], [180.0, 0.974]]
+    text = accuracy.table([{"way": "cnn", "images": 1938, "points": points}], "a machine")
+    assert "| cnn | 1.0 | 2.0 | - | - | - | 97.4 % | 3.0 |" in text
+    assert "not K49" in text
 
 
 def test_machine_is_told_without_the_rivals_packages():
