@@ -53,12 +53,6 @@ def start_server(*modules: str) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def processors() -> int:
-    """Count the processors that this process may use."""
-    usable = getattr(os, "sched_getaffinity", None)  # which macOS doesn't have
-    return len(usable(0)) if usable else os.cpu_count() or 1
-
-
 def leave(status: int) -> NoReturn:
     """End this process at once: TensorFlow's exit takes a second, and Granian's may abort."""
     with suppress(OSError):

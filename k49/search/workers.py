@@ -7,6 +7,7 @@ and which takes TensorFlow's memory with it. Reports of epochs and ends arrive i
 import asyncio
 import logging
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from psutil import virtual_memory
 
 from k49.data import Dataset
 from k49.errors import K49Error
-from k49.process import KilledError, in_own_process, processors, start_server
+from k49.process import KilledError, in_own_process, start_server
 from k49.search.results import Result, versions_and_code
 from k49.settings import TrainingConfig, Tune
 
@@ -130,7 +131,9 @@ def trials_at_once(tune: Tune) -> int:
 
     if tf.config.list_physical_devices("GPU"):
         return 1
-    return int(max(1, min(processors() // tune.threads, virtual_memory().available // MEMORY)))
+    usable = getattr(os, "sched_getaffinity", None)  # which macOS doesn't have
+    processors = len(usable(0)) if usable else os.cpu_count() or 1
+    return int(max(1, min(processors // tune.threads, virtual_memory().available // MEMORY)))
 
 
 # --- a cluster -----------------------------------------------------------------------------------

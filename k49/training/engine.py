@@ -19,7 +19,6 @@ import keras
 import tensorflow as tf
 
 from k49.settings import TrainingConfig
-from k49.training import networks
 from k49.training.augment import augmentation, dropout_mask
 
 Tensor = Any  # TensorFlow has no types
@@ -32,7 +31,6 @@ CONVOLUTIONS = (
     keras.layers.Conv2DTranspose,
 )
 DROPOUT_STREAM = 1  # and up, one for each layer; `augment` uses the stream below and one far above
-LAYERS = 1 << 12  # of a model at most, and so streams of a part
 
 
 def compile_train_block(
@@ -50,7 +48,6 @@ def compile_train_block(
     classes = model.output_shape[-1]
     smoothing = config.fit.label_smoothing
     weights = model.trainable_variables
-    parts = networks.load(config.hyperparameters.network).parts
 
     # autograph would take 0.6 s, for a loop
     @tf.function(jit_compile=xla_pays(model), autograph=False)
@@ -73,7 +70,7 @@ def compile_train_block(
                 x = augment(images[k], seed)
             y = tf.cast(labels[k], tf.float32)
             with tf.GradientTape() as tape:
-                logits = forward_parts(model, x, parts, seed)
+                logits = forward(model, x, seed)
                 target = y * (1 - smoothing) + smoothing / classes
                 loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(target, logits))
             optimizer.learning_rate.assign(rates[k])
@@ -86,19 +83,7 @@ def compile_train_block(
     return train_block
 
 
-def forward_parts(
-    model: keras.Model, images: Tensor, parts: int, seed: Tensor | None = None
-) -> Tensor:
-    """Return the logits as `forward`, each part of the images by itself, all at once."""
-    n = images.shape[0]
-    sizes = [size for i in range(parts) if (size := (n + i) // parts)]
-    split = tf.split(images, sizes) if len(sizes) > 1 else [images]
-    return tf.concat([forward(model, part, seed, i) for i, part in enumerate(split)], 0)
-
-
-def forward(
-    model: keras.Model, images: Tensor, seed: Tensor | None = None, part: int = 0
-) -> Tensor:
+def forward(model: keras.Model, images: Tensor, seed: Tensor | None = None) -> Tensor:
     """Return the logits (B, C) of images (B, H, W, 1) uint8.
 
     Dropout is done here: Keras' can't be told which random numbers to use, and those that
@@ -109,7 +94,6 @@ def forward(
         images: to read.
         seed: as for `augment.bits`. With it as in training: dropout, and batch normalization by the
             batch's own means, which change the running ones.
-        part: of the batch, counted from 0; each has random numbers of its own.
     """
     training = seed is not None
     # inputs and outputs of layers, by Keras' symbols
@@ -121,8 +105,7 @@ def forward(
         x = x if len(x) > 1 else x[0]
         if isinstance(layer, keras.layers.Dropout) and training:
             with tf.name_scope("dropout"):
-                stream = DROPOUT_STREAM + i + part * LAYERS
-                mask = dropout_mask(x.shape, layer.rate, seed, stream)
+                mask = dropout_mask(x.shape, layer.rate, seed, DROPOUT_STREAM + i)
                 x = tf.where(mask, x / (1 - layer.rate), 0.0)
         elif has_fused_kernel(layer) and x.shape.rank == 4:
             x = normalize(layer, x, training)
@@ -158,11 +141,11 @@ def normalize(layer: keras.layers.BatchNormalization, x: Tensor, training: bool)
     return y
 
 
-def compile_score_block(model: keras.Model, parts: int) -> Callable[[Tensor, Tensor], Tensor]:
+def compile_score_block(model: keras.Model) -> Callable[[Tensor, Tensor], Tensor]:
     @tf.function(jit_compile=xla_pays(model), autograph=False)
     def score_block(images: Tensor, labels: Tensor) -> Tensor:
         """Return sums as `train_block`, (2,) float32; rows of labels without a 1 count nothing."""
-        logits = forward_parts(model, images, parts)
+        logits = forward(model, images)
         return cross_entropy_and_right(tf.cast(labels, tf.float32), logits)
 
     return score_block

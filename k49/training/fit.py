@@ -12,10 +12,8 @@ import tensorflow as tf
 
 from k49.data import Dataset, chunks
 from k49.errors import K49Error
-from k49.process import processors
 from k49.progress import timed
 from k49.settings import Hyperparameters, Settings, TrainingConfig
-from k49.training import networks
 from k49.training.batches import Batches
 from k49.training.engine import SCORED_AT_ONCE, compile_score_block, compile_train_block
 from k49.training.model import build_model
@@ -24,8 +22,8 @@ from k49.training.model import build_model
 class Scorer:
     """A model made ready to be scored again and again while it trains."""
 
-    def __init__(self, model: keras.Model, parts: int) -> None:
-        self.score_block = compile_score_block(model, parts)
+    def __init__(self, model: keras.Model) -> None:
+        self.score_block = compile_score_block(model)
         with timed("compiling"):
             self.score_block(
                 np.zeros((SCORED_AT_ONCE, *model.input_shape[1:]), np.uint8),
@@ -93,15 +91,13 @@ def fit(
     Raises:
         DivergedError: a loss became NaN.
     """
-    parts = networks.load(config.hyperparameters.network).parts
-    set_threads(parts)
     make_repeatable(config.seed)
     shape, classes = train.images.shape[1:], train.labels.shape[1]
     model = build_model(config.hyperparameters, config.fit, shape, classes)
     optimizer = open_optimizer(config)
     optimizer.build(model.trainable_variables)
     train_block = compile_train_block(model, optimizer, config)
-    score = Scorer(model, parts)
+    score = Scorer(model)
     stopping = early_stopping(config.fit.patience, model)
     batches = Batches(train, config.fit.batch_size, config.seed)
     rates = partial(learning_rates, config, batches.steps(config.epochs))
@@ -170,16 +166,6 @@ def training_config(
         epochs=settings.train_epochs(images),
         seed=settings.train.seed,
     )
-
-
-def set_threads(parts: int) -> None:
-    """Give each part of a batch its share of the processors, unless threads were set before."""
-    threading = tf.config.threading
-    if parts == 1 or threading.get_intra_op_parallelism_threads():
-        return
-    with suppress(RuntimeError):  # TensorFlow runs already
-        threading.set_inter_op_parallelism_threads(parts)
-        threading.set_intra_op_parallelism_threads(max(1, processors() // parts))
 
 
 def make_repeatable(seed: int) -> None:

@@ -31,10 +31,6 @@ class Network:
     hidden: Callable[[Tensor, Hyperparameters, Fit], Tensor]
     doubling: bool = False  # the first width is searched, and each layer doubles it; else all are
     halving: bool = False  # each layer halves the image
-    # A batch goes through it in so many parts at once, each on threads of its own: threads that
-    # share each operation wait for each other a hundred times a step. Batch normalization takes
-    # the means of a part (Hoffer et al. 2017, arXiv:1705.08741).
-    parts: int = 1
 
     def searched_widths(self, depth: int) -> int:
         return 1 if self.doubling else depth
@@ -178,6 +174,6 @@ def residual_block(x: Tensor, filters: int, name: str, hp: Hyperparameters, fit:
 
 NETWORKS = {
     "mlp": Network(mlp),
-    "cnn": Network(cnn, doubling=True, halving=True, parts=2),
-    "resnet": Network(resnet, doubling=True, halving=True, parts=2),
+    "cnn": Network(cnn, doubling=True, halving=True),
+    "resnet": Network(resnet, doubling=True, halving=True),
 }
