@@ -26,13 +26,8 @@ from benchmarks.epoch import HERE, K49, draw, last_line, machine, publish
 from benchmarks.ways import load, settings_of, torch_cnn
 
 LEVELS = (0.95, 0.97, 0.98, 0.985, 0.989)  # of validation accuracy
-WAYS = {
-    "report": "report",
-    "default": "default",
-    "cnn": "cnn",
-    "resnet": "resnet",
-    "torch": "cnn in PyTorch",
-}
+RECIPES = ("report", "default", "cnn", "resnet")
+WAYS = {**{recipe: recipe for recipe in RECIPES}, "torch": "cnn in PyTorch"}
 Reached = Callable[[float], None]  # called with each epoch's val_accuracy
 
 
@@ -43,7 +38,7 @@ def main() -> None:
     parser.add_argument("--run", choices=WAYS, help="this one, in the folder at hand")
     options = parser.parse_args()
     if options.run:
-        print(json.dumps(points_of(options.run, Path.cwd())))
+        print(json.dumps(points_of(options.run)))
         return
 
     with TemporaryDirectory() as scratch:
@@ -60,20 +55,29 @@ def main() -> None:
     chart(rows, where)
 
 
-def points_of(way: str, folder: Path) -> list[list[float]]:
-    """Return seconds since the start, and val_accuracy, of each epoch of a training."""
+def points_of(way: str) -> list[list[float]]:
+    """Return seconds since the start, and val_accuracy, of each epoch of a training.
+
+    The data are those in the folder at hand. Keras and TensorFlow are imported before the clock
+    starts: the way in PyTorch takes its settings from modules that need them.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import k49.training.fit  # noqa: F401
+
     points: list[list[float]] = []
     start = time.perf_counter()
 
     def reached(val_accuracy: float) -> None:
         points.append([round(time.perf_counter() - start, 2), round(val_accuracy, 6)])
 
-    (in_torch if way == "torch" else ours)(way, folder, reached)
+    if way == "torch":
+        in_torch(reached)
+    else:
+        ours(way, reached)
     return points
 
 
-def ours(recipe: str, folder: Path, reached: Reached) -> None:
+def ours(recipe: str, reached: Reached) -> None:
     from k49.process import start_server
 
     start_server("k49.training.fit")
@@ -90,48 +94,40 @@ def ours(recipe: str, folder: Path, reached: Reached) -> None:
     fit(config, train, val, lambda figures: reached(figures["val_accuracy"]))
 
 
-def in_torch(way: str, folder: Path, reached: Reached) -> None:
+def in_torch(reached: Reached) -> None:
     """Train the recipe cnn, as somebody writes it who knows PyTorch well."""
     import torch
 
     from k49.search.tuner import middle
     from k49.settings import Settings, validate
     from k49.training.augment import elastic_basis
+    from k49.training.fit import learning_rates, training_config
 
     settings = validate(Settings, settings_of("cnn"), "cnn")
-    highest = middle(settings.spaces["cnn"]).learning_rate
     recipe, batch = settings.fit, settings.fit.batch_size
     (x, y), (val_x, val_y) = (
         (torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels)).argmax(1))
-        for images, labels in (load(folder, np.uint8, split) for split in ("train", "val"))
+        for images, labels in (load(Path(), np.uint8, split) for split in ("train", "val"))
     )
     x, val_x = (images.permute(0, 3, 1, 2) for images in (x, val_x))
-    epochs = settings.train_epochs(len(x))
+    config = training_config(settings, middle(settings.spaces["cnn"]), len(x))
+    steps = config.epochs * (len(x) // batch)
+    rates = iter(learning_rates(config, steps, np.arange(steps)).tolist())
     basis = torch.from_numpy(elastic_basis(settings.augment.elastic_grid, tuple(x.shape[2:])))
     torch.manual_seed(1)
     model = torch_cnn()
     for layer in model:
-        if hasattr(layer, "weight") and layer.weight.ndim == 4:
+        if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     call = torch.compile(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        highest,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    steps = epochs * (len(x) // batch)
-    warmup = int(recipe.warmup_ratio * steps)
-
-    def share(step: int) -> float:
-        if step < warmup:
-            return step / warmup
-        return (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share)
-    for _ in range(epochs):
+    for _ in range(config.epochs):
         model.train()
         for chosen in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
             logits = call(distorted(x[chosen].float() / 255, settings.augment, basis))
@@ -140,8 +136,10 @@ def in_torch(way: str, folder: Path, reached: Reached) -> None:
             )
             optimizer.zero_grad()
             loss.backward()
+            rate = next(rates)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.step()
-            schedule.step()
         model.eval()
         with torch.no_grad():
             right = sum(
@@ -181,7 +179,6 @@ def minutes(points: list[list[float]], level: float) -> float:
 def table(rows: list[dict], where: str) -> str:
     images = rows[0]["images"]
     size = "as K49 has" if images == K49 else f"K49 has {K49:,}"
-    levels = " | ".join(f"{level:.1%}".replace("%", " %") for level in LEVELS)
     return (
         "\n".join(
             [
@@ -195,14 +192,15 @@ def table(rows: list[dict], where: str) -> str:
                 "",
                 "![Validation accuracy over minutes, a line for each recipe](accuracy.png)",
                 "",
-                *lines(rows, levels),
+                *lines(rows),
             ]
         )
         + "\n"
     )
 
 
-def lines(rows: list[dict], levels: str) -> list[str]:
+def lines(rows: list[dict]) -> list[str]:
+    levels = " | ".join(f"{level:.1%}".replace("%", " %") for level in LEVELS)
     text = [f"| | {levels} | at the end | minutes |", "|---" * (len(LEVELS) + 3) + "|"]
     for row in rows:
         at = (minutes(row["points"], level) for level in LEVELS)

@@ -205,8 +205,9 @@ class Range(Bounds[Number], Generic[Number]):
 
     step: Number
 
-    def __len__(self) -> int:
-        return int((self.max - self.min) // self.step + 1)
+    @property
+    def values(self) -> range:
+        return range(int(self.min), int(self.max) + 1, int(self.step))
 
 
 class LogRange(Bounds[LearningRate]):
@@ -233,8 +234,8 @@ class Space(Section):
             bounds and bounds.min < bounds.max for bounds in (self.learning_rate, self.weight_decay)
         ):
             return math.inf
-        depths = range(self.layers.min, self.layers.max + 1, self.layers.step)
-        layers = sum(len(self.units) ** searched_widths(depth) for depth in depths)
+        widths = len(self.units.values)
+        layers = sum(widths ** searched_widths(depth) for depth in self.layers.values)
         return layers * len(set(self.activation)) * len(set(self.initializer))
 
 

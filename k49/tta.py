@@ -15,7 +15,15 @@ def averaged(
         images: (N, H, W, 1) uint8, that fit into memory at once.
         shifts: nine copies with 1; with 0 the image alone.
     """
-    return np.mean([predict(copy) for copy in copies(images, shifts)], axis=0)
+    return plain_and_averaged(predict, images, shifts)[1]
+
+
+def plain_and_averaged(
+    predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, shifts: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `predict` says of the images, which are one of their copies, and `averaged`."""
+    of_copies = [predict(copy) for copy in copies(images, shifts)]
+    return of_copies[len(of_copies) // 2], np.mean(of_copies, axis=0)
 
 
 def copies(images: np.ndarray, shifts: int) -> Iterator[np.ndarray]:

@@ -117,10 +117,11 @@ def planned_epochs(config: SearchConfig) -> list[int]:
 
 def middle(space: Space) -> Hyperparameters:
     """Return the middle of each range, of two the lower, and the first of each list."""
-    depths = range(space.layers.min, space.layers.max + 1, space.layers.step)
-    widths = range(space.units.min, space.units.max + 1, space.units.step)
-    network, depth = networks.load(space.network), depths[(len(depths) - 1) // 2]
-    units = [widths[(len(widths) - 1) // 2]] * network.searched_widths(depth)
+    depth, width = (
+        bounds.values[(len(bounds.values) - 1) // 2] for bounds in (space.layers, space.units)
+    )
+    network = networks.load(space.network)
+    units = [width] * network.searched_widths(depth)
     decay = space.weight_decay
     return Hyperparameters(
         network=space.network,
@@ -133,7 +134,7 @@ def middle(space: Space) -> Hyperparameters:
 
 
 def middle_log(bounds: LogRange) -> float:
-    return float(f"{math.sqrt(bounds.min * bounds.max):.6g}")
+    return rounded(math.sqrt(bounds.min * bounds.max))
 
 
 def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
@@ -142,7 +143,7 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
     All widths are declared, each only where its layer exists: otherwise the first trial gets
     defaults and the widths of layers that don't exist come along.
     """
-    depths = list(range(space.layers.min, space.layers.max + 1, space.layers.step))
+    depths = list(space.layers.values)
     network, depth = networks.load(space.network), hp.Choice("layers", depths)
     units = []
     for i in range(network.searched_widths(max(depths))):
@@ -163,5 +164,9 @@ def choose(hp: keras_tuner.HyperParameters, space: Space) -> Hyperparameters:
 
 
 def choose_log(hp: keras_tuner.HyperParameters, name: str, bounds: LogRange) -> float:
-    """Ask for a number from a logarithmic range, rounded to the six digits that are published."""
-    return float(f"{hp.Float(name, bounds.min, bounds.max, sampling='log'):.6g}")
+    return rounded(hp.Float(name, bounds.min, bounds.max, sampling="log"))
+
+
+def rounded(number: float) -> float:
+    """Round to the six digits that are published."""
+    return float(f"{number:.6g}")
