@@ -40,10 +40,11 @@ def rates(space: str, lowest: float, highest: float) -> list[str]:
     return [f"{key}.min={lowest}", f"{key}.max={highest}"]
 
 
+WEAK = ["augment.rotation=0.14", "augment.shear=0.14", "augment.elastic=1.3"]
 # Each has what those above it have, and the last is the default recipe.
 STEPS = {
     "report": [],
-    "distorted images": ["augment.enabled=true", "augment.elastic=1.3", "augment.elastic_grid=7"],
+    "distorted images": ["augment.enabled=true", "augment.elastic_grid=7", *WEAK],
     "batch normalization, no dropout": ["fit.batch_normalization=true", "fit.dropout=0.0"],
     "60 epochs, cosine to 0": [
         "train.epochs=60",
@@ -59,8 +60,9 @@ STEPS = {
     "label smoothing": ["fit.label_smoothing=0.1"],
     "longer": ["train.epochs=40", "train.min_steps=30000"],  # of both
     "default": [
-        *("fit.batch_size=256", "fit.weight_decay=0.4", *rates("default", 0.0025, 0.0064)),
-        *("tune.trials=4", "tune.epochs=2", "train.epochs=31", "train.min_steps=15000"),
+        *("augment.rotation=0.2", "augment.shear=0.2", "augment.elastic=1.8"),
+        *("fit.batch_size=512", "fit.weight_decay=0.4", *rates("default", 0.004, 0.009)),
+        *("tune.trials=4", "tune.epochs=2", "train.epochs=32", "train.min_steps=7500"),
     ],
 }
 
@@ -69,8 +71,7 @@ STEPS = {
 DEAD_ENDS = {
     "default": {
         "dropout": ["fit.dropout=0.1"],
-        "stronger elastic": ["augment.elastic=1.6"],
-        "stronger affine": ["augment.rotation=0.2", "augment.shear=0.2", "augment.scale=0.15"],
+        "weaker distortions": WEAK,
         "more weight decay": ["fit.weight_decay=0.8"],
         "less smoothing": ["fit.label_smoothing=0.05"],
         # with learning rates of its own; a decay is multiplied by the rate

@@ -11,7 +11,7 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks import ablation, accuracy, breakdown, calibration, epoch
 from benchmarks import search as searches
-from benchmarks.ways import WAYS, search_of
+from benchmarks.ways import BATCH, DECAY, WAYS, search_of, settings_of
 from k49.io import read_json
 from k49.stage import load_settings
 from tests.helpers import PARAMS, ROOT, bars, environment
@@ -90,6 +90,14 @@ def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
     text = accuracy.table([{"way": "cnn", "images": 1938, "points": points}], "a machine")
     assert "| cnn | 1.0 | 2.0 | - | - | - | 97.4 % | 3.0 |" in text
     assert "not K49" in text
+
+
+@pytest.mark.parametrize("recipe", BATCH)
+def test_other_ways_train_as_the_recipe_does(recipe):
+    """Was: batches of 64 in the tables, when the recipe had 256."""
+    fit = settings_of(recipe)["fit"]
+    assert BATCH[recipe] == fit["batch_size"]
+    assert DECAY.get(recipe, 0) == fit["weight_decay"]
 
 
 def test_machine_is_told_without_the_rivals_packages():

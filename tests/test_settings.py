@@ -470,7 +470,7 @@ def test_setting_without_effect_is_named(tmp_path, changes, said):
 
 def test_epochs_that_steps_outdo_are_named():
     """Was: `-S train.epochs=30` changed nothing, and only the first line of training said so."""
-    settings = load_settings(PARAMS)  # 31 epochs, 15,000 steps of 256
+    settings = load_settings(PARAMS)  # 32 epochs, 7,500 steps of 512
     (line,) = ineffective_settings(settings, 29_075)
     assert line.startswith("training lasts 133 epochs of 29,075 images, as train.min_steps asks")
     assert not ineffective_settings(settings, 193_818)

@@ -108,7 +108,7 @@ def test_more_trials_train_the_new_ones_alone(faked, capsys):
 def test_one_trial_is_not_trained_and_the_middle_of_the_space_wins(faked):
     result = faked(never, trials=1)
     assert result.winner.units == [32, 32], "of 1 to 3 layers of 8 to 64 units"
-    assert result.winner.learning_rate == pytest.approx((0.0025 * 0.0064) ** 0.5, rel=1e-5)
+    assert result.winner.learning_rate == pytest.approx((0.004 * 0.009) ** 0.5, rel=1e-5)
     (row,) = result.rows
     assert (row["status"], row["val_accuracy"], row["epochs"]) == ("untrained", None, 0)
     assert result.metrics == {"tune_trials": 0, "tune_completed": 0}
