@@ -21,7 +21,7 @@ UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64, 1
 # As the recipes have them, for ways that don't know them
 BATCH = {"report": 64, "default": 512, "cnn": 128}
 RATE = {"report": 1.696e-4, "default": 6e-3, "cnn": 4e-3}
-DECAY = {"default": 0.4, "cnn": 0.05}  # the report: none, nor batch normalization, nor smoothing
+DECAY = {"default": 0.25, "cnn": 0.05}  # the report: none, nor batch normalization, nor smoothing
 STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 
