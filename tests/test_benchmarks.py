@@ -87,9 +87,14 @@ def test_readme_and_docs_have_what_was_measured():
 
 def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
     points = [[60.0, 0.96], [120.0, 0.975], [180.0, 0.974]]
-    text = accuracy.table([{"way": "cnn", "images": 1938, "points": points}], "a machine")
+    rows = [{"way": "cnn", "images": 1938, "points": points}]
+    text = accuracy.table(rows, "a machine")
     assert "| cnn | 1.0 | 2.0 | - | - | - | 97.4 % | 3.0 |" in text
+    assert "PyTorch" not in text
     assert "not K49" in text
+    slower = [[1.5 * seconds, accuracy] for seconds, accuracy in points]
+    both = accuracy.table([*rows, {"way": "torch", "images": 1938, "points": slower}], "a machine")
+    assert "| PyTorch / cnn | 1.50 | 1.50 | - | - | - | | 1.50 |" in both
 
 
 @pytest.mark.parametrize("recipe", BATCH)
