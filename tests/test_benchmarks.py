@@ -81,6 +81,8 @@ def test_readme_and_docs_have_what_was_measured():
     for line in epoch.ratios(rows):
         assert line in readme
         assert line in performance
+    for line in accuracy.lines(read_json(ROOT / "benchmarks/accuracy.json")):
+        assert line in readme
     for line in breakdown.shares(read_json(ROOT / "benchmarks/breakdown.json")):
         assert line in performance
 
