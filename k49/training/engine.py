@@ -5,9 +5,8 @@ images from the memory-mapped arrays. The model, its layers and the optimizer ar
 what Keras says they are.
 
 `make bench` compares it with other ways to do the same. To expect on two cores of an AMD EPYC with
-AVX-512, which multiply at 241 GFLOP/s, for 193,818 images: 3.3 s in the report's recipe, 5.0 in the
-default one (6.2 with distortions), 42 in the cnn's (46). The matrix products and convolutions alone
-would take 2.5, 3.9 and 45 s at that speed.
+AVX-512, for 193,818 images: 3.3 s in the report's recipe, 4.1 in the default one, with distortions,
+and 42 in the cnn's (46 with them).
 """
 
 import math
