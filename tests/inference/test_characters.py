@@ -312,21 +312,24 @@ def trained():
     )
     settings = load_settings(PARAMS)
     found = load_hyperparameters(ROOT / "models/hyperparameters.yaml")
-    short = settings.train.model_copy(update={"epochs": 12, "min_steps": 0})
-    config = training_config(settings.model_copy(update={"train": short}), found, len(train))
-    model = fit(config, train, train).model
+    short = {
+        "train": settings.train.model_copy(update={"epochs": 30, "min_steps": 0}),
+        "fit": settings.fit.model_copy(update={"batch_size": 128}),
+    }
+    config = training_config(settings.model_copy(update=short), found, len(train))
+    model = fit(config, train, val).model
     return calibrate(model, train, val, 1, seed=49), test
 
 
 @pytest.mark.slow
 @NEEDS_REAL
 def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained):
-    """A point is lost at most, by a model of the default recipe.
+    """Three of 250 are lost at most, by a model of the default recipe in smaller batches.
 
     60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
     found, test = trained
-    images, labels = test.images[::4], test.labels[::4].argmax(1)
+    images, labels = test.images[::2], test.labels[::2].argmax(1)
     rng, read = np.random.default_rng(0), []
     for image in images[..., 0]:
         size = int(rng.integers(60, 300))
@@ -343,7 +346,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
         for each in (images, stack(read))
     )
     assert arrays > 0.9
-    assert photographs >= arrays - 0.01  # one of 125
+    assert photographs >= arrays - 0.012  # three of 250
 
 
 @pytest.mark.slow
