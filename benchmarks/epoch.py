@@ -118,9 +118,9 @@ def last_line(command: list[str], folder: Path) -> Any:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment, in which our modules are found and no kernel is forbidden.
+    """Return this process's environment, with our modules, and without OPENBLAS_CORETYPE and such.
 
-    Was: `OPENBLAS_CORETYPE` kept NumPy from AVX-512, and the machine looked half as fast as it is.
+    It can keep NumPy from AVX-512: then the machine looks half as fast as it is.
     """
     folders = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     free = {k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")}

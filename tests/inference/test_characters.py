@@ -324,7 +324,7 @@ def trained():
 @pytest.mark.slow
 @NEEDS_REAL
 def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained):
-    """Three of 250 are lost at most, by a model of the default recipe in smaller batches.
+    """A point is lost at most, by a model of the default recipe in smaller batches.
 
     60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
@@ -346,7 +346,7 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
         for each in (images, stack(read))
     )
     assert arrays > 0.9
-    assert photographs >= arrays - 0.012  # three of 250
+    assert photographs >= arrays - 0.01  # two of 250
 
 
 @pytest.mark.slow
