@@ -324,12 +324,16 @@ def trained():
 @pytest.mark.slow
 @NEEDS_REAL
 def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained):
-    """A point is lost at most, by a model of the default recipe in smaller batches.
+    """The probability of the right class falls by 2 points at most, on average.
+
+    It fell by 0.8 to 1.4 points with six training seeds, and falls by 5 when images are blurred,
+    dilated or moved by two pixels. Accuracy fell by 0.4 to 2 points, so that a bound on it was a
+    matter of luck: a point is two and a half of the images.
 
     60 to 300 pixels, paper 130 to 250, ink dark grey, margins up to 40 %.
     """
     found, test = trained
-    images, labels = test.images[::2], test.labels[::2].argmax(1)
+    images, labels = test.images[::2], test.labels[::2]
     rng, read = np.random.default_rng(0), []
     for image in images[..., 0]:
         size = int(rng.integers(60, 300))
@@ -342,11 +346,10 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
         )
         read.append(characters(grey, SIZE)[0][0])
     arrays, photographs = (
-        np.mean(predict_proba(found.model, each).argmax(1) == labels)
-        for each in (images, stack(read))
+        predict_proba(found.model, each)[labels == 1] for each in (images, stack(read))
     )
-    assert arrays > 0.9
-    assert photographs >= arrays - 0.01  # two of 250
+    assert arrays.mean() > 0.8
+    assert photographs.mean() >= arrays.mean() - 0.02
 
 
 @pytest.mark.slow
