@@ -11,8 +11,9 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks import ablation, accuracy, breakdown, calibration, epoch
 from benchmarks import search as searches
-from benchmarks.ways import BATCH, DECAY, WAYS, search_of, settings_of
+from benchmarks.ways import BATCH, DECAY, RATE, UNITS, WAYS, search_of, settings_of
 from k49.io import read_json
+from k49.search.tuner import middle
 from k49.stage import load_settings
 from tests.helpers import PARAMS, ROOT, bars, environment
 from tests.search import small
@@ -105,6 +106,10 @@ def test_other_ways_train_as_the_recipe_does(recipe):
     fit = settings_of(recipe)["fit"]
     assert BATCH[recipe] == fit["batch_size"]
     assert DECAY.get(recipe, 0) == fit["weight_decay"]
+    if recipe != "report":  # of which they train the network that the report found
+        found = middle(search_of(recipe).space)
+        assert UNITS[recipe] == found.units
+        assert RATE[recipe] == pytest.approx(found.learning_rate, abs=1e-6)
 
 
 def test_machine_is_told_without_the_rivals_packages():
