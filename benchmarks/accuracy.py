@@ -1,13 +1,13 @@
 """Time to accuracy: minutes until validation reaches a level, for each recipe and for PyTorch.
 
-`make bench` runs all of it (an hour); for a part:
+`make bench` runs all of it (more than an hour); for a part:
 
     .venv-bench/bin/python -m benchmarks.accuracy --only default cnn [--scale 0.15]
 
 Every way searches and trains in a process of its own, and validates after each epoch; the clock
-does not stop for that. `cnn in PyTorch` is the network of the recipe cnn with its optimizer,
-schedule, smoothing and distortions, in the fastest of the ways of epoch.md. Writes
-benchmarks/accuracy.json, .md and .png.
+does not stop for that. `cnn, 3 epochs` is the recipe cnn with a schedule of that length. `cnn in
+PyTorch` is the network of the recipe cnn with its optimizer, schedule, smoothing and distortions,
+in the fastest of the ways of epoch.md. Writes benchmarks/accuracy.json, .md and .png.
 """
 
 import argparse
@@ -26,8 +26,14 @@ from benchmarks.epoch import HERE, K49, draw, last_line, machine, publish
 from benchmarks.ways import load, settings_of, torch_cnn
 
 LEVELS = (0.95, 0.97, 0.98, 0.985, 0.989)  # of validation accuracy
-RECIPES = ("report", "default", "cnn", "resnet")
-WAYS = {**{recipe: recipe for recipe in RECIPES}, "torch": "cnn in PyTorch"}
+WAYS = {
+    "report": "report",
+    "default": "default",
+    "short": "cnn, 3 epochs",
+    "cnn": "cnn",
+    "resnet": "resnet",
+    "torch": "cnn in PyTorch",
+}
 Reached = Callable[[float], None]  # called with each epoch's val_accuracy
 
 
@@ -72,12 +78,15 @@ def points_of(way: str) -> list[list[float]]:
 
     if way == "torch":
         in_torch(reached)
+    elif way == "short":
+        ours("cnn", reached, epochs=3, min_steps=0)
     else:
         ours(way, reached)
     return points
 
 
-def ours(recipe: str, reached: Reached) -> None:
+def ours(recipe: str, reached: Reached, **train: int) -> None:
+    """Search and train with a recipe, and with other settings of its section `train`."""
     from k49.process import start_server
 
     start_server("k49.training.fit")
@@ -86,12 +95,14 @@ def ours(recipe: str, reached: Reached) -> None:
     from k49.stage import load_dataset
     from k49.training.fit import fit, training_config
 
-    settings = validate(Settings, settings_of(recipe), recipe)
-    train, val = load_dataset("train"), load_dataset("val")
+    content = settings_of(recipe)
+    content["train"] |= train
+    settings = validate(Settings, content, recipe)
+    images, val = load_dataset("train"), load_dataset("val")
     with TemporaryDirectory() as results:
-        winner = search(search_config(settings), train, val, Path(results)).winner
-    config = training_config(settings, winner, len(train))
-    fit(config, train, val, lambda figures: reached(figures["val_accuracy"]))
+        winner = search(search_config(settings), images, val, Path(results)).winner
+    config = training_config(settings, winner, len(images))
+    fit(config, images, val, lambda figures: reached(figures["val_accuracy"]))
 
 
 def in_torch(reached: Reached) -> None:
