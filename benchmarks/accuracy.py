@@ -85,8 +85,8 @@ def points_of(way: str) -> list[list[float]]:
     return points
 
 
-def ours(recipe: str, reached: Reached, **train: int) -> None:
-    """Search and train with a recipe, and with other settings of its section `train`."""
+def ours(recipe: str, reached: Reached, **changes: int) -> None:
+    """Search and train with a recipe, but for `changes` in its section `train`."""
     from k49.process import start_server
 
     start_server("k49.training.fit")
@@ -96,13 +96,13 @@ def ours(recipe: str, reached: Reached, **train: int) -> None:
     from k49.training.fit import fit, training_config
 
     content = settings_of(recipe)
-    content["train"] |= train
+    content["train"] |= changes
     settings = validate(Settings, content, recipe)
-    images, val = load_dataset("train"), load_dataset("val")
+    train, val = load_dataset("train"), load_dataset("val")
     with TemporaryDirectory() as results:
-        winner = search(search_config(settings), images, val, Path(results)).winner
-    config = training_config(settings, winner, len(images))
-    fit(config, images, val, lambda figures: reached(figures["val_accuracy"]))
+        winner = search(search_config(settings), train, val, Path(results)).winner
+    config = training_config(settings, winner, len(train))
+    fit(config, train, val, lambda figures: reached(figures["val_accuracy"]))
 
 
 def in_torch(reached: Reached) -> None:

@@ -293,9 +293,10 @@ NEEDS_REAL = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def trained():
-    """A model of the default recipe after 12 epochs, calibrated on half of test; the other half.
+    """A model of the default recipe after 30 epochs, calibrated on half of test; the other half.
 
-    The real images have ten of the classes.
+    In batches of 128: there are too few images for many steps of 512. The real images
+    have ten of the classes.
     """
     data = {path.stem: np.load(path)["arr_0"] for path in REAL.glob("*.npz")}
     images, labels = (
@@ -345,11 +346,11 @@ def test_photographs_of_real_characters_are_read_as_well_as_their_arrays(trained
             dark=rng.uniform(10, 60),
         )
         read.append(characters(grey, SIZE)[0][0])
-    arrays, photographs = (
-        predict_proba(found.model, each)[labels == 1] for each in (images, stack(read))
-    )
-    assert arrays.mean() > 0.8
-    assert photographs.mean() >= arrays.mean() - 0.02
+    of_arrays, of_photographs = (predict_proba(found.model, x) for x in (images, stack(read)))
+    assert np.mean(of_arrays.argmax(1) == labels.argmax(1)) > 0.9
+    right = labels == 1
+    assert of_arrays[right].mean() > 0.8
+    assert of_photographs[right].mean() >= of_arrays[right].mean() - 0.02
 
 
 @pytest.mark.slow
