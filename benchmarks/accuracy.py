@@ -7,13 +7,15 @@
 Every way searches and trains in a process of its own, and validates after each epoch; the clock
 does not stop for that. `cnn, 3 epochs` is the recipe cnn with a schedule of that length. `cnn in
 PyTorch` is the network of the recipe cnn with its optimizer, schedule, smoothing and distortions,
-in the fastest of the ways of epoch.md. Writes benchmarks/accuracy.json, .md and .png.
+in the fastest of the ways of epoch.md. Writes benchmarks/accuracy.json, .md and .png after each
+way; ways that an earlier run measured stay, if processor, packages and images were the same.
 """
 
 import argparse
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ import numpy as np
 
 from benchmarks.epoch import HERE, K49, draw, last_line, machine, publish
 from benchmarks.ways import load, settings_of, torch_cnn
+from k49.io import read_json
 
 LEVELS = (0.95, 0.97, 0.98, 0.985, 0.989)  # of validation accuracy
 WAYS = {
@@ -50,15 +53,29 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         data = Path(scratch, "data")
         images = draw(data, options.scale)
-        rows = []
+        where = machine()
+        rows = {row["way"]: row for row in measured_before(images, where)}
         for way in options.only:
             points = last_line(["benchmarks.accuracy", "--run", way], data)
-            rows.append({"way": way, "images": images, "points": points})
-            print(f"{WAYS[way]}: {points[-1]}", flush=True)
+            rows[way] = {"way": way, "images": images, "where": where, "points": points}
+            in_order = [rows[way] for way in WAYS if way in rows]
+            publish("accuracy", in_order, table(in_order))
+            chart(in_order)
 
-    where = machine()
-    publish("accuracy", rows, table(rows, where))
-    chart(rows, where)
+
+def measured_before(images: int, where: str) -> list[dict]:
+    """Return the rows of earlier runs with so many images, on the processor of `where`."""
+
+    def of(row: dict) -> tuple[int, str]:
+        return row["images"], processor_and_packages(row["where"])
+
+    rows = read_json(HERE / "accuracy.json")
+    return [row for row in rows if of(row) == (images, processor_and_packages(where))]
+
+
+def processor_and_packages(where: str) -> str:
+    """Return the line of `machine` without the speed and the commit, which each run has anew."""
+    return re.sub(r", sgemm [^;]+|; commit \w+$", "", where)
 
 
 def points_of(way: str) -> list[list[float]]:
@@ -187,7 +204,7 @@ def minutes(points: list[list[float]], level: float) -> float:
     return next((seconds / 60 for seconds, accuracy in points if accuracy >= level), math.inf)
 
 
-def table(rows: list[dict], where: str) -> str:
+def table(rows: list[dict]) -> str:
     images = rows[0]["images"]
     size = "as K49 has" if images == K49 else f"K49 has {K49:,}"
     return (
@@ -199,7 +216,7 @@ def table(rows: list[dict], where: str) -> str:
                 f"correctly, with {images:,} train images ({size}) of the stand-in (drawn, not "
                 "K49), by `python -m benchmarks.accuracy`; one training of each.",
                 "",
-                where,
+                *places(rows),
                 "",
                 "![Validation accuracy over minutes, a line for each recipe](accuracy.png)",
                 "",
@@ -208,6 +225,16 @@ def table(rows: list[dict], where: str) -> str:
         )
         + "\n"
     )
+
+
+def places(rows: list[dict]) -> list[str]:
+    """Return the machine, or if there were several runs, a line for each with its ways."""
+    ways: dict[str, list[str]] = {}
+    for row in rows:
+        ways.setdefault(row["where"], []).append(WAYS[row["way"]])
+    if len(ways) == 1:
+        return list(ways)
+    return [f"- {'; '.join(names)}: {where}" for where, names in ways.items()]
 
 
 def lines(rows: list[dict]) -> list[str]:
@@ -235,7 +262,7 @@ def ratio(rows: list[dict]) -> list[str]:
     return [f"| PyTorch / cnn | {' | '.join(cells)} | | {whole:.2f} |"]
 
 
-def chart(rows: list[dict], where: str) -> None:
+def chart(rows: list[dict]) -> None:
     from matplotlib.figure import Figure
 
     from k49.plots.figures import save
@@ -249,7 +276,7 @@ def chart(rows: list[dict], where: str) -> None:
     # logit: to halve the errors is as long a way at 90 % as at 98 %
     axes.set(xscale="log", yscale="logit", ylim=(0.8, 0.993))
     axes.set(xlabel="minutes since the search began", ylabel="validation accuracy, %")
-    axes.set_xticks([0.5, 1, 2, 4, 8, 16], minor=False)
+    axes.set_xticks([0.5, 1, 2, 4, 8, 16, 32, 64], minor=False)
     axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks((0.8, 0.9, *LEVELS), minor=False)
@@ -258,7 +285,8 @@ def chart(rows: list[dict], where: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.suptitle(f"stand-in (drawn, not K49); {where.partition('; ')[0]}", fontsize=9)
+    processor = processor_and_packages(rows[0]["where"]).partition("; ")[0]
+    figure.suptitle(f"stand-in (drawn, not K49); {processor}", fontsize=9)
     save(figure, HERE / "accuracy.png")
 
 

@@ -12,7 +12,7 @@ from dvc.utils.hydra import apply_overrides
 from benchmarks import ablation, accuracy, breakdown, calibration, epoch
 from benchmarks import search as searches
 from benchmarks.ways import BATCH, DECAY, RATE, UNITS, WAYS, search_of, settings_of
-from k49.io import read_json
+from k49.io import read_json, write_json
 from k49.search.tuner import middle
 from k49.stage import load_settings
 from tests.helpers import PARAMS, ROOT, bars, environment
@@ -90,14 +90,28 @@ def test_readme_and_docs_have_what_was_measured():
 
 def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
     points = [[60.0, 0.96], [120.0, 0.975], [180.0, 0.974]]
-    rows = [{"way": "cnn", "images": 1938, "points": points}]
-    text = accuracy.table(rows, "a machine")
+    rows = [{"way": "cnn", "images": 1938, "where": "a machine", "points": points}]
+    text = accuracy.table(rows)
     assert "| cnn | 1.0 | 2.0 | - | - | - | 97.4 % | 3.0 |" in text
     assert "PyTorch" not in text
     assert "not K49" in text
     slower = [[1.5 * seconds, accuracy] for seconds, accuracy in points]
-    both = accuracy.table([*rows, {"way": "torch", "images": 1938, "points": slower}], "a machine")
+    both = accuracy.table([*rows, {**rows[0], "way": "torch", "points": slower}])
     assert "| PyTorch / cnn | 1.50 | 1.50 | - | - | - | | 1.50 |" in both
+
+
+def test_ways_measured_before_stay_if_the_machine_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(accuracy, "HERE", tmp_path)
+    here = "2 cores of a processor (AVX-512), sgemm 465 GFLOP/s; keras 3.15.1; commit 2f392d3"
+    later = here.replace("465", "380").replace("2f392d3", "613e9cf")
+    row = {"way": "cnn", "images": 1938, "where": here, "points": [[60.0, 0.96]]}
+    write_json(tmp_path / "accuracy.json", [row])
+    assert accuracy.measured_before(1938, later) == [row]
+    assert accuracy.measured_before(193_818, later) == []
+    assert accuracy.measured_before(1938, later.replace("(AVX-512)", "(no AVX-512)")) == []
+    assert accuracy.measured_before(1938, later.replace("3.15.1", "3.16.0")) == []
+    text = accuracy.table([row, {**row, "way": "torch", "where": later}])
+    assert f"- cnn: {here}\n- cnn in PyTorch: {later}\n" in text
 
 
 @pytest.mark.parametrize("recipe", BATCH)
