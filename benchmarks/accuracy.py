@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def measured_before(images: int, where: str) -> list[dict]:
-    """Return the rows of earlier runs with so many images, on the processor of `where`."""
-
-    def of(row: dict) -> tuple[int, str]:
-        return row["images"], processor_and_packages(row["where"])
-
-    rows = read_json(HERE / "accuracy.json")
-    return [row for row in rows if of(row) == (images, processor_and_packages(where))]
+    """Return the rows of earlier runs with so many images, processor and packages as in `where`."""
+    path, here = HERE / "accuracy.json", processor_and_packages(where)
+    return [
+        row
+        for row in (read_json(path) if path.exists() else [])
+        if row["images"] == images and processor_and_packages(row["where"]) == here
+    ]
 
 
 def processor_and_packages(where: str) -> str:

@@ -1,6 +1,7 @@
 """The benchmarks run: they are few and slow, so that nobody would notice that they don't."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -102,6 +103,7 @@ def test_time_to_accuracy_is_that_of_the_first_epoch_that_reaches_it():
 
 def test_ways_measured_before_stay_if_the_machine_is_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(accuracy, "HERE", tmp_path)
+    assert accuracy.measured_before(1938, "a machine") == []
     here = "2 cores of a processor (AVX-512), sgemm 465 GFLOP/s; keras 3.15.1; commit 2f392d3"
     later = here.replace("465", "380").replace("2f392d3", "613e9cf")
     row = {"way": "cnn", "images": 1938, "where": here, "points": [[60.0, 0.96]]}
@@ -131,6 +133,9 @@ def test_machine_is_told_without_the_rivals_packages():
     found = epoch.machine()
     assert f"keras {version('keras')}" in found
     assert "GFLOP/s" in found
+    same_each_run = accuracy.processor_and_packages(found)
+    assert not re.search("GFLOP/s|commit", same_each_run)
+    assert f"keras {version('keras')}" in same_each_run
 
 
 @pytest.mark.slow
