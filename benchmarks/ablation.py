@@ -59,11 +59,12 @@ STEPS = {
     "weight decay": ["fit.weight_decay=0.2"],
     "label smoothing": ["fit.label_smoothing=0.1"],
     "longer": ["train.epochs=40", "train.min_steps=30000"],  # of both
-    "default": [
+    "stronger distortions, larger batches": [
         *("augment.rotation=0.2", "augment.shear=0.2", "augment.elastic=1.8"),
         *("fit.batch_size=512", "fit.weight_decay=0.25", *rates("default", 0.004, 0.009)),
         *("tune.trials=4", "tune.epochs=2", "train.epochs=32", "train.min_steps=7500"),
     ],
+    "default": ["spaces.default.network=hog", "train.epochs=24", "train.min_steps=6000"],
 }
 
 

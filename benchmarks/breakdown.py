@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from benchmarks.epoch import draw, last_line, machine, publish
 from benchmarks.ways import training
 
-RUNS = {  # recipe, and whether images are distorted
+RUNS = {  # network, and whether images are distorted
     "report": ("report", False),
-    "default": ("default", False),
-    "default, distorted": ("default", True),
+    "mlp": ("mlp", False),
+    "mlp, distorted": ("mlp", True),
     "cnn": ("cnn", False),
     "cnn, distorted": ("cnn", True),
 }

@@ -33,7 +33,7 @@ RUNS = {
         *("ours", "notebook", "keras", "keras-jax"),
         *("torch-loader", "torch-loop", "torch-compile", "sklearn"),
     ),
-    "default": ("ours", "ours-distorted", "keras", "keras-jax", "torch-loop", "torch-compile"),
+    "mlp": ("ours", "ours-distorted", "keras", "keras-jax", "torch-loop", "torch-compile"),
     "cnn": (
         *("ours", "ours-distorted", "keras", "keras-jax"),
         *("torch-loop", "torch-last", "torch-compile", "torch-bf16"),
@@ -247,7 +247,7 @@ def chart(rows: list[dict], where: str) -> None:
         names = [WAYS[each["way"]][0] for each in found]
         bars = axis.barh(names, median, xerr=spread, color=colors, ecolor="0.3", capsize=3)
         axis.bar_label(bars, fmt="%.1f", padding=6)
-        axis.set_title(f"{recipe} recipe")
+        axis.set_title(recipe)
         axis.spines[["top", "right"]].set_visible(False)
         axis.margins(x=0.1)
     axes[-1].set_xlabel(

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-UNITS = {"report": [512, 448], "default": [512, 512, 512], "cnn": [16, 32, 64, 128]}
+# `mlp` is a multilayer perceptron with the settings of the recipe default
+UNITS = {"report": [512, 448], "mlp": [512, 512, 512], "cnn": [16, 32, 64, 128]}
 # As the recipes have them, for ways that don't know them
-BATCH = {"report": 64, "default": 512, "cnn": 128}
-RATE = {"report": 1.696e-4, "default": 6e-3, "cnn": 4e-3}
-DECAY = {"default": 0.25, "cnn": 0.05}  # the report: none, nor batch normalization, nor smoothing
+BATCH = {"report": 64, "mlp": 512, "cnn": 128}
+RATE = {"report": 1.696e-4, "mlp": 6e-3, "cnn": 4e-3}
+DECAY = {"mlp": 0.25, "cnn": 0.05}  # the report: none, nor batch normalization, nor smoothing
 STEPS_PER_EXECUTION = 50
 Lap = Callable[[], None]  # called before the first epoch and after each
 
@@ -76,8 +77,10 @@ def settings_of(recipe: str) -> dict:
     from k49.settings import read_recipe
 
     content = read_yaml(Path(k49.__file__).parents[1] / "params.yaml")
-    for section, values in read_recipe(recipe).items():
+    for section, values in read_recipe("default" if recipe == "mlp" else recipe).items():
         content[section] |= values
+    if recipe == "mlp":
+        content["spaces"]["default"]["network"] = "mlp"
     return content
 
 
@@ -124,7 +127,7 @@ def keras_mlp(layers: Any, recipe: str, raw: bool) -> Iterator[Any]:
         yield layers.Flatten()
     for units in UNITS[recipe]:
         yield layers.Dense(units, use_bias=recipe == "report")
-        if recipe == "default":
+        if recipe == "mlp":
             yield layers.BatchNormalization()
         yield layers.Activation("relu")
         if recipe == "report":
@@ -159,7 +162,7 @@ def torch_model(recipe: str) -> Any:
     layers, before = [], 784
     for units in UNITS[recipe]:
         layers.append(nn.Linear(before, units, bias=recipe == "report"))
-        if recipe == "default":
+        if recipe == "mlp":
             layers.append(nn.BatchNorm1d(units))
         layers.append(nn.ReLU())
         if recipe == "report":

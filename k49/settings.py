@@ -38,7 +38,7 @@ Side = Annotated[int, Field(ge=SIDES[0], le=SIDES[-1])]
 ImageSize = Annotated[list[Side], Field(min_length=2, max_length=2)]  # height, width
 
 
-NETWORKS = ("cnn", "mlp", "resnet")  # of `training.networks`
+NETWORKS = ("cnn", "hog", "mlp", "resnet")  # of `training.networks`
 RECIPES = Path(__file__).parent / "recipes"
 MOST_FAULTS = 10  # that are described
 MOST_KEYS = 1_000  # of a mapping

@@ -403,7 +403,7 @@ def test_space_that_is_not_there(tmp_path):
 
 def test_network_that_is_not_there(tmp_path):
     said = refusal(changed(tmp_path, "spaces.cnn.network", "vit"))
-    assert "spaces.cnn.network: no network 'vit'; known here: cnn, mlp, resnet, and pack" in said
+    assert "spaces.cnn.network: no network 'vit'; known here: cnn, hog, mlp, resnet" in said
     own = changed(tmp_path, "spaces.cnn.network", "networks.mine:mine")
     assert load_settings(own).spaces["cnn"].network == "networks.mine:mine"
 
@@ -470,9 +470,9 @@ def test_setting_without_effect_is_named(tmp_path, changes, said):
 
 def test_epochs_that_steps_outdo_are_named():
     """Was: `-S train.epochs=30` changed nothing, and only the first line of training said so."""
-    settings = load_settings(PARAMS)  # 32 epochs, 7,500 steps of 512
+    settings = load_settings(PARAMS)  # 24 epochs, 6,000 steps of 512
     (line,) = ineffective_settings(settings, 29_075)
-    assert line.startswith("training lasts 133 epochs of 29,075 images, as train.min_steps asks")
+    assert line.startswith("training lasts 106 epochs of 29,075 images, as train.min_steps asks")
     assert not ineffective_settings(settings, 193_818)
 
 

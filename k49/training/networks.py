@@ -1,7 +1,7 @@
 """The networks, of layers that are each one of Keras' own and called once.
 
-A space of params.yaml names one: `mlp`, `cnn` or `resnet`, of NETWORKS at the end of this file, or
-`package.module:name`, a `Network` or only its function, from anywhere.
+A space of params.yaml names one: `mlp`, `hog`, `cnn` or `resnet`, of NETWORKS at the end of this
+file, or `package.module:name`, a `Network` or only its function, from anywhere.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from importlib import import_module
 from math import log2
 from typing import Any
 
+import numpy as np
 from keras import layers
 
 from k49.errors import K49Error, place_of
@@ -19,6 +20,8 @@ Tensor = Any  # Keras' symbolic one
 # Of batch normalization's running means. Keras' default of 0.99 still holds 15 % of its first guess
 # after 190 steps, as short as a trial of the search may be; at 0.9 it is 2e-9.
 MOMENTUM = 0.9
+DIRECTIONS = 8  # of gradients, around the circle
+CELL = 3  # height and width, pixels
 RESNET_BLOCKS = 2  # of a stage
 
 
@@ -130,6 +133,36 @@ def mlp(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     return x
 
 
+def hog(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
+    """A multilayer perceptron on histograms of oriented gradients, which are not trained.
+
+    How much the image brightens at a pixel in each of DIRECTIONS, 0 where it darkens, averaged over
+    cells of CELL x CELL pixels: as in Dalal & Triggs 2005 (doi:10.1109/CVPR.2005.177), but without
+    their normalization, since ink and paper have full contrast.
+    """
+    gradients = layers.Conv2D(
+        *(DIRECTIONS, 3),
+        padding="same",
+        activation="relu",
+        use_bias=False,
+        kernel_initializer="zeros",
+        trainable=False,
+        name="gradients",
+    )
+    x = gradients(x)
+    gradients.set_weights([sobel(DIRECTIONS)])
+    return mlp(layers.AveragePooling2D(CELL, name="cells")(x), hp, fit)
+
+
+def sobel(directions: int) -> np.ndarray:
+    """Return Sobel's operator turned to each direction, as a kernel (3, 3, 1, directions)."""
+    to_the_right = np.outer([1, 2, 1], [-1, 0, 1]) / 4
+    turned = np.arange(directions) * 2 * np.pi / directions
+    kernels = np.multiply.outer(to_the_right, np.cos(turned))
+    kernels += np.multiply.outer(to_the_right.T, np.sin(turned))
+    return kernels[:, :, np.newaxis].astype(np.float32)
+
+
 def cnn(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     """A convolutional network: blocks of two convolutions that halve the image, double filters."""
     for i, filters in enumerate(hp.units):
@@ -174,6 +207,7 @@ def residual_block(x: Tensor, filters: int, name: str, hp: Hyperparameters, fit:
 
 NETWORKS = {
     "mlp": Network(mlp),
+    "hog": Network(hog),
     "cnn": Network(cnn, doubling=True, halving=True),
     "resnet": Network(resnet, doubling=True, halving=True),
 }

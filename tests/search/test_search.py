@@ -437,8 +437,8 @@ def test_trials_are_listed_and_removed(faked, tmp_path):
     (folder / "damaged.json").write_text("{}")
     (folder / "old.jsonl").write_text("of before")
     assert trials() == listed
-    assert re.search(r" mlp +2 +\[.*\] relu he_uniform 0\.00\d+ +0\.2000 *\n", listed)
-    assert re.search(r" mlp .* diverged *\n", listed)
+    assert re.search(r" hog +2 +\[.*\] relu he_uniform 0\.00\d+ +0\.2000 *\n", listed)
+    assert re.search(r" hog .* diverged *\n", listed)
     names = [line.split()[0] for line in listed.splitlines()[1:]]
     assert sorted(names) == sorted(path.stem for path in read_results(folder))
     assert trials(names[0][:9]).count("\n") == 2

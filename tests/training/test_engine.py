@@ -20,6 +20,7 @@ from tests.helpers import NO_AUGMENT, PLAIN, SHAPE, SMALL_CNN, SMALL_MODEL, bars
 pytestmark = pytest.mark.slow
 
 SMALL_RESNET = SMALL_CNN.model_copy(update={"network": "resnet"})
+SMALL_HOG = SMALL_MODEL.model_copy(update={"network": "hog"})
 K, B = 4, 49
 DATA = bars(K, seed=0)
 IMAGES, LABELS = DATA.images.reshape(K, B, 28, 28, 1), DATA.labels.reshape(K, B, 49)
@@ -71,6 +72,7 @@ def weights(model) -> np.ndarray:
         {"label_smoothing": 0.2, "weight_decay": 0.1},
         {"found": SMALL_CNN, "batch_normalization": True, "weight_decay": 0.1},
         {"found": SMALL_RESNET, "batch_normalization": True},
+        {"found": SMALL_HOG, "batch_normalization": True, "weight_decay": 0.1},
         {"optimizer": "sgd", "weight_decay": 0.1},
     ],
     ids=str,

@@ -65,6 +65,25 @@ def test_doubling_network_has_one_width_to_choose():
     assert said == "tune.trials: 4 trials, but spaces.cnn has only 3 combinations"
 
 
+def test_hog_sees_which_way_the_image_brightens_and_how_much():
+    """And keeps to it: nothing of that is trained."""
+    hog = SMALL_MODEL.model_copy(update={"network": "hog"})
+    model = build_model(hog, PLAIN, *SHAPE)
+    rows, columns = np.mgrid[:28, :28]
+    images = np.stack([5 * columns, 200 - 5 * columns, 5 * rows, 3 * (rows + columns)])
+    cells = keras.Model(model.inputs, model.get_layer("cells").output)
+    found = np.asarray(cells(images[..., np.newaxis].astype(np.uint8)))[:, 1:-1, 1:-1]
+    assert found.shape == (4, 7, 7, 8)
+    assert np.ptp(found, axis=(1, 2)).max() < 1e-6  # the same slope everywhere
+    right, left, down, diagonal = found[:, 3, 3]
+    slope, half = 10 / 255, 10 / 255 / 2**0.5  # of two pixels
+    np.testing.assert_allclose(right, [slope, half, 0, 0, 0, 0, 0, half], atol=1e-6)
+    np.testing.assert_allclose(left, np.roll(right, 4), atol=1e-6)
+    np.testing.assert_allclose(down, np.roll(right, 2), atol=1e-6)
+    assert diagonal.argmax() == 1
+    assert [w.path for w in model.non_trainable_variables] == ["gradients/kernel"]
+
+
 def test_resnet_adds_what_comes_in():
     """With all its convolutions zero, a stage of equal width is the identity."""
     found = SMALL_MODEL.model_copy(update={"network": "resnet", "units": [4, 8]})
