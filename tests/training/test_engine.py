@@ -111,6 +111,23 @@ def test_normalization_of_another_axis_is_that_of_keras():
     assert predict_proba(model, images) == pytest.approx(model.predict(images, verbose=0), abs=1e-5)
 
 
+@pytest.mark.parametrize("size", [(3, 3), (2, 5)])
+def test_convolution_that_is_not_trained_goes_to_xla_and_is_keras(size):
+    def network(**changes):
+        options = {"padding": "same", "use_bias": False, "activation": "tanh", "trainable": False}
+        x = keras.Input((8, 9, 1))
+        y = keras.layers.Conv2D(4, size, **options | changes)(x)
+        return keras.Model(x, keras.layers.Softmax()(keras.layers.Flatten()(y)))
+
+    model = network()
+    assert xla_pays(model)
+    images = np.random.default_rng(0).random((3, 8, 9, 1)).astype(np.float32)
+    found, expected = (forward(model, images, xla=xla) for xla in (True, False))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    others = [{"trainable": True}, {"strides": 2}, {"use_bias": True}, {"padding": "valid"}]
+    assert not any(xla_pays(network(**changes)) for changes in others)
+
+
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D", "SeparableConv2D"])
 def test_networks_with_convolutions_do_not_go_to_xla(kind):
     """Was: Depthwise- and SeparableConv2D did, forty times as slow."""
