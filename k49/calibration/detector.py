@@ -92,18 +92,24 @@ def noise(rng: np.random.Generator) -> Image.Image:
 
 
 def strokes(rng: np.random.Generator) -> Image.Image:
-    """Draw one to five lines and arcs between the points of a grid, most of them joined."""
+    """Draw lines between the points of a grid: up to five, bent and joined, or up to 14 finer ones.
+
+    The latter look like kanji: most of them are upright or level.
+    """
     picture = Image.new("L", (CANVAS, CANVAS))
-    draw, thickness = ImageDraw.Draw(picture), int(rng.integers(2, 9))
-    grid = np.linspace(10, CANVAS - 10, 3 + rng.integers(2))
+    draw = ImageDraw.Draw(picture)
+    n = int(rng.integers(1, rng.choice([6, 15])))
+    few = n < 6
+    thickness = int(rng.integers(2, 9 if few else max(3, 9 - n // 2)))
+    grid = np.linspace(10, CANVAS - 10, 3 + rng.integers(2) + n // 5)
     start = rng.choice(grid, 2)
-    for _ in range(rng.integers(1, 6)):
-        start = start if rng.random() < 0.75 else rng.choice(grid, 2)
+    for _ in range(n):
+        start = start if few and rng.random() < 0.75 else rng.choice(grid, 2)
         end = rng.choice(grid, 2)
-        if rng.integers(2):  # upright or level
+        if rng.random() < (0.5 if few else 0.75):  # upright or level
             keep = rng.integers(2)
             end[keep] = start[keep]
-        bend = rng.uniform(-1.2, 1.2) * rng.integers(2) * (end - start)[::-1] * (1, -1)
+        bend = few * rng.uniform(-1.2, 1.2) * rng.integers(2) * (end - start)[::-1] * (1, -1)
         t = np.linspace(0, 1, 16)[:, np.newaxis]  # a quadratic Bezier curve
         middle = (start + end) / 2 + bend
         curve = (1 - t) * ((1 - t) * start + t * middle) + t * ((1 - t) * middle + t * end)
