@@ -403,7 +403,8 @@ def test_space_that_is_not_there(tmp_path):
 
 def test_network_that_is_not_there(tmp_path):
     said = refusal(changed(tmp_path, "spaces.cnn.network", "vit"))
-    assert "spaces.cnn.network: no network 'vit'; known here: cnn, hog, mlp, resnet" in said
+    known = "cnn, hog, mlp, resnet, and package.module:name"
+    assert f"spaces.cnn.network: no network 'vit'; known here: {known}" in said
     own = changed(tmp_path, "spaces.cnn.network", "networks.mine:mine")
     assert load_settings(own).spaces["cnn"].network == "networks.mine:mine"
 
