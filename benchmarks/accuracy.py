@@ -5,11 +5,10 @@
     .venv-bench/bin/python -m benchmarks.accuracy --only default cnn [--scale 0.15]
 
 Every way searches and trains in a process of its own, and validates after each epoch; the clock
-does not stop for that. `mlp` is the recipe default with a network of that kind, `cnn, 3 epochs`
-the recipe cnn with a schedule of that length. `cnn in PyTorch` is the network of the recipe cnn
-with its optimizer, schedule, smoothing and distortions, in the fastest of the ways of epoch.md.
-Writes benchmarks/accuracy.json, .md and .png after each way; ways that an earlier run measured
-stay, if processor, packages and images were the same.
+does not stop for that. `cnn, 3 epochs` is the recipe cnn with a schedule of that length. `cnn in
+PyTorch` is the network of the recipe cnn with its optimizer, schedule, smoothing and distortions,
+in the fastest of the ways of epoch.md. Writes benchmarks/accuracy.json, .md and .png after each
+way; ways that an earlier run measured stay, if processor, packages and images were the same.
 """
 
 import argparse
@@ -32,7 +31,6 @@ from k49.io import read_json
 LEVELS = (0.95, 0.97, 0.98, 0.985, 0.989)  # of validation accuracy
 WAYS = {
     "report": "report",
-    "mlp": "mlp",
     "default": "default",
     "short": "cnn, 3 epochs",
     "cnn": "cnn",
