@@ -119,7 +119,7 @@ def table(rows: list[dict]) -> str:
     lines = [
         "# A search",
         "",
-        "The report's search (10 trials of 10 epochs) and the default one (6 of 5, distorted), "
+        "The searches of the recipes report and default (distorted), "
         f"{rows[0]['images']:,} images of the stand-in (drawn, not K49), "
         f"{max(row['round'] for row in rows)} round(s), by `python -m benchmarks.search`.",
         "",

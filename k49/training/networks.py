@@ -141,7 +141,8 @@ def hog(x: Tensor, hp: Hyperparameters, fit: Fit) -> Tensor:
     their normalization, since ink and paper have full contrast.
     """
     gradients = layers.Conv2D(
-        *(DIRECTIONS, 3),
+        DIRECTIONS,
+        kernel_size=3,
         padding="same",
         activation="relu",
         use_bias=False,
